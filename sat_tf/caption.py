@@ -1,0 +1,45 @@
+"""Captions image files with a run."""
+
+import sys
+
+from sat_tf import flags
+from sat_tf.errors import UserError
+
+USAGE = """python -m sat_tf.caption --workdir=RUN [--figure=FILE] IMAGE [IMAGE ...]
+
+Prints a line for each image: its path, a tab, its caption. An image that can't be read is named
+on standard error, and the exit status is then 1."""
+
+
+def main(argv: list[str]) -> int:
+    """Captions what can be read; exit status 1 if something could not."""
+    paths, options = argv[1:], flags.FLAGS
+    if not paths:
+        raise UserError("no image given: name one file or more after the flags")
+    flags.quiet_tensorflow()
+    # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
+    import numpy as np
+
+    from sat_tf.captioner import Captioner
+
+    captioner = Captioner.load(options.workdir)
+    unreadable, shown = 0, []
+    for start in range(0, len(paths), options.decode_batch_size):
+        images = {}
+        for path in paths[start : start + options.decode_batch_size]:
+            try:
+                images[path] = captioner.read_image(path)
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                unreadable += 1
+        if images:
+            captions = captioner.caption_images(np.stack(list(images.values())))
+            for (path, image), caption in zip(images.items(), captions, strict=True):
+                print(f"{path}\t{caption}", flush=True)
+                shown.append((image, caption))
+    return 1 if unreadable else 0
+
+
+if __name__ == "__main__":
+    flags.define_command_flags("workdir", "figure", "decode_batch_size")
+    flags.run(main, USAGE, takes_arguments=True)

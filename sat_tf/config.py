@@ -1,0 +1,336 @@
+"""Every setting of a run: frozen dataclasses, checked when made, to and from JSON.
+
+A field is declared once, here, with its default, its help and its limits; `flags.py` makes its
+flag. Standard library only, so that `--help` answers at once.
+"""
+
+import dataclasses
+import math
+import os
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sat_tf.errors import UserError
+from sat_tf.storage import read_json, write_json
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    may_change: bool = False,
+) -> Any:
+    """A dataclass field with what its flag and its check need.
+
+    Args:
+      default: the value when none is given; its type is the setting's type.
+      help: one sentence for `--help`.
+      choices: the allowed values of a string, if they are few.
+      minimum: smallest allowed number.
+      maximum: largest allowed number.
+      may_change: whether a run may be resumed with another value.
+    """
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "minimum": minimum,
+        "maximum": maximum,
+        "may_change": may_change,
+    }
+    return dataclasses.field(default=default, metadata=types.MappingProxyType(metadata))
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """Refuses a value outside its field's type or limits, naming the field."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            expected = type(field.default)
+            if expected is float and type(value) is int:
+                object.__setattr__(self, field.name, float(value))
+            elif type(value) is not expected:
+                raise UserError(f"--{field.name}={value!r}: must be of type {expected.__name__}")
+            choices = field.metadata["choices"]
+            if choices is not None and value not in choices:
+                raise UserError(f"--{field.name}={value}: must be one of {', '.join(choices)}")
+            if expected is float and not math.isfinite(value):
+                raise UserError(f"--{field.name}={value}: must be a finite number")
+            minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
+            if minimum is not None and value < minimum:
+                raise UserError(f"--{field.name}={value}: must be at least {minimum}")
+            if maximum is not None and value > maximum:
+                raise UserError(f"--{field.name}={value}: must be at most {maximum}")
+
+
+@dataclass(frozen=True)
+class DataSettings(_Checked):
+    """Which images and captions, and which words of them."""
+
+    dataset: str = setting(
+        "shapes",
+        "Data set: shapes (embedded), flickr8k (official layout), files (own images).",
+        choices=("shapes", "flickr8k", "files"),
+    )
+    data_dir: str = setting("", "Folder that holds the data set.", may_change=True)
+    captions_file: str = setting(
+        "",
+        "For files: CSV or JSON-lines file with image, caption and, if wished, split; "
+        "captions.csv or captions.jsonl in --data_dir unless given.",
+        may_change=True,
+    )
+    vocabulary_size: int = setting(
+        10_000, "Keep this many of the most frequent words; 0 keeps all.", minimum=0
+    )
+    min_word_count: int = setting(
+        1, "Keep words that occur at least this often in the training captions.", minimum=1
+    )
+    max_caption_words: int = setting(
+        0, "Leave training captions of more words out; 0 keeps all.", minimum=0
+    )
+    shapes_train: int = setting(8_000, "For shapes: training scenes.", minimum=1)
+    shapes_dev: int = setting(300, "For shapes: validation scenes.", minimum=1)
+    shapes_test: int = setting(500, "For shapes: test scenes.", minimum=1)
+    shapes_size: int = setting(64, "For shapes: side of a scene in pixels.", minimum=48)
+    shapes_seed: int = setting(0, "For shapes: seed of the scenes and captions.", minimum=0)
+
+
+@dataclass(frozen=True)
+class ImageSettings(_Checked):
+    """From a decoded image to the square that the encoder sees."""
+
+    image_size: int = setting(224, "Side of the square given to the encoder, pixels.", minimum=1)
+    resize: str = setting(
+        "crop",
+        "crop: shorter side to --shorter_side, then the centre; squash: both sides to the square.",
+        choices=("crop", "squash"),
+    )
+    shorter_side: int = setting(
+        256, "For --resize=crop: the shorter side before cropping, pixels.", minimum=1
+    )
+
+
+@dataclass(frozen=True)
+class EncoderSettings(_Checked):
+    """From the square to annotations."""
+
+    encoder: str = setting(
+        "vgg16",
+        "vgg16, vgg19, slim_vgg16, any Keras Applications model by name, or a .keras file's path.",
+    )
+    encoder_layer: str = setting(
+        "", "Layer whose output is the annotations; empty: the encoder's own default."
+    )
+    encoder_weights: str = setting(
+        "imagenet",
+        "imagenet, none, or the path of a weights file; a .keras file brings its own.",
+    )
+    preprocessing: str = setting(
+        "auto",
+        "Pixel values: caffe (BGR less VGG's means), tf (-1 to 1), torch (ImageNet mean and "
+        "deviation), none (0 to 255), auto (the encoder's own; caffe for files).",
+        choices=("auto", "caffe", "tf", "torch", "none"),
+    )
+    finetune_from: str = setting(
+        "",
+        "Train the encoder from this layer on, together with the decoder; 'all' trains it whole.",
+    )
+    encoder_width: float = setting(
+        0.25, "For slim_vgg16: channels as a share of VGG16's.", minimum=0.01, maximum=1
+    )
+    cache_features: bool = setting(True, "Encode each image once and keep its annotations on disk.")
+    cache_dir: str = setting(
+        "runs/features", "Folder of the caches of annotations.", may_change=True
+    )
+
+
+@dataclass(frozen=True)
+class DecoderSettings(_Checked):
+    """From annotations to words (equations 1 to 7)."""
+
+    embedding_size: int = setting(512, "E, size of a word's embedding.", minimum=1)
+    hidden_size: int = setting(512, "H, size of the LSTM's state.", minimum=1)
+    attention_size: int = setting(512, "A, size of the attention's hidden layer.", minimum=1)
+    gate: str = setting(
+        "scalar", "Gate beta on the context (section 4.2.1).", choices=("none", "scalar")
+    )
+    dropout: float = setting(
+        0.5, "Dropout on h_t and after the output layer's tanh.", minimum=0, maximum=0.95
+    )
+    position: str = setting(
+        "none",
+        "Adds the place to each annotation: none (the paper's model) or coordinates.",
+        choices=("none", "coordinates"),
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSettings(_Checked):
+    """How the decoder learns."""
+
+    seed: int = setting(0, "Seed of weights, order and dropout.", minimum=0)
+    batch_size: int = setting(64, "Captions in a minibatch, over all devices.", minimum=1)
+    batch_by: str = setting(
+        "length",
+        "length: captions of (nearly) equal length; image: all captions of an image together.",
+        choices=("length", "image"),
+    )
+    doubly_stochastic_weight: float = setting(
+        0.33, "Lambda of equation (14), per caption and summed over locations.", minimum=0
+    )
+    optimizer: str = setting("adam", "Optimizer.", choices=("sgd", "rmsprop", "adadelta", "adam"))
+    learning_rate: float = setting(4e-4, "Learning rate at the start.", minimum=0)
+    learning_rate_schedule: str = setting(
+        "plateau",
+        "constant; plateau: times --plateau_factor after --plateau_patience epochs without a "
+        "better score; cosine: falls to zero over --max_epochs.",
+        choices=("constant", "plateau", "cosine"),
+    )
+    warmup_steps: int = setting(0, "Steps over which the learning rate rises from 0.", minimum=0)
+    plateau_factor: float = setting(0.5, "Factor of the plateau schedule.", minimum=0.01, maximum=1)
+    plateau_patience: int = setting(2, "Patience of the plateau schedule, epochs.", minimum=1)
+    clip_norm: float = setting(5.0, "Largest global norm of the gradient; 0: any.", minimum=0)
+    precision: str = setting(
+        "float32", "Arithmetic of the network.", choices=("float32", "bfloat16")
+    )
+    max_epochs: int = setting(30, "Epochs at most.", minimum=1, may_change=True)
+    patience: int = setting(
+        8,
+        "Stop after this many epochs without a better score; 0: never.",
+        minimum=0,
+        may_change=True,
+    )
+    best_by: str = setting(
+        "bleu_4",
+        "Validation score that chooses the best checkpoint.",
+        choices=("bleu_1", "bleu_2", "bleu_3", "bleu_4", "perplexity", "true_captions"),
+    )
+    keep_every_epoch: bool = setting(False, "Keep a checkpoint of every epoch.", may_change=True)
+    max_decode_words: int = setting(
+        30, "Words of a generated caption at most.", minimum=1, may_change=True
+    )
+    samples: int = setting(
+        4,
+        "Captions shown beside their references after each validation.",
+        minimum=0,
+        may_change=True,
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run, by part."""
+
+    data: DataSettings = DataSettings()
+    images: ImageSettings = ImageSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    decoder: DecoderSettings = DecoderSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    def __post_init__(self) -> None:
+        encoder, data, images, training = self.encoder, self.data, self.images, self.training
+        if encoder.finetune_from and encoder.cache_features:
+            raise UserError(
+                f"--finetune_from={encoder.finetune_from} changes the annotations that "
+                "--cache_features keeps: add --nocache_features"
+            )
+        if encoder.encoder_weights == "none" and not encoder.finetune_from:
+            raise UserError(
+                "--encoder_weights=none with an encoder that is not trained gives annotations "
+                "of noise: add --finetune_from=all --nocache_features, or give weights"
+            )
+        if images.resize == "crop" and images.shorter_side < images.image_size:
+            raise UserError(
+                f"--shorter_side={images.shorter_side} is less than "
+                f"--image_size={images.image_size}: the crop would not fit"
+            )
+        if data.dataset != "shapes" and not data.data_dir:
+            raise UserError(f"--dataset={data.dataset} needs --data_dir")
+        if data.captions_file and data.dataset != "files":
+            raise UserError(f"--captions_file is for --dataset=files, not {data.dataset}")
+        if training.best_by == "true_captions" and data.dataset != "shapes":
+            raise UserError("--best_by=true_captions needs --dataset=shapes")
+
+    def save(self, workdir: str | os.PathLike[str]) -> None:
+        """Writes `config.json` into the run's folder."""
+        document = {"format_version": FORMAT_VERSION, "settings": dataclasses.asdict(self)}
+        write_json(Path(workdir) / CONFIG_FILE, document)
+
+    @classmethod
+    def load(cls, workdir: str | os.PathLike[str]) -> "Settings":
+        """Reads a run's `config.json`; raises `UserError` on anything it does not know."""
+        path = Path(workdir) / CONFIG_FILE
+        if not path.exists():
+            raise UserError(f"--workdir={workdir}: holds no run ({CONFIG_FILE} is missing)")
+        document = read_json(path, "the settings of a run")
+        if not isinstance(document, dict) or document.get("format_version") != FORMAT_VERSION:
+            raise UserError(f"{path}: format_version must be {FORMAT_VERSION}")
+        try:
+            return _from_dict(document.get("settings"))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+    def differences(self, other: "Settings") -> list[str]:
+        """Names of the settings that differ from `other`'s and may not change in a run."""
+        return [
+            field.name
+            for part in dataclasses.fields(self)
+            for field in dataclasses.fields(getattr(self, part.name))
+            if not field.metadata["may_change"]
+            and getattr(getattr(self, part.name), field.name)
+            != getattr(getattr(other, part.name), field.name)
+        ]
+
+
+def parts() -> dict[str, type]:
+    """The settings' parts by name, in order: data, images, encoder, decoder, training."""
+    return {field.name: type(field.default) for field in dataclasses.fields(Settings)}
+
+
+def from_flat(values: dict[str, Any]) -> Settings:
+    """Settings from `{field: value}`; what is absent keeps its default.
+
+    Raises:
+      UserError: an unknown field, or a value that is refused.
+    """
+    made: dict[str, Any] = {}
+    left = dict(values)
+    for name, part in parts().items():
+        known = [field.name for field in dataclasses.fields(part)]
+        made[name] = part(**{field: left.pop(field) for field in known if field in left})
+    if left:
+        raise UserError(f"unknown setting: {', '.join(sorted(left))}")
+    return Settings(**made)
+
+
+def to_flat(settings: Settings) -> dict[str, Any]:
+    """`{field: value}` of all settings; field names are unique over the parts."""
+    return {
+        field: value
+        for part in dataclasses.asdict(settings).values()
+        for field, value in part.items()
+    }
+
+
+def _from_dict(document: Any) -> Settings:
+    if not isinstance(document, dict):
+        raise UserError("settings must be an object")
+    flat: dict[str, Any] = {}
+    for name, fields in document.items():
+        if name not in parts() or not isinstance(fields, dict):
+            raise UserError(f"unknown part {name!r}; the parts are {', '.join(parts())}")
+        known = {field.name for field in dataclasses.fields(parts()[name])}
+        unknown = sorted(set(fields) - known)
+        if unknown:
+            raise UserError(f"unknown setting {name}.{unknown[0]}")
+        flat.update(fields)
+    return from_flat(flat)

@@ -1,0 +1,1 @@
+"""Search for captions over a step function; knows no model."""

@@ -1,0 +1,50 @@
+"""Scores a run on a split of its data set."""
+
+from sat_tf import flags
+
+USAGE = """python -m sat_tf.evaluate --workdir=RUN [--split=dev] [--output=FILE] [--captions=FILE]
+
+Captions each image of a split once, with the run's best weights, and prints the scores, from 0 to
+100 each but for perplexity."""
+
+
+def main(argv: list[str]) -> None:
+    """Prints the scores and writes what was asked for."""
+    from sat_tf.config import Settings
+
+    options = flags.FLAGS
+    settings = flags.overridden(Settings.load(options.workdir))
+    flags.quiet_tensorflow()
+    # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
+    from sat_tf.captioner import Captioner
+    from sat_tf.evaluation.scoring import score_table
+    from sat_tf.storage import write_json
+
+    captioner = Captioner.load(options.workdir, settings)
+    scored = captioner.score(options.split, options.decode_batch_size)
+    print(score_table(scored.scores))
+    if options.output:
+        document = {
+            "split": options.split,
+            "images": len(scored.records),
+            "vocabulary": captioner.vocabulary.fingerprint,
+            "scores": scored.scores,
+        }
+        write_json(options.output, document)
+    if options.captions:
+        captions = [
+            {
+                "image_id": record.image_id,
+                "caption": caption.text,
+                "log_probability": caption.log_probability,
+                "references": list(record.captions),
+            }
+            for record, caption in zip(scored.records, scored.captions, strict=True)
+        ]
+        write_json(options.captions, captions)
+
+
+if __name__ == "__main__":
+    flags.define_command_flags("workdir", "split", "output", "captions", "decode_batch_size")
+    flags.define_overrides("data_dir", "captions_file", "cache_dir", "max_decode_words")
+    flags.run(main, USAGE)

@@ -1,0 +1,1 @@
+"""The network: annotations, attention, decoder, losses."""

@@ -1,0 +1,128 @@
+"""The network as a whole: encoder and decoder joined."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sat_tf.config import DecoderSettings
+from sat_tf.model.decoder import AttentionDecoderCell
+
+
+@keras.saving.register_keras_serializable(package="sat_tf")
+class Locations(keras.layers.Layer):
+    """From the encoder's grid to a list of locations, row by row.
+
+    Args:
+      position: "none" gives the annotations as they are (the paper's model); "coordinates" adds
+        two numbers to each, its column and its row from -1 to 1, so that the context, an average
+        over places, tells where it was taken.
+    """
+
+    def __init__(self, position: str = "none", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.position = position
+
+    def call(self, grid: tf.Tensor) -> tf.Tensor:
+        """[I, rows, columns, D] -> [I, L, D] or, with coordinates, [I, L, D + 2]."""
+        shape = tf.shape(grid)
+        if self.position == "coordinates":
+            column, row = tf.meshgrid(
+                tf.linspace(-1.0, 1.0, shape[2]), tf.linspace(-1.0, 1.0, shape[1])
+            )
+            places = tf.cast(tf.stack([column, row], axis=-1), grid.dtype)  # [rows, columns, 2]
+            places = tf.broadcast_to(places, tf.concat([shape[:3], [2]], axis=0))
+            grid = tf.concat([grid, places], axis=-1)
+        return tf.reshape(grid, [shape[0], shape[1] * shape[2], grid.shape[-1]])
+
+    def compute_output_shape(self, grid_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Shape of the locations, L unknown."""
+        added = 2 if self.position == "coordinates" else 0
+        return (grid_shape[0], None, grid_shape[-1] + added)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__`."""
+        return {**super().get_config(), "position": self.position}
+
+
+class CaptionModel(keras.Model):
+    """Images -> annotations -> words.
+
+    Args:
+      encoder: [I, S, S, 3] float32 0..255 -> [I, rows, columns, D].
+      settings: of the decoder.
+      vocabulary_size: V.
+      seed: of the dropout.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        settings: DecoderSettings,
+        vocabulary_size: int,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.locations = Locations(settings.position, name="locations")
+        self.cell = AttentionDecoderCell(
+            vocabulary_size,
+            settings.embedding_size,
+            settings.hidden_size,
+            settings.attention_size,
+            settings.gate,
+            settings.dropout,
+            seed,
+            name="decoder",
+        )
+        self.cell.build(self.locations.compute_output_shape(encoder.output_shape))
+        self.built = True
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the annotations."""
+        return tuple(self.encoder.output_shape[1:3])
+
+    @property
+    def trains_encoder(self) -> bool:
+        """Whether the encoder changes in training, weights or running means."""
+        return bool(self.encoder.trainable_variables)
+
+    def start_output_bias(self, log_frequencies: list[float]) -> None:
+        """Starts the output layer at the words' frequencies: natural logarithms, [V]."""
+        self.cell.output_words.bias.assign(np.asarray(log_frequencies, np.float32))
+
+    def annotate(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Annotations [I, rows, columns, D] of a batch.
+
+        Args:
+          batch: holds `annotations` [I, rows, columns, D], or `images` [I, S, S, 3], float32
+            0..255, which the encoder then reads.
+          training: whether an encoder that is trained is to behave so.
+        """
+        if "annotations" in batch:
+            return tf.ensure_shape(batch["annotations"], [None, *self.encoder.output_shape[1:]])
+        return self.encoder(batch["images"], training=training and self.trains_encoder)
+
+    def call(
+        self,
+        annotations: tf.Tensor,
+        tokens: tf.Tensor,
+        image_index: tf.Tensor,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Teacher forcing over captions of images that were encoded once each.
+
+        Args:
+          annotations: [I, rows, columns, D].
+          tokens: int32 [B, T].
+          image_index: which of the I images each caption describes, int32 [B].
+          training: whether dropout is on.
+
+        Returns:
+          logits [B, T, V], alphas [B, T, L], betas [B, T], all float32.
+        """
+        locations = self.locations(annotations)  # [I, L, D]
+        return self.cell(tf.gather(locations, image_index), tokens, training=training)

@@ -1,0 +1,294 @@
+"""The encoder: a convolutional network from pixels to annotations, cut before it loses places."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from sat_tf.config import EncoderSettings, ImageSettings
+from sat_tf.errors import UserError
+from sat_tf.model import pretrained
+from sat_tf.model.slim_vgg16 import slim_vgg16
+from sat_tf.storage import atomic_path
+
+PREPROCESSING_MODES = ("caffe", "tf", "torch", "none")
+
+_DEFAULT_LAYERS = {
+    "vgg16": "block5_conv3",
+    "vgg19": "block5_conv4",
+    "slimvgg16": "block5_conv3",
+}
+# How each family of Keras Applications was trained; the first match counts.
+_MODES_BY_NAME = (
+    (r"efficientnet|mobilenetv3|convnext", "none"),
+    (r"densenet", "torch"),
+    (r"inception|xception|mobilenet|nasnet|resnet\d+v2", "tf"),
+    (r"resnet|vgg|slimvgg", "caffe"),
+)
+
+
+@keras.saving.register_keras_serializable(package="sat_tf")
+class Preprocessing(keras.layers.Layer):
+    """From RGB pixels of 0 to 255 to the values that a network was trained on.
+
+    Computes in float32 under every policy: bfloat16 would round the pixels.
+
+    Args:
+      mode: caffe (BGR less ImageNet's mean), tf (-1 to 1), torch (0 to 1, less ImageNet's mean,
+        over its deviation), none (as they are).
+    """
+
+    def __init__(self, mode: str, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        if mode not in PREPROCESSING_MODES:
+            raise ValueError(f"mode={mode!r}: must be one of {', '.join(PREPROCESSING_MODES)}")
+        self.mode = mode
+
+    def call(self, pixels: Any) -> Any:
+        """[I, rows, columns, 3] float32 -> the same shape."""
+        if self.mode == "none":
+            return pixels
+        return keras.applications.imagenet_utils.preprocess_input(pixels, mode=self.mode)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor needs."""
+        return {**super().get_config(), "mode": self.mode}
+
+
+def resolve_encoder(settings: EncoderSettings) -> EncoderSettings:
+    """`settings` with the encoder's own layer and preprocessing written out.
+
+    The layer stays empty where it is the network's output: Keras may number that layer's name
+    otherwise in the next process.
+
+    Raises:
+      UserError: an unknown encoder.
+    """
+    layer, mode = settings.encoder_layer, settings.preprocessing
+    if _is_file(settings):
+        own_mode = "caffe"
+    else:
+        name = _known_name(settings.encoder)
+        layer = layer or _DEFAULT_LAYERS.get(name, "")
+        own_mode = next(mode for names, mode in _MODES_BY_NAME if re.match(names, name))
+    return dataclasses.replace(
+        settings, encoder_layer=layer, preprocessing=own_mode if mode == "auto" else mode
+    )
+
+
+def build_encoder(settings: EncoderSettings, image_size: int) -> keras.Model:
+    """The encoder that `settings` describe.
+
+    Random weights come from `keras.utils.set_random_seed`. A frozen part normalises batches as in
+    inference and drops nothing out, also when called with `training=True`.
+
+    Args:
+      settings: resolved or not.
+      image_size: side S of the square images, pixels.
+
+    Returns:
+      A model from pixels [I, S, S, 3], float32, RGB, 0 to 255, to annotations
+      [I, rows, columns, D] in the compute dtype. Its layers: pixels, preprocessing, backbone.
+
+    Raises:
+      UserError: an unknown encoder, layer or mode, weights that can't be had, an image size that
+        does not fit, an output that is not a grid of annotations.
+    """
+    settings = resolve_encoder(settings)
+    backbone = _cut(_network(settings, image_size), settings.encoder_layer)
+    if settings.preprocessing != "none" and _preprocesses(backbone):
+        raise UserError(
+            f"--encoder={settings.encoder}: preprocesses by itself: add --preprocessing=none"
+        )
+    pixels = keras.Input((image_size, image_size, 3), dtype="float32", name="pixels")
+    preprocessed = Preprocessing(settings.preprocessing, name="preprocessing")(pixels)
+    try:
+        annotations = backbone(preprocessed)
+    except ValueError as error:
+        raise UserError(
+            f"--image_size={image_size}: does not fit --encoder={settings.encoder}, which takes "
+            f"{backbone.input_shape} ({pretrained.reason(error)})"
+        ) from None
+    encoder = keras.Model(pixels, annotations, name="encoder")
+    _check_grid(encoder, f"--encoder={settings.encoder} --encoder_layer={settings.encoder_layer}")
+    _set_trainable(encoder, backbone, settings.finetune_from)
+    return encoder
+
+
+def encoder_fingerprint(encoder: keras.Model, images: ImageSettings) -> str:
+    """SHA-256 (hexadecimal) of all that annotations depend on.
+
+    That is the layers with their settings and arithmetic, the cut, the preprocessing, the weights
+    and the image settings; not the layers' names, which Keras numbers through a process.
+    """
+    digest = hashlib.sha256()
+    layers: dict[str, str] = {}
+    _number_layers(encoder, layers)
+    configuration = _without_names(encoder.get_config(), layers)
+    for part in (configuration, dataclasses.asdict(images)):
+        digest.update(json.dumps(part, sort_keys=True).encode())
+    for weight in encoder.weights:
+        value = keras.ops.convert_to_numpy(weight.value)
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def save_encoder(encoder: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Writes the encoder, whole or not at all, as a `.keras` file."""
+    with atomic_path(path) as temporary:
+        encoder.save(temporary)
+
+
+def load_encoder(path: str | os.PathLike[str]) -> keras.Model:
+    """Reads what `save_encoder` wrote.
+
+    Raises:
+      UserError: no such file, damaged, or not an encoder.
+    """
+    encoder = _load_model(path, str(path))
+    _check_grid(encoder, str(path))
+    return encoder
+
+
+def _is_file(settings: EncoderSettings) -> bool:
+    return settings.encoder.endswith(".keras")
+
+
+def _known_name(encoder: str) -> str:
+    """The normalised name of an encoder that is known."""
+    name = pretrained.normalized_name(encoder)
+    known = sorted({*pretrained.applications(), *_DEFAULT_LAYERS})
+    if name not in known:
+        raise UserError(
+            f"--encoder={encoder}: no such encoder; {pretrained.suggestions(name, known)}, "
+            "or the path of a .keras file"
+        )
+    return name
+
+
+def _network(settings: EncoderSettings, image_size: int) -> keras.Model:
+    """The whole network, uncut, with its weights."""
+    weights = settings.encoder_weights
+    if _is_file(settings):
+        if weights == "none":
+            raise UserError("--encoder_weights=none: a .keras file brings its own; leave it out")
+        network = _load_model(settings.encoder, f"--encoder={settings.encoder}")
+    else:
+        network = _named_network(settings, image_size)
+    if weights not in ("imagenet", "none"):
+        pretrained.load_weights(network, weights)
+    return network
+
+
+def _named_network(settings: EncoderSettings, image_size: int) -> keras.Model:
+    name = _known_name(settings.encoder)
+    imagenet = settings.encoder_weights == "imagenet"
+    try:
+        if name == "slimvgg16":
+            if imagenet:
+                raise UserError(
+                    f"--encoder_weights=imagenet: there are none for {settings.encoder}; give a "
+                    "weights file, or none with --finetune_from=all --nocache_features"
+                )
+            return slim_vgg16(image_size, settings.encoder_width)
+        with pretrained.downloads_or_user_error("--encoder_weights"):
+            return pretrained.applications()[name](
+                include_top=False,
+                weights="imagenet" if imagenet else None,
+                input_shape=(image_size, image_size, 3),
+            )
+    except ValueError as error:
+        raise UserError(
+            f"--image_size={image_size}: does not fit --encoder={settings.encoder} "
+            f"({pretrained.reason(error)})"
+        ) from None
+
+
+def _load_model(path: str | os.PathLike[str], where: str) -> keras.Model:
+    if not Path(path).is_file():
+        raise UserError(f"{where}: no such file")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    # A damaged or foreign archive makes Keras raise half the built-in exceptions.
+    except Exception as error:
+        raise UserError(
+            f"{where}: can't be read as a Keras model: {pretrained.reason(error)}"
+        ) from None
+    if len(getattr(model, "inputs", None) or ()) != 1:
+        raise UserError(f"{where}: must be a functional or Sequential Keras model of one input")
+    return model
+
+
+def _cut(network: keras.Model, layer: str) -> keras.Model:
+    """The network up to `layer`, or to its output."""
+    if not layer:
+        return keras.Model(network.inputs[0], network.outputs[0], name="backbone")
+    names = [part.name for part in network.layers]
+    if layer not in names:
+        raise UserError(
+            f"--encoder_layer={layer}: no such layer; {pretrained.suggestions(layer, names)}"
+        )
+    return keras.Model(network.inputs[0], network.get_layer(layer).output, name="backbone")
+
+
+def _preprocesses(network: keras.Model) -> bool:
+    return any(isinstance(layer, Preprocessing) for layer in network.layers)
+
+
+def _check_grid(encoder: keras.Model, where: str) -> None:
+    shape = encoder.output_shape
+    if not isinstance(shape, tuple) or len(shape) != 4 or not all(shape[1:]):
+        raise UserError(
+            f"{where}: gives {shape}, but annotations need [images, rows, columns, channels]: "
+            "name a convolutional layer with --encoder_layer"
+        )
+
+
+def _set_trainable(encoder: keras.Model, backbone: keras.Model, first: str) -> None:
+    """Freezes the layers before `first`; '' freezes all, 'all' none."""
+    names = [layer.name for layer in backbone.layers]
+    if first not in ("", "all", *names):
+        raise UserError(
+            f"--finetune_from={first}: no such layer; "
+            f"{pretrained.suggestions(first, ['all', *names])}"
+        )
+    frozen = {"": len(names), "all": 0}.get(first)
+    if frozen is None:
+        frozen = names.index(first)
+    encoder.trainable = bool(first)
+    for position, layer in enumerate(backbone.layers):
+        layer.trainable = position >= frozen
+        if position < frozen and isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    if first and not encoder.trainable_weights:
+        raise UserError(f"--finetune_from={first}: no weights from there on; name an earlier layer")
+
+
+def _number_layers(model: keras.Model, numbers: dict[str, str]) -> None:
+    for layer in model.layers:
+        numbers.setdefault(layer.name, f"layer {len(numbers)}")
+        if isinstance(layer, keras.Model):
+            _number_layers(layer, numbers)
+
+
+def _without_names(config: Any, layers: dict[str, str]) -> Any:
+    """`config` with every layer's name numbered; whether it learns is left out."""
+    if isinstance(config, dict):
+        return {
+            key: _without_names(value, layers)
+            for key, value in config.items()
+            if key != "trainable"
+        }
+    if isinstance(config, list | tuple):
+        return [_without_names(value, layers) for value in config]
+    return layers.get(config, config) if isinstance(config, str) else config

@@ -1,0 +1,82 @@
+"""VGG16's thirteen convolutions with fewer channels and batch normalisation."""
+
+from typing import Any
+
+import keras
+
+# (convolutions, channels) of VGG16's blocks 1 to 5.
+VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+
+@keras.saving.register_keras_serializable(package="sat_tf")
+class NormalizedConvolution(keras.layers.Layer):
+    """A 3x3 convolution without bias, batch normalisation, ReLU.
+
+    One layer rather than three, so that its name stands for all of it where an encoder is cut
+    (`--encoder_layer`) or trained (`--finetune_from`).
+
+    Args:
+      channels: output channels.
+    """
+
+    def __init__(self, channels: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.convolution = keras.layers.Conv2D(
+            channels,
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            trainable=self.trainable,
+            dtype=self.dtype_policy,
+            name="convolution",
+        )
+        self.normalization = keras.layers.BatchNormalization(
+            trainable=self.trainable, dtype=self.dtype_policy, name="normalization"
+        )
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the weights for [I, rows, columns, channels in]."""
+        self.convolution.build(input_shape)
+        self.normalization.build(self.compute_output_shape(input_shape))
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """[I, rows, columns, channels in] -> [I, rows, columns, channels]."""
+        return keras.ops.relu(self.normalization(self.convolution(inputs), training=training))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The input's shape with this layer's channels."""
+        return (*input_shape[:-1], self.channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor needs."""
+        return {**super().get_config(), "channels": self.channels}
+
+
+def slim_vgg16(image_size: int, width: float) -> keras.Model:
+    """VGG16 without its top, slimmer, with VGG16's layer names.
+
+    Args:
+      image_size: side of the square input, pixels.
+      width: channels as a share of VGG16's, over 0.
+
+    Returns:
+      A model from [I, image_size, image_size, 3] to block5_conv3's
+      [I, rows, columns, round(512 * width)].
+
+    Raises:
+      ValueError: an image so small that block 5 would be left with nothing.
+    """
+    smallest = 2 ** (len(VGG16_BLOCKS) - 1)  # halved between blocks
+    if image_size < smallest:
+        raise ValueError(f"at least {smallest} pixels")
+    inputs = keras.Input((image_size, image_size, 3), name="preprocessed")
+    x = inputs
+    for block, (convolutions, channels) in enumerate(VGG16_BLOCKS, start=1):
+        if block > 1:
+            x = keras.layers.MaxPooling2D(2, name=f"block{block - 1}_pool")(x)
+        for index in range(1, convolutions + 1):
+            name = f"block{block}_conv{index}"
+            x = NormalizedConvolution(max(1, round(channels * width)), name=name)(x)
+    return keras.Model(inputs, x, name="slim_vgg16")

@@ -1,0 +1,47 @@
+"""Trains a run, scores it on the held-out split and draws where it looked."""
+
+from pathlib import Path
+
+from sat_tf import flags
+
+USAGE = """python -m sat_tf.train --workdir=RUN [--flagfile=FILE] [--SETTING=VALUE ...]
+
+Trains a run; the same command again goes on with one that was interrupted. At the end the
+held-out split is scored (RUN/scores.json) and one picture of attention drawn (RUN/attention.png)."""
+
+
+def main(argv: list[str]) -> int:
+    """Trains; exit status 130 when interrupted."""
+    settings, workdir = flags.settings_from_flags(), Path(flags.FLAGS.workdir)
+    flags.quiet_tensorflow()
+    # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
+    from sat_tf.captioner import Captioner
+    from sat_tf.data.datasets import available_splits
+    from sat_tf.data.images import read_image
+    from sat_tf.evaluation.scoring import score_table
+    from sat_tf.inspection.overlays import attention_figure, save_figure
+    from sat_tf.run_folder import FIGURE_FILE, SCORES_FILE
+    from sat_tf.storage import write_json
+    from sat_tf.training.loop import train
+
+    if not train(settings, workdir):
+        return 130
+    captioner = Captioner.load(workdir)
+    split = "test" if "test" in available_splits(settings.data) else "dev"
+    scored = captioner.score(split)
+    write_json(workdir / SCORES_FILE, {"split": split, "scores": scored.scores})
+    print(f"\nscores on {split}, {len(scored.records)} images\n{score_table(scored.scores)}")
+    caption = scored.captions[0]
+    image = captioner.fit(read_image(scored.records[0].image))
+    save_figure(
+        attention_figure(image, caption.words, caption.alphas, caption.betas),
+        workdir / FIGURE_FILE,
+    )
+    print(f"\nwhere it looked: {workdir / FIGURE_FILE}")
+    return 0
+
+
+if __name__ == "__main__":
+    flags.define_settings()
+    flags.define_command_flags("workdir")
+    flags.run(main, USAGE)

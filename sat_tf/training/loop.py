@@ -1,0 +1,254 @@
+"""The training of a run, from its settings to its best checkpoint."""
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sat_tf.config import CONFIG_FILE, Settings
+from sat_tf.data.batches import (
+    ImageSource,
+    Plan,
+    caption_batches,
+    number_captions,
+    plan_by_image,
+    plan_by_length,
+)
+from sat_tf.data.captions import Record
+from sat_tf.data.datasets import load_splits
+from sat_tf.decoding.captions import make_captioner
+from sat_tf.errors import UserError
+from sat_tf.evaluation.scoring import Scores, caption_split, perplexity, text_scores
+from sat_tf.model.annotations import annotation_source
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.encoder import build_encoder, load_encoder, resolve_encoder, save_encoder
+from sat_tf.model.losses import caption_losses
+from sat_tf.model.precision import precision
+from sat_tf.run_folder import ENCODER_FILE, VOCABULARY_FILE
+from sat_tf.training.checkpoints import Checkpoints
+from sat_tf.training.interrupt import Interrupt
+from sat_tf.training.reports import Reports
+from sat_tf.training.schedule import end_epoch, is_finished, learning_rate
+from sat_tf.training.step import make_optimizer, make_strategy, make_train_step
+from sat_tf.vocabulary import Vocabulary, tokenize
+
+
+
+def train(settings: Settings, workdir: str | os.PathLike[str]) -> bool:
+    """Trains a run, or goes on with it where it stopped.
+
+    Args:
+      settings: of the run; a run that exists must have been started with the same.
+      workdir: its folder.
+
+    Returns:
+      Whether training came to its end; False when it was interrupted, its state saved.
+
+    Raises:
+      UserError: the data, the settings or the folder won't do, or the loss is not finite.
+    """
+    return Trainer(settings, workdir).run()
+
+
+def resolve(settings: Settings, workdir: str | os.PathLike[str]) -> Settings:
+    """The settings with what they leave to the encoder made concrete.
+
+    Raises:
+      UserError: `workdir` holds a run with other settings.
+    """
+    settings = dataclasses.replace(settings, encoder=resolve_encoder(settings.encoder))
+    if (Path(workdir) / CONFIG_FILE).exists():
+        differing = settings.differences(Settings.load(workdir))
+        if differing:
+            raise UserError(
+                f"--workdir={workdir} holds a run with other settings "
+                f"({', '.join('--' + name for name in differing)}): "
+                "give those of the run to go on with it, or another --workdir"
+            )
+    return settings
+
+
+class Trainer:
+    """Holds what training needs: data, model, optimizer, checkpoints.
+
+    Everything the user may have got wrong is checked before the first file of the run is written.
+    """
+
+    def __init__(self, settings: Settings, workdir: str | os.PathLike[str]) -> None:
+        self.workdir = Path(workdir)
+        self.settings = settings = resolve(settings, workdir)
+        splits = load_splits(settings.data, ("train", "dev"))
+        self._dev_records = splits["dev"]
+        self.vocabulary = self._open_vocabulary(splits["train"])
+        keras.utils.set_random_seed(settings.training.seed)
+        self._strategy = make_strategy()
+        with self._strategy.scope(), precision(settings.training.precision):
+            self.model = self._build_model()
+            self._optimizer = make_optimizer(settings.training)
+            self._optimizer.build(self.model.trainable_variables)
+        limit = settings.data.max_caption_words
+        self._train_captions = number_captions(splits["train"], self.vocabulary, limit)
+        self._dev_captions = number_captions(splits["dev"], self.vocabulary)
+        if not self._train_captions.tokens:
+            raise UserError(f"--max_caption_words={limit} leaves no training caption")
+        self._write_run()
+        self._train_source = self._source(splits["train"], "train")
+        self._dev_source = self._source(splits["dev"], "dev")
+        self._checkpoints = Checkpoints(
+            workdir,
+            self.model,
+            self._optimizer,
+            self.vocabulary.fingerprint,
+            settings.training.keep_every_epoch,
+        )
+        self.progress = self._checkpoints.restore()
+        self._search = make_captioner(self.model, settings.training.max_decode_words)
+
+    def _open_vocabulary(self, records: Sequence[Record]) -> Vocabulary:
+        built = Vocabulary.build(
+            (tokenize(caption) for record in records for caption in record.captions),
+            size=self.settings.data.vocabulary_size,
+            min_count=self.settings.data.min_word_count,
+        )
+        path = self.workdir / VOCABULARY_FILE
+        if path.exists() and Vocabulary.load(path).fingerprint != built.fingerprint:
+            raise UserError(
+                f"{path}: the training captions now give another vocabulary than when the run "
+                "was started; bring them back, or give another --workdir"
+            )
+        return built
+
+    def _build_model(self) -> CaptionModel:
+        path = self.workdir / ENCODER_FILE
+        encoder = (
+            load_encoder(path)
+            if path.exists()
+            else build_encoder(self.settings.encoder, self.settings.images.image_size)
+        )
+        seed = self.settings.training.seed
+        model = CaptionModel(encoder, self.settings.decoder, len(self.vocabulary), seed)
+        model.start_output_bias(self.vocabulary.log_frequencies())
+        return model
+
+    def _write_run(self) -> None:
+        """Writes what makes the folder a run; `config.json`, which says that it is one, last."""
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        if not (self.workdir / ENCODER_FILE).exists():
+            save_encoder(self.model.encoder, self.workdir / ENCODER_FILE)
+        self.vocabulary.save(self.workdir / VOCABULARY_FILE)
+        self.settings.save(self.workdir)
+
+    def _source(self, records: Sequence[Record], split: str) -> ImageSource:
+        return annotation_source(self.model.encoder, records, self.settings, split)
+
+    def _plan(self, epoch: int) -> Plan:
+        training, captions = self.settings.training, self._train_captions
+        if training.batch_by == "image":
+            return plan_by_image(captions.image, training.batch_size, training.seed, epoch)
+        return plan_by_length(captions.lengths, training.batch_size, training.seed, epoch)
+
+    def _batches(self, plan: Plan, skip: int) -> tf.data.Dataset:
+        return self._strategy.distribute_datasets_from_function(
+            lambda context: caption_batches(
+                self._train_captions, plan, self._train_source, skip=skip, context=context
+            )
+        )
+
+    def run(self) -> bool:
+        """Trains until the settings say that it is enough; see `train`."""
+        training = self.settings.training
+        plan = self._plan(self.progress.epoch)
+        spec = self._batches(plan, 0).element_spec
+        step = make_train_step(self.model, self._optimizer, training, self._strategy, spec)
+        reports = Reports(self.workdir, len(plan), training.max_epochs, self.progress)
+        try:
+            with Interrupt() as interrupt:
+                while not is_finished(training, self.progress):
+                    started = time.monotonic()
+                    if not self._train_epoch(step, reports, interrupt):
+                        self._checkpoints.save(self.progress)
+                        reports.say(
+                            f"stopped after {self.progress.total_steps} steps; the state is saved "
+                            "in the run: give the same command again to go on"
+                        )
+                        return False
+                    self._finish_epoch(reports, started)
+        finally:
+            reports.close()
+        return True
+
+    def _train_epoch(self, step, reports: Reports, interrupt: Interrupt) -> bool:  # type: ignore[no-untyped-def]
+        """The rest of the present epoch; False when interrupted."""
+        training, progress = self.settings.training, self.progress
+        plan = self._plan(progress.epoch)
+        for batch in self._batches(plan, progress.step):
+            if interrupt.wanted:
+                return False
+            rate = learning_rate(training, progress.total_steps, len(plan), progress.factor)
+            self._optimizer.learning_rate.assign(rate)
+            sums = {name: float(value) for name, value in step(batch).items()}
+            total = sums["nll"] + training.doubly_stochastic_weight * sums["penalty"]
+            if not math.isfinite(total):
+                raise UserError(
+                    f"step {progress.total_steps + 1} (epoch {progress.epoch + 1}): the loss is "
+                    f"not finite (nll {sums['nll']}, penalty {sums['penalty']}); the run keeps "
+                    "its last checkpoint: try a smaller --learning_rate or --clip_norm"
+                )
+            progress.step += 1
+            progress.total_steps += 1
+            for name, value in sums.items():
+                progress.sums[name] = progress.sums.get(name, 0.0) + value
+            reports.step(total / sums["captions"], sums["captions"])
+        return True
+
+    def _finish_epoch(self, reports: Reports, started: float) -> None:
+        training, progress = self.settings.training, self.progress
+        sums, trained = progress.sums, time.monotonic()
+        rate = float(self._optimizer.learning_rate.numpy())
+        captions = caption_split(
+            self._search,
+            self.vocabulary,
+            self.model.grid,
+            self._dev_source,
+            len(self._dev_records),
+            training.batch_size,
+        )
+        scores = self._scores(captions)
+        better = end_epoch(training, progress, scores)
+        nll, penalty = (sums[name] / sums["captions"] for name in ("nll", "penalty"))
+        progress.history.append(
+            {
+                "epoch": progress.epoch,
+                "step": progress.total_steps,
+                "loss": nll + training.doubly_stochastic_weight * penalty,
+                "nll": nll,
+                "penalty": penalty,
+                "learning_rate": rate,
+                "seconds_training": trained - started,
+                "seconds_validation": time.monotonic() - trained,
+                **scores,
+            }
+        )
+        if better:
+            self._checkpoints.save_best(progress)
+        self._checkpoints.save_epoch(progress)
+        self._checkpoints.save(progress)
+        reports.epoch(progress, training.best_by)
+        chosen = np.linspace(0, len(captions) - 1, min(training.samples, len(captions))).astype(int)
+        reports.samples([captions[i] for i in chosen], [self._dev_records[i] for i in chosen])
+
+    def _scores(self, captions) -> Scores:  # type: ignore[no-untyped-def]
+        losses = tf.function(
+            lambda batch: caption_losses(self.model, batch, training=False), reduce_retracing=True
+        )
+        return text_scores(captions, self._dev_records) | {
+            "perplexity": perplexity(
+                losses, self._dev_captions, self._dev_source, self.settings.training.batch_size
+            )
+        }

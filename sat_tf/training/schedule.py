@@ -1,0 +1,82 @@
+"""When training slows down and when it stops: pure functions and a state that is saved."""
+
+import dataclasses
+import math
+
+from sat_tf.config import TrainingSettings
+
+# Scores of which less is better; of all others more is.
+LOWER_IS_BETTER = frozenset({"perplexity"})
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run has come; saved with each checkpoint.
+
+    epoch: epochs done.
+    step: steps done in the present epoch.
+    total_steps: steps done in all.
+    factor: of the learning rate, from the plateaus met.
+    best_score: best validation score so far, if any.
+    best_epoch: the epoch that reached it.
+    plateau_epochs: epochs since the last improvement or decay.
+    sums: of the present epoch's losses.
+    history: the scores of each epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    total_steps: int = 0
+    factor: float = 1.0
+    best_score: float | None = None
+    best_epoch: int = 0
+    plateau_epochs: int = 0
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+
+
+def learning_rate(
+    settings: TrainingSettings, step: int, steps_per_epoch: int, factor: float
+) -> float:
+    """Learning rate of step `step`, counted from 0; `factor` is what plateaus left of it."""
+    rate = settings.learning_rate * factor
+    if settings.learning_rate_schedule == "cosine":
+        share = step / (settings.max_epochs * steps_per_epoch)
+        rate *= 0.5 * (1.0 + math.cos(math.pi * min(share, 1.0)))
+    if step < settings.warmup_steps:
+        rate *= (step + 1) / settings.warmup_steps
+    return rate
+
+
+def is_better(name: str, score: float, best: float | None) -> bool:
+    """Whether `score` improves on `best`."""
+    if best is None:
+        return True
+    return score < best if name in LOWER_IS_BETTER else score > best
+
+
+def end_epoch(settings: TrainingSettings, progress: Progress, scores: dict[str, float]) -> bool:
+    """Books an epoch's validation scores into `progress`; returns whether they are the best."""
+    score = scores[settings.best_by]
+    better = is_better(settings.best_by, score, progress.best_score)
+    progress.epoch += 1
+    progress.step = 0
+    progress.sums = {}
+    if better:
+        progress.best_score, progress.best_epoch = score, progress.epoch
+        progress.plateau_epochs = 0
+    else:
+        progress.plateau_epochs += 1
+    if (
+        settings.learning_rate_schedule == "plateau"
+        and progress.plateau_epochs >= settings.plateau_patience
+    ):
+        progress.factor *= settings.plateau_factor
+        progress.plateau_epochs = 0
+    return better
+
+
+def is_finished(settings: TrainingSettings, progress: Progress) -> bool:
+    """Whether all epochs are done, or no score has improved for `patience` of them."""
+    waited = progress.epoch - progress.best_epoch
+    return progress.epoch >= settings.max_epochs or 0 < settings.patience <= waited

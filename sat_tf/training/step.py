@@ -1,0 +1,79 @@
+"""One step of training, the same on one device and on several."""
+
+from collections.abc import Callable, Mapping
+
+import keras
+import tensorflow as tf
+
+from sat_tf.config import TrainingSettings
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.losses import Sums, caption_losses
+
+
+def make_strategy() -> tf.distribute.Strategy:
+    """All GPUs of this machine if it has several, else its one device."""
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def make_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
+    """The optimizer by name; RMSProp as the authors' code has it (centred, rho 0.95,
+    momentum 0.9, epsilon 1e-4), the others as Keras has them."""
+    rate = settings.learning_rate
+    if settings.optimizer == "rmsprop":
+        return keras.optimizers.RMSprop(rate, rho=0.95, momentum=0.9, epsilon=1e-4, centered=True)
+    if settings.optimizer == "adadelta":
+        return keras.optimizers.Adadelta(rate)
+    if settings.optimizer == "sgd":
+        return keras.optimizers.SGD(rate)
+    return keras.optimizers.Adam(rate)
+
+
+def make_train_step(
+    model: CaptionModel,
+    optimizer: keras.optimizers.Optimizer,
+    settings: TrainingSettings,
+    strategy: tf.distribute.Strategy,
+    batch_spec: Mapping[str, tf.TensorSpec],
+) -> Callable[[Mapping[str, tf.Tensor]], Sums]:
+    """A compiled step: minimises equation (14), averaged over the whole minibatch.
+
+    loss = 1/B sum_b (-log p(y_b|a_b) + lambda sum_i (1 - sum_t alpha_bti)^2)
+
+    Args:
+      model: built in the strategy's scope.
+      optimizer: built in the strategy's scope.
+      settings: of the training.
+      strategy: distributes the step.
+      batch_spec: the element specification of the batches.
+
+    Returns:
+      Function from a batch to the sums of `caption_losses` over all replicas, before the update.
+    """
+
+    def replica_step(batch: Mapping[str, tf.Tensor]) -> Sums:
+        with tf.GradientTape() as tape:
+            sums = caption_losses(model, batch, training=True)
+            total = sums["nll"] + settings.doubly_stochastic_weight * sums["penalty"]
+            loss = total / batch["captions"]
+        variables = model.trainable_variables
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+        context = tf.distribute.get_replica_context()
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        if settings.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm)
+        # Keras adds the replicas' gradients up; these are the whole already.
+        share = 1.0 / context.num_replicas_in_sync
+        optimizer.apply([share * g for g in gradients], variables)
+        return sums
+
+    @tf.function(input_signature=[batch_spec])
+    def train_step(batch: Mapping[str, tf.Tensor]) -> Sums:
+        sums = strategy.run(replica_step, args=(batch,))
+        return {
+            name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
+            for name, value in sums.items()
+        }
+
+    return train_step

@@ -1,0 +1,156 @@
+"""Words <-> ids: the one tokenizer, and the vocabulary of a run."""
+
+import hashlib
+import json
+import math
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from sat_tf.errors import UserError
+from sat_tf.storage import read_json, write_json
+
+FORMAT_VERSION = 1
+PAD, END, UNK = 0, 1, 2
+SPECIAL = ("<pad>", "<end>", "<unk>")
+
+# Clitics that the field's evaluation (the Penn Treebank tokenizer) splits off: dog's -> dog 's.
+_CLITICS = ("'s", "'re", "'ve", "'ll", "'d", "'m")
+_APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "`": "'"})
+# Joins the parts of a word; on its own it is punctuation.
+_INNER = frozenset("-'")
+
+
+def tokenize(text: str) -> list[str]:
+    """The words of a caption: lower case, without punctuation, composed Unicode (NFC).
+
+    As the field's evaluation does it: punctuation is dropped, hyphens and apostrophes within a
+    word are kept, possessive and verb clitics are words of their own ("dog's" -> "dog", "'s"),
+    and so is "n't". Works for any language that puts spaces between words.
+    """
+    text = unicodedata.normalize("NFC", text).translate(_APOSTROPHES).lower()
+    kept = "".join(c if _is_word_character(c) else " " for c in text)
+    return [part for word in kept.split() for part in _split_clitics(word.strip("-'")) if part]
+
+
+def _is_word_character(character: str) -> bool:
+    # Letters, marks (vowel signs of Indic scripts among them) and numbers.
+    return character in _INNER or unicodedata.category(character)[0] in "LMN"
+
+
+def _split_clitics(word: str) -> tuple[str, ...]:
+    for clitic in _CLITICS:
+        if word.endswith(clitic):
+            return word[: -len(clitic)], clitic
+    if word.endswith("n't") and len(word) > len("n't"):
+        return word[: -len("n't")], "n't"
+    return (word,)
+
+
+class Vocabulary:
+    """The words a model knows; ids are positions, `<pad>`, `<end>` and `<unk>` come first.
+
+    Args:
+      words: all entries, the three special ones included.
+      counts: how often each stands in the training captions; the end once a caption, `<unk>` for
+        all words that were left out.
+
+    Raises:
+      UserError: the entries are not those of a vocabulary.
+    """
+
+    def __init__(self, words: Sequence[str], counts: Sequence[int]) -> None:
+        self.words = tuple(words)
+        self.counts = tuple(counts)
+        self._ids = {word: number for number, word in enumerate(self.words)}
+        if self.words[: len(SPECIAL)] != SPECIAL or len(self._ids) != len(self.words):
+            raise UserError(f"a vocabulary starts with {SPECIAL} and has no word twice")
+        if len(self.counts) != len(self.words):
+            raise UserError("a vocabulary has one count for each word")
+
+    @classmethod
+    def build(
+        cls, captions: Iterable[Sequence[str]], *, size: int = 0, min_count: int = 1
+    ) -> "Vocabulary":
+        """The most frequent words of tokenised captions; among equals the alphabet decides.
+
+        Args:
+          captions: their words.
+          size: words kept at most, the special entries not counted; 0 keeps all.
+          min_count: words that occur less often are left out.
+        """
+        counts: Counter[str] = Counter()
+        ends = 0
+        for words in captions:
+            counts.update(words)
+            ends += 1
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        kept = [item for item in ranked if item[1] >= min_count][: size or None]
+        left_out = counts.total() - sum(count for _, count in kept)
+        return cls(
+            (*SPECIAL, *(word for word, _ in kept)),
+            (0, ends, left_out, *(count for _, count in kept)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, words: Iterable[str]) -> list[int]:
+        """The ids of words, `UNK` for those unknown, and `END`."""
+        return [*(self._ids.get(word, UNK) for word in words), END]
+
+    def words_of(self, ids: Iterable[int]) -> list[str]:
+        """The words of ids up to the end; padding is left out."""
+        words = []
+        for number in ids:
+            if number == END:
+                break
+            if number != PAD:
+                words.append(self.words[number])
+        return words
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The words of ids with spaces between them."""
+        return " ".join(self.words_of(ids))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the entries in their order, hexadecimal; the counts do not matter."""
+        return hashlib.sha256(json.dumps(self.words).encode()).hexdigest()
+
+    def log_frequencies(self) -> list[float]:
+        """Log of each entry's share of the training words, one added to each count: [V]."""
+        smoothed = [count + 1 for count in self.counts]
+        total = sum(smoothed)
+        return [math.log(count / total) for count in smoothed]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the vocabulary with its fingerprint as JSON."""
+        document = {
+            "format_version": FORMAT_VERSION,
+            "fingerprint": self.fingerprint,
+            "words": self.words,
+            "counts": self.counts,
+        }
+        write_json(path, document)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Vocabulary":
+        """Reads what `save` wrote.
+
+        Raises:
+          UserError: it can't be read, or its words are not those it was written with.
+        """
+        document = read_json(path, "a vocabulary")
+        if not isinstance(document, dict) or document.get("format_version") != FORMAT_VERSION:
+            raise UserError(f"{path}: format_version must be {FORMAT_VERSION}")
+        try:
+            vocabulary = cls(document["words"], document["counts"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path}: damaged: {error!r}") from None
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        if vocabulary.fingerprint != document.get("fingerprint"):
+            raise UserError(f"{path}: its words were changed since it was written")
+        return vocabulary

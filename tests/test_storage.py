@@ -1,0 +1,61 @@
+"""Files appear whole or not at all."""
+
+import json
+
+import pytest
+
+from sat_tf import storage
+from sat_tf.errors import UserError
+
+
+def test_atomic_path_moves_the_file_in_place(tmp_path):
+    target = tmp_path / "new" / "scores.json"
+    with storage.atomic_path(target) as temporary:
+        assert temporary.suffix == ".json"
+        assert not target.exists()
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    assert [path.name for path in target.parent.iterdir()] == ["scores.json"]
+
+
+def test_atomic_path_keeps_the_old_file_when_the_body_fails(tmp_path):
+    target = tmp_path / "scores.json"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), storage.atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_json_round_trip(tmp_path):
+    value = {"caption": "zwei Hunde, möglichst groß", "scores": [1, 2.5, None]}
+    storage.write_json(tmp_path / "x.json", value)
+    assert storage.read_json(tmp_path / "x.json", "scores") == value
+    assert "groß" in (tmp_path / "x.json").read_text(encoding="utf-8")
+
+
+def test_json_refuses_nan_and_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        storage.write_json(tmp_path / "x.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
+def test_unreadable_json_is_named(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.json: can't be read as scores"):
+        storage.read_json(path, "scores")
+
+
+def test_missing_json_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"x\.json: no such file \(scores\)"):
+        storage.read_json(tmp_path / "x.json", "scores")
+
+
+def test_written_json_ends_in_a_newline(tmp_path):
+    storage.write_json(tmp_path / "x.json", {})
+    text = (tmp_path / "x.json").read_text()
+    assert text.endswith("\n")
+    assert json.loads(text) == {}
