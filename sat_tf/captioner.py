@@ -12,7 +12,7 @@ from sat_tf.config import Settings
 from sat_tf.data.batches import number_captions
 from sat_tf.data.captions import Record
 from sat_tf.data.datasets import load_splits
-from sat_tf.data.images import decode_image, fit_image
+from sat_tf.data.images import decode_image, fit_image, read_image
 from sat_tf.decoding.captions import Caption, make_captioner, read_captions
 from sat_tf.errors import UserError
 from sat_tf.evaluation.scoring import Scores, caption_split, perplexity, text_scores
@@ -55,9 +55,7 @@ class Captioner:
         self._search = make_captioner(model, settings.training.max_decode_words)
 
     @classmethod
-    def load(
-        cls, workdir: str | os.PathLike[str], settings: Settings | None = None
-    ) -> "Captioner":
+    def load(cls, workdir: str | os.PathLike[str], settings: Settings | None = None) -> "Captioner":
         """Reads a run.
 
         Args:
@@ -76,20 +74,21 @@ class Captioner:
         load_weights(model, workdir / BEST, vocabulary.fingerprint)
         return cls(settings, vocabulary, model)
 
-    def read_image(self, path: str | os.PathLike[str]) -> np.ndarray:
-        """The image as the encoder sees it: float32 [S, S, 3], 0..255.
+    def read_image(self, image: str | os.PathLike[str] | bytes) -> np.ndarray:
+        """An image as the encoder sees it: float32 [S, S, 3], 0..255.
+
+        Args:
+          image: a file's path, or the bytes of one.
 
         Raises:
           UserError: it can't be read as an image; names it.
         """
+        source = image if isinstance(image, bytes) else os.fspath(image)
         try:
-            encoded = Path(path).read_bytes()
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}") from None
-        try:
-            return fit_image(decode_image(encoded), self.settings.images).numpy()
+            return fit_image(decode_image(read_image(source)), self.settings.images).numpy()
         except tf.errors.InvalidArgumentError:
-            raise UserError(f"{path}: can't be read as an image") from None
+            name = "the bytes" if isinstance(source, bytes) else source
+            raise UserError(f"{name}: can't be read as an image") from None
 
     def caption(self, paths: Sequence[str | os.PathLike[str]]) -> list[Caption]:
         """Captions of image files, in their order.

@@ -7,7 +7,8 @@ from sat_tf import flags
 USAGE = """python -m sat_tf.train --workdir=RUN [--flagfile=FILE] [--SETTING=VALUE ...]
 
 Trains a run; the same command again goes on with one that was interrupted. At the end the
-held-out split is scored (RUN/scores.json) and one picture of attention drawn (RUN/attention.png)."""
+held-out split is scored (RUN/scores.json) and one picture of attention drawn
+(RUN/attention.png)."""
 
 
 def main(argv: list[str]) -> int:
@@ -17,7 +18,6 @@ def main(argv: list[str]) -> int:
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
     from sat_tf.data.datasets import available_splits
-    from sat_tf.data.images import read_image
     from sat_tf.evaluation.scoring import score_table
     from sat_tf.inspection.overlays import attention_figure, save_figure
     from sat_tf.run_folder import FIGURE_FILE, SCORES_FILE
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     write_json(workdir / SCORES_FILE, {"split": split, "scores": scored.scores})
     print(f"\nscores on {split}, {len(scored.records)} images\n{score_table(scored.scores)}")
     caption = scored.captions[0]
-    image = captioner.fit(read_image(scored.records[0].image))
+    image = captioner.read_image(scored.records[0].image)
     save_figure(
         attention_figure(image, caption.words, caption.alphas, caption.betas),
         workdir / FIGURE_FILE,

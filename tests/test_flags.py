@@ -17,7 +17,7 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 COMMANDS = sorted(
     path.stem
     for path in Path(flags.__file__).parent.glob("*.py")
-    if "flags.run(main" in path.read_text(encoding="utf-8")
+    if "\nif __name__" in path.read_text(encoding="utf-8")
 )
 
 
@@ -151,7 +151,7 @@ def test_a_flagfile_that_includes_itself_is_refused(tmp_path):
     first, second = tmp_path / "first.flags", tmp_path / "second.flags"
     write(first, f"--flagfile={second}")
     write(second, f"--flagfile={first}")
-    with pytest.raises(UserError, match="second.flags: --flagfile=.*first.flags includes itself"):
+    with pytest.raises(UserError, match=r"second\.flags: --flagfile=.* includes itself"):
         parsed(f"--flagfile={first}")
 
 

@@ -6,7 +6,7 @@ of steps done. A batch holds captions and each of their images once.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -178,9 +178,9 @@ def caption_batches(
     """The batches of `plan`, from step `skip` on.
 
     Each is a dictionary: `images` or `annotations` (see the source) of its I images; `rows`
-    int64 [I], their numbers; `image_index` int32 [B], which of the I a caption describes; `tokens` int32 [B, T],
-    padded; `captions` float32 [], the size of the whole minibatch. Under a strategy with R
-    replicas each minibatch comes as R elements that share it.
+    int64 [I], their numbers; `image_index` int32 [B], which of the I a caption describes;
+    `tokens` int32 [B, T], padded; `captions` float32 [], the size of the whole minibatch. Under a
+    strategy with R replicas each minibatch comes as R elements that share it.
 
     Args:
       captions: of the split.
@@ -194,7 +194,7 @@ def caption_batches(
     here = context.input_pipeline_id if context else 0
     mine = range(here * replicas // pipelines, (here + 1) * replicas // pipelines)
 
-    def take(position: np.ndarray) -> tuple[np.ndarray, ...]:
+    def take(position: np.ndarray) -> tuple[Any, ...]:
         step, replica = divmod(int(position), len(mine))
         batch = plan[step]
         share = np.array_split(batch, replicas)[mine[replica]]

@@ -1,12 +1,9 @@
-"""The cache of annotations: each image encoded once, kept on disk as float16.
+"""The cache of annotations: each image encoded once, read in any order.
 
-A folder holds `index.json` and shards. A shard holds the annotations of a run of images, then a
-CRC-32 of each and a digest of what it was made from; it appears whole or not at all, so that
-encoding can stop and go on at any shard. Reading asks the file for single images: memory holds
-what was asked for, however large the cache.
+Reading asks the shards for single images: memory holds what was asked for, however large the
+cache.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -14,9 +11,7 @@ import os
 import shutil
 import sys
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,67 +21,34 @@ from tqdm import tqdm
 
 from sat_tf.config import ImageSettings
 from sat_tf.data.captions import Record
+from sat_tf.data.feature_shards import (
+    ANNOTATION,
+    Index,
+    images_per_shard,
+    read_image,
+    read_tail,
+    shard_path,
+    write_shard,
+)
 from sat_tf.data.images import decode_image, fit_image
 from sat_tf.errors import UserError
-from sat_tf.storage import atomic_path, read_json, write_json
 
-FORMAT_VERSION = 1
-INDEX_FILE = "index.json"
-DTYPE = np.dtype("<f2")
-# What an interruption can lose; larger shards would bring no speed.
-SHARD_BYTES = 64 * 2**20
-
-_CHECKSUM = np.dtype("<u4")
-_DIGEST_BYTES = hashlib.sha256().digest_size
-_GB = 1e9
 _LISTED = 20
 
+# Rows, columns and D of an image's annotations.
+Grid = tuple[int, int, int]
 # Pixels float32 [n, S, S, 3], 0..255 -> annotations [n, rows, columns, D].
 Encode = Callable[[Any], Any]
 
 
-@dataclass(frozen=True)
-class _Index:
-    """What a cache holds, and of what.
-
-    encoder: fingerprint of encoder and image settings.
-    images: digest of the images, in order.
-    count: images.
-    grid: rows, columns and D of each image's annotations.
-    images_per_shard: the last shard may hold fewer.
-    """
-
-    encoder: str
-    images: str
-    count: int
-    grid: tuple[int, int, int]
-    images_per_shard: int
-
-    @property
-    def image_bytes(self) -> int:
-        return int(np.prod(self.grid)) * DTYPE.itemsize
-
-    @property
-    def shards(self) -> range:
-        return range(-(-self.count // self.images_per_shard))
-
-    def members(self, shard: int) -> range:
-        """Numbers of the images in a shard."""
-        start = shard * self.images_per_shard
-        return range(start, min(start + self.images_per_shard, self.count))
-
-    def shard_bytes(self, shard: int) -> int:
-        each = self.image_bytes + _CHECKSUM.itemsize
-        return len(self.members(shard)) * each + _DIGEST_BYTES
-
-
 class FeatureCache:
-    """A whole cache, open for reading from any number of threads."""
+    """A cache that is whole, for any number of readers."""
 
-    def __init__(self, folder: Path, index: _Index, checksums: np.ndarray) -> None:
+    def __init__(self, folder: Path, index: Index) -> None:
         self._folder = folder
         self._index = index
-        self._checksums = checksums
+        tails = [read_tail(folder, index, shard) for shard in index.shards]
+        self._checksums = np.concatenate([tail.checksums for tail in tails if tail])
 
     def __len__(self) -> int:
         return self._index.count
@@ -97,10 +59,10 @@ class FeatureCache:
         return self._index.grid
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Annotations of images.
+        """The annotations of images; may be called from several threads at once.
 
         Args:
-          indices: numbers of the images in the records' order, int [n].
+          indices: numbers of the images, counted as the records were, int [n].
 
         Returns:
           float16 [n, rows, columns, D].
@@ -109,30 +71,12 @@ class FeatureCache:
           IndexError: there is no such image.
           UserError: a shard is missing or damaged.
         """
-        annotations = np.empty((len(indices), *self._index.grid), DTYPE)
-        for row, number in enumerate(indices):
-            annotations[row] = self._read_image(int(number))
+        annotations = np.empty((len(indices), *self.shape), ANNOTATION)
+        for out, number in zip(annotations, np.asarray(indices).tolist(), strict=True):
+            if not 0 <= number < len(self):
+                raise IndexError(f"image {number} of {len(self)}")
+            read_image(self._folder, self._index, number, self._checksums[number], out)
         return annotations
-
-    def _read_image(self, number: int) -> np.ndarray:
-        if not 0 <= number < len(self):
-            raise IndexError(f"image {number} of {len(self)}")
-        shard, place = divmod(number, self._index.images_per_shard)
-        path = _shard_path(self._folder, shard)
-        size = self._index.image_bytes
-        try:
-            # Opened for each image: no descriptors to run out of, nothing shared by threads.
-            with open(path, "rb", buffering=0) as file:
-                file.seek(place * size)
-                content = file.read(size)
-        except OSError as error:
-            raise UserError(f"{path}: can't be read ({error.strerror}); {_REMAKE}") from None
-        if zlib.crc32(content) != self._checksums[number]:
-            raise UserError(f"{path}: annotations of image {number} are damaged; {_REMAKE}")
-        return np.frombuffer(content, DTYPE).reshape(self._index.grid)
-
-
-_REMAKE = "delete this file and run the same command again, which makes it anew"
 
 
 def prepare_cache(
@@ -144,35 +88,213 @@ def prepare_cache(
     *,
     batch_size: int = 32,
 ) -> FeatureCache:
-    """Opens the cache of `records`' annotations; first encodes what it lacks.
+    """Opens the cache of `records`' annotations, after encoding what it lacks.
 
-    Shards that an interrupted call left are kept. Activations beyond float16's range (65,504) are
-    refused, not clipped: in practice they mean that the pixels are not those the encoder expects.
+    What an earlier call finished before it was interrupted is kept. Annotations beyond float16's
+    range of 65,504 are refused rather than clipped: as a rule they mean pixels other than those
+    that the encoder was trained on.
 
     Args:
-      folder: of this cache alone; made if missing.
-      records: the images, in the order that `read` counts them.
-      encode: pixels float32 [n, S, S, 3], RGB, 0..255 -> annotations [n, rows, columns, D].
+      folder: of this cache alone; made when missing.
+      records: the images, in the order in which `read` counts them; all files or all bytes.
+      encode: pixels float32 [n, S, S, 3], RGB, 0..255 -> annotations [n, rows, columns, D] of any
+        float type.
       images: how images become pixels.
       fingerprint: of the encoder and `images`.
       batch_size: images encoded at a time.
 
     Raises:
-      UserError: the folder holds a cache of another encoder or of other images, the disk is too
-        small, images can't be read (all of them named at the end), annotations are not finite in
-        float16.
+      UserError: the folder holds the cache of another encoder or of other images; it can't be
+        written or the disk is too small; images can't be read, all of which are counted and the
+        first named at the end; annotations that float16 can't hold.
     """
     folder = Path(folder)
+    if not records:
+        raise UserError(f"{folder}: there are no images to encode; look at the data set's splits")
+    sources = [_source(record) for record in records]
     try:
-        index = _read_index(folder)
-        sources = _digests_of(records)
-        wanted = _digest(fingerprint, sources)
-        if index:
-            _check_index(folder, index, fingerprint, wanted)
-        if index is None or index.images != wanted or _missing(folder, index, sources):
-            pixels = _Pixels(records, images, batch_size)
-            index = _fill(folder, index, pixels, encode, fingerprint, sources)
-        checksums = [_checksums(folder, index, shard) for shard in index.shards]
+        index = _agreed_index(folder, fingerprint, sources, lambda: _grid(encode, images))
+        todo = _unfinished(folder, index, sources)
+        if todo:
+            numbers = [number for shard in todo for number in index.members(shard)]
+            pixels = _pixel_batches(records, numbers, images, batch_size)
+            _announce(folder, index, todo, _seconds_per_image(pixels, encode))
+            index.save(folder)
+            encoded = tqdm(
+                _encoded(pixels, encode, records),
+                desc="encoding",
+                total=len(numbers),
+                unit="image",
+                disable=None,  # shown on terminals
+            )
+            unread = set(numbers) - _write_shards(folder, index, todo, encoded)
+            if unread:
+                raise UserError(_unread_message(records, sorted(unread)))
+        return FeatureCache(folder, index)
     except OSError as error:
-        raise UserError(f"{folder}: can't hold a cache ({error}); give another --cache_dir") from None
-    return FeatureCache(folder, index, np.concatenate(checksums))
+        raise UserError(
+            f"{folder}: can't hold a cache of annotations ({error}); give another --cache_dir"
+        ) from None
+
+
+def _source(record: Record) -> bytes:
+    """Digest that tells an image from others and from an earlier state of itself, cheaply."""
+    state = record.image
+    if isinstance(state, str):
+        # A file that is not there is reported when it is its turn to be read.
+        state = str(os.path.getsize(state) if os.path.isfile(state) else None).encode()
+    return hashlib.sha256(record.image_id.encode() + b"\0" + state).digest()
+
+
+def _digest(fingerprint: str, sources: Sequence[bytes]) -> bytes:
+    return hashlib.sha256(fingerprint.encode() + b"\0" + b"".join(sources)).digest()
+
+
+def _agreed_index(
+    folder: Path, fingerprint: str, sources: Sequence[bytes], grid: Callable[[], Grid]
+) -> Index:
+    """The folder's index when it is of this encoder and these images, else a new one.
+
+    A cache that was never finished may change its images: one that could not be read has been
+    mended or taken out. Its shards say for themselves what they hold.
+    """
+    images = _digest(fingerprint, sources).hex()
+    index = Index.load(folder)
+    if index is None:
+        size = grid()
+        return Index(fingerprint, images, len(sources), size, images_per_shard(size))
+    if index.encoder != fingerprint:
+        raise UserError(
+            f"{folder}: holds annotations by encoder {index.encoder}, not by this one, "
+            f"{fingerprint} (fingerprints of network, layer, weights, preprocessing and image "
+            "settings); give another --cache_dir or delete the folder"
+        )
+    if index.images == images:
+        return index
+    if all(read_tail(folder, index, shard) for shard in index.shards):
+        raise UserError(
+            f"{folder}: holds the annotations of {index.count:,} images (digest {index.images}), "
+            f"which are not these {len(sources):,} ({images}); give another --cache_dir or "
+            "delete the folder"
+        )
+    return dataclasses.replace(index, images=images, count=len(sources))
+
+
+def _unfinished(folder: Path, index: Index, sources: Sequence[bytes]) -> dict[int, bytes]:
+    """The shards that are not there as they should be, each with its digest."""
+    unfinished = {}
+    for shard in index.shards:
+        members = index.members(shard)
+        digest = _digest(index.encoder, sources[members.start : members.stop])
+        tail = read_tail(folder, index, shard)
+        if tail is None or tail.digest != digest:
+            unfinished[shard] = digest
+    return unfinished
+
+
+def _pixel_batches(
+    records: Sequence[Record], numbers: list[int], settings: ImageSettings, batch_size: int
+) -> tf.data.Dataset:
+    """Batches of (numbers int64 [n], pixels float32 [n, S, S, 3]); leaves out the unreadable."""
+    sources = [records[number].image for number in numbers]
+    in_files = isinstance(sources[0], str)
+
+    def load(number: tf.Tensor, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        encoded = tf.io.read_file(source) if in_files else source
+        return number, fit_image(decode_image(encoded), settings)
+
+    return (
+        tf.data.Dataset.from_tensor_slices((tf.constant(numbers, tf.int64), sources))
+        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .ignore_errors()
+        .batch(batch_size)
+        .prefetch(1)
+    )
+
+
+def _grid(encode: Encode, settings: ImageSettings) -> Grid:
+    """Rows, columns and D of `encode`'s annotations."""
+    size = settings.image_size
+    _, rows, columns, channels = encode(tf.zeros([1, size, size, 3])).shape
+    return int(rows), int(columns), int(channels)
+
+
+def _seconds_per_image(pixels: tf.data.Dataset, encode: Encode) -> float:
+    """Measured with the first batch: reading it, and encoding it once `encode` is traced."""
+    start = time.perf_counter()
+    for _, batch in pixels.take(1):
+        reading = time.perf_counter() - start
+        np.asarray(encode(batch))
+        start = time.perf_counter()
+        np.asarray(encode(batch))
+        return (reading + time.perf_counter() - start) / len(batch)
+    return 0.0  # no image can be read
+
+
+def _announce(folder: Path, index: Index, todo: Iterable[int], seconds_per_image: float) -> None:
+    """Says what is to come; `UserError` when the disk has no room for it."""
+    count = sum(len(index.members(shard)) for shard in todo)
+    size = sum(index.shard_bytes(shard) for shard in todo)
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise UserError(
+            f"{folder}: {count:,} images take {size / 1e9:.1f} GB, but only {free / 1e9:.1f} GB "
+            "are free: give another --cache_dir, or --nocache_features"
+        )
+    space = f"{size / 1e9:.1f} GB" if size > 1e8 else f"{size / 1e6:.1f} MB"
+    minutes = count * seconds_per_image / 60
+    duration = f"about {minutes:.0f} min" if minutes > 1 else "under a minute"
+    print(
+        f"encoding {count:,} images into {folder}: {space}, {duration}", file=sys.stderr, flush=True
+    )
+
+
+def _encoded(
+    pixels: tf.data.Dataset, encode: Encode, records: Sequence[Record]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Number and float16 [rows, columns, D] of each image that can be read, in order."""
+    for numbers, batch in pixels:
+        annotations = np.asarray(encode(batch))
+        with np.errstate(over="ignore"):  # turns into infinity, refused below
+            annotations = annotations.astype(ANNOTATION)
+        finite = np.isfinite(annotations).all(axis=(1, 2, 3))  # over rows, columns, D -> [n]
+        if not finite.all():
+            record = records[int(numbers[int(np.argmin(finite))])]
+            raise UserError(
+                f"{_name(record)}: its annotations are not numbers within 65,504, the range of "
+                "float16: check --preprocessing and --encoder_weights, or add --nocache_features"
+            )
+        yield from zip(numbers.numpy().tolist(), annotations, strict=True)
+
+
+def _write_shards(
+    folder: Path, index: Index, todo: Mapping[int, bytes], encoded: Iterable[tuple[int, np.ndarray]]
+) -> set[int]:
+    """Writes each shard as soon as its images are there; returns the numbers that came."""
+    came = set()
+
+    def annotations(group: Iterable[tuple[int, np.ndarray]]) -> Iterator[np.ndarray]:
+        for number, value in group:
+            came.add(number)
+            yield value
+
+    for shard, group in itertools.groupby(encoded, lambda one: one[0] // index.images_per_shard):
+        count = len(index.members(shard))
+        write_shard(shard_path(folder, shard), annotations(group), count, todo[shard])
+    return came
+
+
+def _unread_message(records: Sequence[Record], numbers: Sequence[int]) -> str:
+    names = [f"  {_name(records[number])}" for number in numbers[:_LISTED]]
+    if len(numbers) > _LISTED:
+        names.append(f"  ... and {len(numbers) - _LISTED:,} more")
+    lines = "\n".join(names)
+    return (
+        f"{len(numbers):,} of {len(records):,} images can't be read:\n{lines}\n"
+        "mend them or take them out, and run the same command again: what is encoded is kept"
+    )
+
+
+def _name(record: Record) -> str:
+    return record.image if isinstance(record.image, str) else record.image_id

@@ -1,12 +1,15 @@
 """The embedded data set: a tensorflow-datasets builder that draws its scenes, without a network."""
 
+import contextlib
 import dataclasses
 import io
-import json
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 from PIL import Image
@@ -14,12 +17,16 @@ from PIL import Image
 from sat_tf.config import DataSettings
 from sat_tf.data.captions import Record
 from sat_tf.data.shapes_grammar import Caption, describe
-from sat_tf.data.shapes_scenes import Scene, draw_scene, make_scene
+from sat_tf.data.shapes_scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
+from sat_tf.errors import UserError
 
 DEFAULT_FOLDER = "runs/data"
 CAPTIONS_OF_A_SCENE = 5
 # Told apart from the scene's own stream of random numbers by this third part of their seed.
 _CAPTION_STREAM = 1
+# Two scenes count as the same when their objects lie in the same cells of so fine a grid.
+_CELLS = 8
+_READ_AT_ONCE = 256  # examples
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -36,35 +43,49 @@ class ShapesConfig(tfds.core.BuilderConfig):
 class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
     """Scenes of one to four coloured shapes, with five true captions each.
 
+    Raise `VERSION` whenever scenes or captions change: prepared data of another version is not
+    read.
+
     Features of an example:
       image: PNG, uint8 [size, size, 3].
       image_id: the split and a number.
       captions: five strings, lower case, words with single spaces between.
-      mentions: JSON; for each caption a list of [position of a noun among its words, indices of
-        the objects it speaks of].
-      scene: JSON; `Scene.from_json` reads it. Its `objects` have shape, colour, size and box
-        (left, top, right, bottom in pixels, right and bottom outside).
+      objects: shape, colour, size and box of each object.
+      mentions: a row for each object that a noun speaks of: number of the caption, position of
+        the noun among its words, number of the object.
+      scene: the whole scene as JSON; `Scene.from_json` reads it.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}
+    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 - how tfds declares it
 
     def _info(self) -> tfds.core.DatasetInfo:
+        side = self.builder_config.size
+        text = tfds.features.Text()
+        objects = {
+            "shape": tfds.features.ClassLabel(names=SHAPES),
+            "colour": tfds.features.ClassLabel(names=tuple(COLOURS)),
+            "size": tfds.features.ClassLabel(names=tuple(SIZES)),
+            "bbox": tfds.features.BBoxFeature(),
+        }
+        mentions = dict.fromkeys(("caption", "word", "object"), np.int64)
         return self.dataset_info_from_configs(
             description="Scenes of coloured shapes with captions that are true of them.",
             features=tfds.features.FeaturesDict(
                 {
-                    "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-                    "image_id": tfds.features.Text(),
-                    "captions": tfds.features.Sequence(tfds.features.Text()),
-                    "mentions": tfds.features.Text(),
-                    "scene": tfds.features.Text(),
+                    "image": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
+                    "image_id": text,
+                    "captions": tfds.features.Sequence(text, length=CAPTIONS_OF_A_SCENE),
+                    "objects": tfds.features.Sequence(objects),
+                    "mentions": tfds.features.Sequence(mentions),
+                    "scene": text,
                 }
             ),
             disable_shuffling=True,
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict]]]:
+        del dl_manager  # nothing is downloaded
         return {
             split: self._generate_examples(split, scenes)
             for split, scenes in make_splits(self.builder_config).items()
@@ -75,42 +96,84 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[int, dict]]:
         for number, (index, scene) in enumerate(scenes):
             captions = describe_scene(self.builder_config.seed, index, scene)
-            mentions = [[[m.word_index, m.matches] for m in c.mentions] for c in captions]
             yield (
                 number,
                 {
                     "image": _png(scene),
                     "image_id": f"{split}-{number:06d}",
                     "captions": [caption.text for caption in captions],
-                    "mentions": json.dumps(mentions),
+                    "objects": _object_rows(scene),
+                    "mentions": _mention_rows(captions),
                     "scene": scene.to_json(),
                 },
             )
 
 
 def make_splits(config: ShapesConfig) -> dict[str, list[tuple[int, Scene]]]:
-    """The scenes of each split, with their indices; no two scenes have the same objects.
+    """The scenes of each split, with their indices; no scene is in two splits.
 
+    Scenes with the same objects in nearly the same places count as one, whatever the background.
     The test and the dev split come first: they stay as they are when more are drawn for training.
     """
-    seen: set[tuple[Any, ...]] = set()
+    taken: set[tuple[Any, ...]] = set()
     splits: dict[str, list[tuple[int, Scene]]] = {"test": [], "dev": [], "train": []}
     index = 0
     for split, scenes in splits.items():
+        contents = set()
         while len(scenes) < getattr(config, split):
             scene = make_scene(config.seed, index, config.size)
-            things = tuple(sorted((o.shape, o.colour, o.box) for o in scene.objects))
-            if things not in seen:
-                seen.add(things)
+            content = scene_content(scene)
+            if content not in taken:
                 scenes.append((index, scene))
+                contents.add(content)
             index += 1
+        taken |= contents
     return splits
 
 
+def scene_content(scene: Scene) -> tuple[Any, ...]:
+    """What is where in a scene, roughly; equal for scenes that count as the same."""
+    return tuple(
+        sorted(
+            (thing.shape, thing.colour, *(int(_CELLS * at / scene.size) for at in thing.centre))
+            for thing in scene.objects
+        )
+    )
+
+
 def describe_scene(seed: int, index: int, scene: Scene) -> list[Caption]:
-    """The captions of the scene with that index."""
+    """The captions of the scene with that index, all different."""
     random = np.random.default_rng((seed, index, _CAPTION_STREAM))
-    return [describe(scene, random) for _ in range(CAPTIONS_OF_A_SCENE)]
+    captions: dict[str, Caption] = {}
+    while len(captions) < CAPTIONS_OF_A_SCENE:
+        caption = describe(scene, random)
+        captions.setdefault(caption.text, caption)
+    return list(captions.values())
+
+
+def _png(scene: Scene) -> io.BytesIO:
+    file = io.BytesIO()
+    Image.fromarray(draw_scene(scene)).save(file, "PNG")
+    file.seek(0)
+    return file
+
+
+def _object_rows(scene: Scene) -> list[dict[str, Any]]:
+    rows = []
+    for thing in scene.objects:
+        left, top, right, bottom = (edge / scene.size for edge in thing.box)
+        box = tfds.features.BBox(ymin=top, xmin=left, ymax=bottom, xmax=right)
+        rows.append({"shape": thing.shape, "colour": thing.colour, "size": thing.size, "bbox": box})
+    return rows
+
+
+def _mention_rows(captions: list[Caption]) -> list[dict[str, int]]:
+    return [
+        {"caption": number, "word": mention.word_index, "object": match}
+        for number, caption in enumerate(captions)
+        for mention in caption.mentions
+        for match in mention.matches
+    ]
 
 
 def load_shapes(settings: DataSettings, split: str) -> tuple[Record, ...]:
@@ -119,35 +182,73 @@ def load_shapes(settings: DataSettings, split: str) -> tuple[Record, ...]:
     Args:
       settings: `data_dir`, and the sizes and seed under `shapes_`.
       split: "train", "dev" or "test".
+
+    Raises:
+      UserError: the folder can't be written, or its data set is damaged.
     """
-    config = ShapesConfig(
-        # Data sets of other sizes or seeds live beside each other.
-        name=f"train{settings.shapes_train}_dev{settings.shapes_dev}_test{settings.shapes_test}"
-        f"_size{settings.shapes_size}_seed{settings.shapes_seed}",
-        train=settings.shapes_train,
-        dev=settings.shapes_dev,
-        test=settings.shapes_test,
-        size=settings.shapes_size,
-        seed=settings.shapes_seed,
+    builder = _prepared(settings)
+    decoders = tfds.decode.PartialDecoding(
+        {"image": True, "image_id": True, "captions": True, "scene": True},
+        decoders={"image": tfds.decode.SkipDecoding()},
     )
-    logging.set_verbosity(logging.ERROR)  # tfds tells at length how it writes its files
-    tfds.disable_progress_bar()
-    builder = ShapesCaptions(data_dir=settings.data_dir or DEFAULT_FOLDER, config=config)
-    builder.download_and_prepare(file_format="tfrecord")
-    dataset = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-    return tuple(
-        Record(
-            image_id=example["image_id"].decode(),
-            image=example["image"],
-            captions=tuple(caption.decode() for caption in example["captions"]),
-            scene=Scene.from_json(example["scene"]),
+    try:
+        dataset = builder.as_dataset(split=split, decoders=decoders)
+        # Many at a time: the step from TensorFlow to NumPy costs more than the reading.
+        records = tuple(
+            record
+            for batch in tfds.as_numpy(dataset.batch(_READ_AT_ONCE))
+            for record in _records(batch)
         )
-        for example in tfds.as_numpy(dataset)
-    )
+    except (tf.errors.DataLossError, tf.errors.NotFoundError, ValueError) as error:
+        raise UserError(
+            f"{builder.data_path}: this data set is damaged ({str(error).splitlines()[0]}): "
+            "delete the folder, and it will be drawn again"
+        ) from None
+    return records
 
 
-def _png(scene: Scene) -> io.BytesIO:
-    file = io.BytesIO()
-    Image.fromarray(draw_scene(scene)).save(file, "PNG")
-    file.seek(0)
-    return file
+def _records(batch: dict[str, np.ndarray]) -> Iterator[Record]:
+    columns = (batch[name] for name in ("image_id", "image", "captions", "scene"))
+    for image_id, image, captions, scene in zip(*columns, strict=True):
+        texts = tuple(caption.decode() for caption in captions)
+        yield Record(image_id.decode(), image, texts, Scene.from_json(scene))
+
+
+def _prepared(settings: DataSettings) -> ShapesCaptions:
+    """The builder of the data set that the settings ask for, once it is on disk."""
+    counts = {name: getattr(settings, f"shapes_{name}") for name in ("train", "dev", "test")}
+    geometry = {"size": settings.shapes_size, "seed": settings.shapes_seed}
+    # Data sets of other sizes or seeds live beside each other.
+    name = "_".join(f"{key}{value}" for key, value in {**counts, **geometry}.items())
+    folder = settings.data_dir or DEFAULT_FOLDER
+    with _quiet():
+        builder = ShapesCaptions(
+            data_dir=folder, config=ShapesConfig(name=name, **counts, **geometry)
+        )
+        if not builder.is_prepared():
+            # A folder that is there without its description is unfinished: it is drawn anew,
+            # where tfds by itself would trust it.
+            download = tfds.download.DownloadConfig(
+                download_mode=tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS
+            )
+            try:
+                builder.download_and_prepare(download_config=download, file_format="tfrecord")
+            except OSError as error:
+                raise UserError(
+                    f"--data_dir={folder}: the data set can't be written there: {error}"
+                ) from None
+    return builder
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps tfds from telling at length how it writes; its progress bar is for terminals."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -18,6 +18,7 @@ from sat_tf.data.shapes_words import (
     PHRASES,
     Form,
     NounPhrase,
+    Place,
     Reading,
     Slot,
     read,
@@ -40,10 +41,10 @@ _SIZE_SHARE = 0.3  # of objects whose size a description states
 # Share of each kind of statement among descriptions of scenes with several objects, and with one.
 _KINDS_OF_SEVERAL = {"relation": 0.36, "place": 0.16, "count": 0.12, "plain": 0.36}
 _KINDS_OF_ONE = {"place": 0.3, "plain": 0.7}
-_FORMS_OF = {
-    kind: tuple(form for form in FORMS if form.kind == kind) for kind in _KINDS_OF_SEVERAL
-}
+# Unit steps of each relation, to the right and downwards.
 _OFFSETS = {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 1)}
+
+_Cast = tuple[tuple[int, ...], ...]  # for each noun phrase, the objects it speaks of
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +121,20 @@ def _is_kind(thing: SceneObject, phrase: NounPhrase) -> bool:
     return (thing.shape, thing.colour) == (phrase.shape, phrase.colour)
 
 
-def _true_casts(reading: Reading, scene: Scene) -> Iterator[tuple[tuple[int, ...], ...]]:
+def _true_casts(reading: Reading, scene: Scene) -> Iterator[_Cast]:
     """Every way of giving each phrase its objects so that the caption is true."""
     choices = [_candidates(phrase, scene) for phrase in reading.phrases]
     for cast in itertools.product(*choices):
-        used = [index for part in cast for index in part]
-        if len(set(used)) == len(used) and _holds(reading, cast, scene):
+        if _is_disjoint(cast) and _holds(reading, cast, scene):
             yield cast
 
 
+def _is_disjoint(cast: _Cast) -> bool:
+    return len({index for part in cast for index in part}) == sum(map(len, cast))
+
+
 def _candidates(phrase: NounPhrase, scene: Scene) -> list[tuple[int, ...]]:
-    """The sets of objects that fit a phrase by themselves."""
+    """The sets of objects that fit a noun phrase, seen by itself."""
     fitting = tuple(
         index
         for index, thing in enumerate(scene.objects)
@@ -141,7 +145,7 @@ def _candidates(phrase: NounPhrase, scene: Scene) -> list[tuple[int, ...]]:
     return [fitting] if len(fitting) == phrase.count else []
 
 
-def _holds(reading: Reading, cast: Sequence[tuple[int, ...]], scene: Scene) -> bool:
+def _holds(reading: Reading, cast: _Cast, scene: Scene) -> bool:
     """Whether the reading's relations and places hold of the objects cast."""
     # Only phrases of a single object stand in relations and places.
     centres = [_centre(scene, part[0]) for part in cast]
@@ -170,7 +174,7 @@ def _offset(
 
 def _is_at(
     centre: tuple[float, float],
-    place: tuple[str | None, str | None],
+    place: Place,
     edge: float,
     middle: float,
 ) -> bool:
@@ -195,71 +199,57 @@ def describe(scene: Scene, rng: np.random.Generator) -> Caption:
     kinds = _KINDS_OF_ONE if len(scene.objects) == 1 else _KINDS_OF_SEVERAL
     kind = str(rng.choice(list(kinds), p=list(kinds.values())))
     while True:
-        for fallback in (kind, "relation", "place", "plain"):
-            statement = _state(fallback, scene, rng)
-            if statement is not None:
-                break
-        assert statement is not None  # an object can always be named plainly
-        form, meanings, casts = statement
+        attempts = (_state(each, scene, rng) for each in (kind, "relation", "place", "plain"))
+        form, meanings, cast = next(filter(None, attempts))  # any scene has a plain statement
         words, nouns = write(form, meanings, rng)
         if len(words) <= LONGEST:
-            mentions = (Mention(noun, cast) for noun, cast in zip(nouns, casts, strict=True))
+            mentions = (Mention(noun, part) for noun, part in zip(nouns, cast, strict=True))
             return Caption(words, tuple(mentions))
 
 
-_Statement = tuple[Form, list[Any], list[tuple[int, ...]]]
-
-
-def _state(kind: str, scene: Scene, rng: np.random.Generator) -> _Statement | None:
+def _state(
+    kind: str, scene: Scene, rng: np.random.Generator
+) -> tuple[Form, list[Any], _Cast] | None:
     """A form of that kind with meanings that are clearly true, and the objects it speaks of."""
-    forms = list(_FORMS_OF[kind])
+    forms = [form for form in FORMS if form.kind == kind]
     while forms:
         weights = np.array([form.weight for form in forms])
         form = forms.pop(int(rng.choice(len(forms), p=weights / weights.sum())))
-        casts = _cast(form, scene, rng)
-        if casts is not None:
-            return form, _meanings(form, casts, scene, rng), casts
+        options = [_options(slot, scene) for slot in form.slots if slot in OBJECT_SLOTS]
+        casts = [
+            cast
+            for cast in itertools.product(*options)
+            if _is_disjoint(cast) and _is_clear(form, cast, scene)
+        ]
+        if casts:
+            cast = casts[int(rng.integers(len(casts)))]
+            return form, _meanings(form, cast, scene, rng), cast
     return None
 
 
-def _cast(form: Form, scene: Scene, rng: np.random.Generator) -> list[tuple[int, ...]] | None:
-    """Objects for each noun phrase of a form, so that it can be filled with what is clearly so."""
-    slots = [slot for slot in form.slots if slot in (Slot.ONE, Slot.ALONE, Slot.MANY)]
-    kinds = _kinds(scene)
-    choices: list[list[tuple[int, ...]]] = []
-    for slot in slots:
-        if slot is Slot.MANY:
-            choices.append([kind for kind in kinds if len(kind) > 1])
-        elif slot is Slot.ALONE:
-            choices.append([kind for kind in kinds if len(kind) == 1])
-        else:
-            choices.append([(index,) for index in range(len(scene.objects))])
-    casts = [
-        list(cast)
-        for cast in itertools.product(*choices)
-        if len({index for part in cast for index in part}) == sum(map(len, cast))
-        and _is_clear(form, cast, scene)
-    ]
-    return casts[int(rng.integers(len(casts)))] if casts else None
-
-
-def _kinds(scene: Scene) -> list[tuple[int, ...]]:
-    """The objects by shape and colour."""
+def _options(slot: Slot, scene: Scene) -> list[tuple[int, ...]]:
+    """The sets of objects that a slot's noun phrase can speak of."""
+    if slot is Slot.ONE:
+        return [(index,) for index in range(len(scene.objects))]
     kinds: dict[tuple[str, str], list[int]] = {}
     for index, thing in enumerate(scene.objects):
         kinds.setdefault((thing.shape, thing.colour), []).append(index)
-    return [tuple(kind) for kind in kinds.values()]
+    return [tuple(kind) for kind in kinds.values() if (len(kind) > 1) == (slot is Slot.MANY)]
 
 
-def _is_clear(form: Form, cast: Sequence[tuple[int, ...]], scene: Scene) -> bool:
-    relations = form.slots.count(Slot.RELATION)
-    return all(
-        _relation(scene, cast[0][0], other[0]) is not None for other in cast[1 : 1 + relations]
-    ) and all(_places(scene, part[0]) for part in cast[: form.slots.count(Slot.PLACE)])
+def _is_clear(form: Form, cast: _Cast, scene: Scene) -> bool:
+    """Whether the form can say something clearly true of these objects."""
+    if form.kind == "relation":
+        return all(_clear_relation(scene, cast[0][0], other[0]) for other in cast[1:])
+    if form.kind == "place":
+        return all(_clear_places(scene, part[0]) for part in cast)
+    # "A red circle and a red circle" is true of two, but nobody says so.
+    things = [scene.objects[part[0]] for part in cast]
+    return len({(thing.shape, thing.colour) for thing in things}) == len(things)
 
 
-def _relation(scene: Scene, first: int, second: int) -> str | None:
-    """How the first object clearly lies from the second; None when it is not clear."""
+def _clear_relation(scene: Scene, first: int, second: int) -> str | None:
+    """How the first object clearly lies as seen from the second; None when it is not clear."""
     for relation in _OFFSETS:
         along, across = _offset(_centre(scene, first), _centre(scene, second), relation)
         if along >= STATED_MARGIN and along > across:
@@ -267,29 +257,25 @@ def _relation(scene: Scene, first: int, second: int) -> str | None:
     return None
 
 
-def _places(scene: Scene, index: int) -> list[tuple[str | None, str | None]]:
+def _clear_places(scene: Scene, index: int) -> list[Place]:
     """The places of the picture in which an object clearly lies."""
     centre = _centre(scene, index)
     places = PHRASES[Slot.PLACE]
     return [place for place in places if _is_at(centre, place, STATED_EDGE, STATED_MIDDLE)]
 
 
-def _meanings(
-    form: Form, casts: Sequence[tuple[int, ...]], scene: Scene, rng: np.random.Generator
-) -> list[Any]:
+def _meanings(form: Form, cast: _Cast, scene: Scene, rng: np.random.Generator) -> list[Any]:
     """What each slot that bears a meaning is to say of its objects."""
     meanings: list[Any] = []
-    phrases = iter(casts)
-    relations = (_relation(scene, casts[0][0], other[0]) for other in casts[1:])
-    places = iter(casts)
+    parts, placed, others = iter(cast), iter(cast), iter(cast[1:])
     for slot in form.slots:
-        if slot in (Slot.ONE, Slot.ALONE, Slot.MANY):
-            meanings.append(_noun_phrase(slot, next(phrases), scene, rng))
+        if slot in OBJECT_SLOTS:
+            meanings.append(_noun_phrase(slot, next(parts), scene, rng))
         elif slot is Slot.RELATION:
-            meanings.append(next(relations))
+            meanings.append(_clear_relation(scene, cast[0][0], next(others)[0]))
         elif slot is Slot.PLACE:
-            offered = _places(scene, next(places)[0])
-            meanings.append(offered[int(rng.integers(len(offered)))])
+            clear = _clear_places(scene, next(placed)[0])
+            meanings.append(clear[int(rng.integers(len(clear)))])
     return meanings
 
 
@@ -297,80 +283,7 @@ def _noun_phrase(
     slot: Slot, part: tuple[int, ...], scene: Scene, rng: np.random.Generator
 ) -> NounPhrase:
     thing = scene.objects[part[0]]
-    sizes = {scene.objects[index].size for index in part}
-    # A count with a size says how many there are of that size: stated only of all of a kind.
-    stated = len(sizes) == 1 and rng.random() < _SIZE_SHARE
-    count = None if slot is Slot.ONE else len(part)
-    return NounPhrase(thing.shape, thing.colour, thing.size if stated else None, count)
-
-
-def _cast(form: Form, scene: Scene, rng: np.random.Generator) -> list[tuple[int, ...]] | None:
-    """Objects for each phrase of a form that make it clearly true; None when there are none."""
-    options = [_options(slot, scene) for slot in form.slots if slot in OBJECT_SLOTS]
-    casts = [
-        list(cast)
-        for cast in itertools.product(*options)
-        if len({index for part in cast for index in part}) == sum(map(len, cast))
-        and _is_clear(form, cast, scene)
-    ]
-    return casts[int(rng.integers(len(casts)))] if casts else None
-
-
-def _options(slot: Slot, scene: Scene) -> list[tuple[int, ...]]:
-    """The sets of objects that a slot's phrase can speak of."""
-    if slot is Slot.ONE:
-        return [(index,) for index in range(len(scene.objects))]
-    groups: dict[tuple[str, str], tuple[int, ...]] = {}
-    for index, thing in enumerate(scene.objects):
-        kind = (thing.shape, thing.colour)
-        groups[kind] = (*groups.get(kind, ()), index)
-    return [group for group in groups.values() if (len(group) > 1) == (slot is Slot.MANY)]
-
-
-def _is_clear(form: Form, cast: Sequence[tuple[int, ...]], scene: Scene) -> bool:
-    centres = [_centre(scene, part[0]) for part in cast]
-    if form.kind == "relation":
-        return all(_clear_relation(centres[0], other) for other in centres[1:])
-    return form.kind != "place" or all(_clear_places(centre) for centre in centres)
-
-
-def _clear_relation(first: tuple[float, float], second: tuple[float, float]) -> str | None:
-    for relation in _OFFSETS:
-        along, across = _offset(first, second, relation)
-        if along >= STATED_MARGIN and along > across:
-            return relation
-    return None
-
-
-def _clear_places(centre: tuple[float, float]) -> list[tuple[str | None, str | None]]:
-    places = PHRASES[Slot.PLACE]
-    return [place for place in places if _is_at(centre, place, STATED_EDGE, STATED_MIDDLE)]
-
-
-def _meanings(
-    form: Form, casts: Sequence[tuple[int, ...]], scene: Scene, rng: np.random.Generator
-) -> list[Any]:
-    """The meanings of a form's slots, in order, once it is clear what they speak of."""
-    centres = [_centre(scene, cast[0]) for cast in casts]
-    parts = iter(range(len(casts)))
-    places = iter(centres)
-    others = iter(centres[1:])
-    meanings: list[Any] = []
-    for slot in form.slots:
-        if slot in OBJECT_SLOTS:
-            meanings.append(_noun_phrase(slot, casts[next(parts)], scene, rng))
-        elif slot is Slot.RELATION:
-            meanings.append(_clear_relation(centres[0], next(others)))
-        elif slot is Slot.PLACE:
-            clear = _clear_places(next(places))
-            meanings.append(clear[int(rng.integers(len(clear)))])
-    return meanings
-
-
-def _noun_phrase(
-    slot: Slot, cast: tuple[int, ...], scene: Scene, rng: np.random.Generator
-) -> NounPhrase:
-    thing = scene.objects[cast[0]]
-    alike = all(scene.objects[index].size == thing.size for index in cast)
+    # "Two small red circles" would count the small ones only: said when all of them are small.
+    alike = len({scene.objects[index].size for index in part}) == 1
     size = thing.size if alike and rng.random() < _SIZE_SHARE else None
-    return NounPhrase(thing.shape, thing.colour, size, None if slot is Slot.ONE else len(cast))
+    return NounPhrase(thing.shape, thing.colour, size, None if slot is Slot.ONE else len(part))

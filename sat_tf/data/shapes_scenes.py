@@ -198,7 +198,7 @@ def draw_scene(scene: Scene) -> np.ndarray:
         left, top, right, bottom = thing.box
         cover = _coverage(thing.shape, right - left)[..., None]  # [W, W, 1]
         under = pixels[top:bottom, left:right]
-        pixels[top:bottom, left:right] = under + cover * (np.float32(thing.shade) - under)
+        pixels[top:bottom, left:right] = under + cover * (np.array(thing.shade, np.float32) - under)
     return np.rint(pixels).astype(np.uint8)
 
 
@@ -219,7 +219,7 @@ def _draw_background(ground: Background, side: int) -> np.ndarray:
     else:
         cells = np.floor(2 * x / ground.period) + np.floor(2 * y / ground.period)
         mix = cells % 2
-    first, second = np.float32(ground.first), np.float32(ground.second)
+    first, second = np.array([ground.first, ground.second], np.float32)
     return first + mix[..., None].astype(np.float32) * (second - first)
 
 

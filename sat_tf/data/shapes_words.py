@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-NOUNS = {
+# Shape -> its nouns, each singular and plural.
+NOUNS: dict[str, tuple[tuple[str, str], ...]] = {
     "circle": (("circle", "circles"), ("disc", "discs")),
     "square": (("square", "squares"),),
     "triangle": (("triangle", "triangles"),),
@@ -21,7 +22,7 @@ NOUNS = {
     "ring": (("ring", "rings"), ("hoop", "hoops")),
     "heart": (("heart", "hearts"),),
 }
-COLOUR_WORDS = {
+COLOUR_WORDS: dict[str, tuple[str, ...]] = {
     "red": ("red",),
     "green": ("green",),
     "blue": ("blue",),
@@ -31,8 +32,14 @@ COLOUR_WORDS = {
     "white": ("white",),
     "black": ("black",),
 }
-SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
-COUNT_PHRASES = {2: ("two", "a pair of"), 3: ("three",), 4: ("four",)}
+SIZE_WORDS: dict[str, tuple[str, ...]] = {
+    "small": ("small", "little", "tiny"),
+    "large": ("large", "big", "huge"),
+}
+COUNT_PHRASES: dict[int, tuple[str, ...]] = {2: ("two", "a pair of"), 3: ("three",), 4: ("four",)}
+
+
+Place = tuple[str | None, str | None]  # column and row of the picture; None leaves it open
 
 
 class Slot(enum.Enum):
@@ -48,7 +55,7 @@ class Slot(enum.Enum):
     VERB = "a verb between object and place"
     INVERTED = "a verb between place and object"
     AND = "a word between two objects"
-    ALSO = "a word before a second statement"
+    ALSO = "a word before the last object or a second statement"
 
 
 # Slot -> meaning -> phrases. Slots that mean nothing by themselves have the meaning None.
@@ -59,7 +66,6 @@ PHRASES: dict[Slot, dict[Any, tuple[str, ...]]] = {
         "above": ("above", "over"),
         "below": ("below", "under", "beneath"),
     },
-    # (column, row) of the picture; None where the phrase leaves it open.
     Slot.PLACE: {
         ("left", None): ("on the left", "on the left side", "at the left"),
         ("right", None): ("on the right", "on the right side", "at the right"),
@@ -122,7 +128,7 @@ class Form:
 FORMS = (
     Form("plain", 0.5, (Slot.OPENING, Slot.ONE)),
     Form("plain", 0.4, (Slot.OPENING, Slot.ONE, Slot.AND, Slot.ONE)),
-    Form("plain", 0.1, (Slot.OPENING, Slot.ONE, Slot.AND, Slot.ONE, Slot.AND, Slot.ONE)),
+    Form("plain", 0.1, (Slot.OPENING, Slot.ONE, Slot.AND, Slot.ONE, Slot.ALSO, Slot.ONE)),
     Form("count", 0.4, (Slot.OPENING_MANY, Slot.MANY)),
     Form("count", 0.2, (Slot.OPENING_MANY, Slot.MANY, Slot.AND, Slot.ONE)),
     Form("count", 0.2, (Slot.OPENING_MANY, Slot.MANY, Slot.AND, Slot.ALONE)),
@@ -195,13 +201,13 @@ class Reading:
       kind: its form's kind.
       phrases: what it says of objects, in order.
       relations: (phrase, relation, phrase): the first is left/right of, above/below the second.
-      places: (phrase, (column, row)).
+      places: (phrase, place): where the phrase's object lies in the picture.
     """
 
     kind: str
     phrases: tuple[NounPhrase, ...]
     relations: tuple[tuple[int, str, int], ...]
-    places: tuple[tuple[int, tuple[str | None, str | None]], ...]
+    places: tuple[tuple[int, Place], ...]
 
 
 def read(words: Sequence[str]) -> Reading | None:
@@ -275,7 +281,9 @@ def _read_count(slot: Slot, words: Sequence[str], start: int) -> tuple[int | Non
 
 
 def _by_phrase(table: dict[Any, tuple[str, ...]]) -> tuple[tuple[tuple[str, ...], Any], ...]:
-    return tuple((tuple(text.split()), meaning) for meaning, texts in table.items() for text in texts)
+    return tuple(
+        (tuple(text.split()), meaning) for meaning, texts in table.items() for text in texts
+    )
 
 
 _PHRASE_LISTS = {slot: _by_phrase(table) for slot, table in PHRASES.items()}
@@ -288,7 +296,9 @@ _PLURALS = {pair[1]: shape for shape, pairs in NOUNS.items() for pair in pairs}
 
 def every_word() -> frozenset[str]:
     """Every word a caption can hold."""
-    tables = [*PHRASES.values(), SIZE_WORDS, COLOUR_WORDS, COUNT_PHRASES]
-    texts = [text for table in tables for texts in table.values() for text in texts]
+    tables: list[dict[Any, tuple[str, ...]]] = [*PHRASES.values(), SIZE_WORDS, COLOUR_WORDS]
+    texts = [
+        text for table in [*tables, COUNT_PHRASES] for texts in table.values() for text in texts
+    ]
     nouns = [noun for pairs in NOUNS.values() for pair in pairs for noun in pair]
     return frozenset(" ".join([*texts, *nouns, "a an one"]).split())

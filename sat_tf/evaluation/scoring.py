@@ -46,7 +46,7 @@ def perplexity(
     source: ImageSource,
     batch_size: int,
 ) -> float:
-    """exp of the mean -log p of a word, over all reference captions, their ends included.
+    """Exp of the mean -log p of a word, over all reference captions, their ends included.
 
     Args:
       losses: from a batch to its sums `nll` and `words`, without dropout.
@@ -63,8 +63,10 @@ def perplexity(
 
 
 def text_scores(captions: Sequence[Caption], records: Sequence[Record]) -> Scores:
-    """BLEU of one caption an image against all its references; on shapes, whether it is true and
-    where it looked."""
+    """BLEU of one caption an image against all its references.
+
+    On shapes also whether the captions are true, and where their words looked.
+    """
     references = [[" ".join(tokenize(text)) for text in record.captions] for record in records]
     scores = bleu_scores([caption.text for caption in captions], references)
     scenes = [record.scene for record in records if record.scene is not None]

@@ -39,8 +39,9 @@ class Locations(keras.layers.Layer):
 
     def compute_output_shape(self, grid_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Shape of the locations, L unknown."""
-        added = 2 if self.position == "coordinates" else 0
-        return (grid_shape[0], None, grid_shape[-1] + added)
+        size = grid_shape[-1]
+        assert size is not None, "D must be known"
+        return (grid_shape[0], None, size + 2 if self.position == "coordinates" else size)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""

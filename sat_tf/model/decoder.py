@@ -115,6 +115,7 @@ class AttentionDecoderCell(keras.layers.Layer):
     def build(self, annotations_shape: tuple[int | None, ...]) -> None:
         """Makes all weights for annotations [B, L, D]."""
         annotation_size = annotations_shape[-1]
+        assert annotation_size is not None, "D must be known"
         hidden, word = (None, self.hidden_size), (None, self.embedding_size)
         context = (None, annotation_size)
         self.embedding.build((None,))

@@ -137,7 +137,7 @@ def encoder_fingerprint(encoder: keras.Model, images: ImageSettings) -> str:
     for part in (configuration, dataclasses.asdict(images)):
         digest.update(json.dumps(part, sort_keys=True).encode())
     for weight in encoder.weights:
-        value = keras.ops.convert_to_numpy(weight.value)
+        value = weight.numpy()
         digest.update(f"{value.dtype}{value.shape}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()

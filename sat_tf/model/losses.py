@@ -44,11 +44,11 @@ def doubly_stochastic_penalty(alphas: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor
     return tf.reduce_sum(tf.square(1.0 - coverage), axis=1)  # sum over L -> [B]
 
 
-def caption_losses(
-    model: CaptionModel, batch: Mapping[str, tf.Tensor], training: bool
-) -> Sums:
-    """Sums over the captions of a batch, each float32 []: `nll` and `penalty` as above,
-    `captions` and `words`, their ends included."""
+def caption_losses(model: CaptionModel, batch: Mapping[str, tf.Tensor], training: bool) -> Sums:
+    """Sums over the captions of a batch, each float32 [].
+
+    `nll` and `penalty` are as above; `captions` and `words`, ends included, are counts.
+    """
     annotations = model.annotate(batch, training)
     tokens = batch["tokens"]
     logits, alphas, _ = model(annotations, tokens, batch["image_index"], training=training)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import h5py
 import keras
+import numpy as np
 
 from sat_tf.errors import UserError
 
@@ -149,6 +150,6 @@ def _starts_with_layers_of(model: keras.Model, path: Path) -> bool:
     wanted = [layer.name for layer in model.layers if layer.weights]
     with h5py.File(path) as file:
         group = file.get("model_weights", file)
-        names = [name.decode() for name in group.attrs["layer_names"]]
+        names = np.asarray(group.attrs["layer_names"]).astype(str).tolist()  # or bytes
         found = [name for name in names if len(group[name].attrs["weight_names"])]
     return found[: len(wanted)] == wanted

@@ -13,8 +13,11 @@ _FINGERPRINT_KEY = "vocabulary/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def learned_parts(model: CaptionModel, fingerprint: str) -> dict[str, Any]:
-    """What a checkpoint of the model tracks: the decoder, an encoder that is trained, and the
-    fingerprint of the vocabulary whose ids its weights speak of."""
+    """What a checkpoint of the model tracks.
+
+    The decoder, an encoder that is trained, and the fingerprint of the vocabulary whose ids the
+    weights speak of.
+    """
     parts = {"decoder": model.cell, "vocabulary": tf.Variable(fingerprint, trainable=False)}
     return {**parts, "encoder": model.encoder} if model.trains_encoder else parts
 
@@ -32,9 +35,7 @@ def check_fingerprint(prefix: str, fingerprint: str) -> None:
         )
 
 
-def load_weights(
-    model: CaptionModel, folder: str | os.PathLike[str], fingerprint: str
-) -> None:
+def load_weights(model: CaptionModel, folder: str | os.PathLike[str], fingerprint: str) -> None:
     """Reads the newest checkpoint of `folder` into the model.
 
     Raises:

@@ -39,7 +39,6 @@ from sat_tf.training.step import make_optimizer, make_strategy, make_train_step
 from sat_tf.vocabulary import Vocabulary, tokenize
 
 
-
 def train(settings: Settings, workdir: str | os.PathLike[str]) -> bool:
     """Trains a run, or goes on with it where it stopped.
 

@@ -54,9 +54,7 @@ class Reports:
         """After a step: its loss a caption, and how many captions it read."""
         self._captions += captions
         rate = self._captions / max(time.monotonic() - self._clock, 1e-9)
-        self._bar.set_postfix(
-            {"loss": f"{loss:.3f}", "captions/s": f"{rate:.0f}"}, refresh=False
-        )
+        self._bar.set_postfix({"loss": f"{loss:.3f}", "captions/s": f"{rate:.0f}"}, refresh=False)
         self._bar.update()
 
     def epoch(self, progress: Progress, best_by: str) -> None:

@@ -18,8 +18,11 @@ def make_strategy() -> tf.distribute.Strategy:
 
 
 def make_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
-    """The optimizer by name; RMSProp as the authors' code has it (centred, rho 0.95,
-    momentum 0.9, epsilon 1e-4), the others as Keras has them."""
+    """The optimizer by name.
+
+    RMSProp as the authors' code has it (centred, rho 0.95, momentum 0.9, epsilon 1e-4), the
+    others as Keras has them.
+    """
     rate = settings.learning_rate
     if settings.optimizer == "rmsprop":
         return keras.optimizers.RMSprop(rate, rho=0.95, momentum=0.9, epsilon=1e-4, centered=True)

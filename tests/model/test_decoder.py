@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
+import reference
 import tensorflow as tf
 
-import reference
 from sat_tf.model.decoder import START, AttentionDecoderCell
 from sat_tf.model.losses import doubly_stochastic_penalty, negative_log_likelihood
 from sat_tf.vocabulary import END, PAD
@@ -69,9 +69,7 @@ def test_gradient_equals_finite_differences(annotations):
         nll = negative_log_likelihood(logits, tf.constant(TOKENS))
         penalty = doubly_stochastic_penalty(alphas, tf.constant(TOKENS))
         loss = tf.reduce_sum(nll + weight * penalty)
-    gradients = dict(
-        zip([v.path for v in variables], tape.gradient(loss, variables), strict=True)
-    )
+    gradients = dict(zip([v.path for v in variables], tape.gradient(loss, variables), strict=True))
     weights = reference.weights_of(cell)
     pairs = {
         "E": cell.embedding.embeddings,

@@ -1,0 +1,172 @@
+"""Times the decoder's training step, and what a real epoch waits for its data.
+
+    python experiments/benchmarks/train_step.py [--batches=10] [--epoch]
+
+Prints milliseconds a step, captions a second, peak memory and the share of the machine's own
+matrix-product rate that the step reaches, in float32 and bfloat16, at B=64, T=16, L=196,
+D=A=H=E=512, V=10,000. Each precision runs in a process of its own, so that the peaks are its own;
+the processes alternate, so that a change of the machine's speed shows in both.
+With --epoch it reads an epoch of cached annotations with and without the training step.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+B, T, L, SIZE, V = 64, 16, 196, 512, 10_000
+ROUNDS = 2
+MATRIX = 2048
+
+
+def forward_products() -> int:
+    """Multiply-adds of one caption's forward pass, matrix products alone."""
+    step = 3 * SIZE * 4 * SIZE  # gates
+    step += SIZE * SIZE + L * SIZE + L * SIZE  # hidden projection, scores, context
+    step += 2 * SIZE * SIZE + SIZE * V  # deep output
+    return T * step + L * SIZE * SIZE + 2 * SIZE * SIZE  # and, once, W_a a and the start
+
+
+def matrix_rate(dtype: str) -> float:
+    """This machine's own products of square matrices, floating-point operations a second."""
+    import tensorflow as tf
+
+    a = tf.cast(tf.random.normal([MATRIX, MATRIX]), dtype)
+    product = tf.function(lambda x: tf.matmul(x, a))
+    product(a).numpy()
+    started = time.monotonic()
+    rounds = 8
+    for _ in range(rounds):
+        result = product(a)
+    result.numpy()
+    return rounds * 2 * MATRIX**3 / (time.monotonic() - started)
+
+
+def make_model_and_step(precision_name: str):
+    """The caption model at the sizes above behind an encoder that does nothing, and its step."""
+    import keras
+    import tensorflow as tf
+
+    from sat_tf.config import DecoderSettings, TrainingSettings
+    from sat_tf.model.caption_model import CaptionModel
+    from sat_tf.model.precision import precision
+    from sat_tf.training.step import make_optimizer, make_train_step
+
+    grid = keras.Input((14, 14, SIZE))
+    settings = TrainingSettings()
+    with precision(precision_name):
+        model = CaptionModel(keras.Model(grid, grid), DecoderSettings(), V)
+    optimizer = make_optimizer(settings)
+    optimizer.build(model.trainable_variables)
+    spec = {
+        "annotations": tf.TensorSpec([None, 14, 14, SIZE], tf.float16),
+        "image_index": tf.TensorSpec([None], tf.int32),
+        "rows": tf.TensorSpec([None], tf.int64),
+        "tokens": tf.TensorSpec([None, None], tf.int32),
+        "captions": tf.TensorSpec([], tf.float32),
+    }
+    return make_train_step(model, optimizer, settings, tf.distribute.get_strategy(), spec)
+
+
+def measure(precision_name: str, batches: int) -> dict[str, float]:
+    """One process's figures."""
+    import tensorflow as tf
+
+    step = make_model_and_step(precision_name)
+    batch = {
+        "annotations": tf.cast(tf.random.uniform([B, 14, 14, SIZE]), tf.float16),
+        "image_index": tf.range(B),
+        "rows": tf.range(B, dtype=tf.int64),
+        "tokens": tf.random.uniform([B, T], 3, V, tf.int32),
+        "captions": tf.constant(float(B)),
+    }
+    for _ in range(2):
+        float(step(batch)["nll"])
+    started = time.monotonic()
+    for _ in range(batches):
+        float(step(batch)["nll"])
+    seconds = (time.monotonic() - started) / batches
+    # A training step costs about three forward passes: the gradient is twice the forward one.
+    done = 3 * 2 * B * forward_products() / seconds
+    return {
+        "ms_per_step": 1000 * seconds,
+        "captions_per_second": B / seconds,
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "gflops": done / 1e9,
+        "matrix_gflops": matrix_rate(precision_name) / 1e9,
+    }
+
+
+def measure_waiting(images: int = 1000, captions_per_image: int = 5) -> dict[str, float]:
+    """The share of an epoch that the training step stands still for want of data.
+
+    Cached annotations of 14x14x512 on disk, read through the pipeline of `sat_tf.train`; the
+    waiting is what the loop spends in asking for its next batch.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    from sat_tf.config import ImageSettings
+    from sat_tf.data.batches import CachedAnnotations, Captions, caption_batches, plan_by_length
+    from sat_tf.data.captions import Record
+    from sat_tf.data.features import prepare_cache
+
+    random = np.random.default_rng(0)
+    count = images * captions_per_image
+    tokens = [random.integers(3, V, random.integers(8, 17)).astype(np.int32) for _ in range(count)]
+    captions = Captions(tokens, np.repeat(np.arange(images), captions_per_image))
+    pixel = tf.io.encode_jpeg(np.zeros([8, 8, 3], np.uint8)).numpy()
+    records = [Record(str(i), pixel, ("",)) for i in range(images)]
+    grid = tf.random.uniform([1, 14, 14, SIZE])
+    step = make_model_and_step("float32")
+    with tempfile.TemporaryDirectory() as folder:
+        cache = prepare_cache(
+            os.path.join(folder, "cache"),
+            records,
+            lambda batch: tf.tile(grid, [len(batch), 1, 1, 1]),
+            ImageSettings(image_size=8, resize="squash"),
+            "benchmark",
+            batch_size=64,
+        )
+        source = CachedAnnotations(cache.read, (14, 14, SIZE))
+        plan = plan_by_length(captions.lengths, B, 0, 0)
+        waited, started = 0.0, time.monotonic()
+        batches = iter(caption_batches(captions, plan, source))
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            waited += time.monotonic() - asked
+            if batch is None:
+                break
+            float(step(batch)["nll"])
+        whole = time.monotonic() - started
+    return {"epoch_seconds": whole, "waiting_percent": 100 * waited / whole}
+
+
+def main() -> None:
+    """Runs the measurements in processes of their own and prints them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batches", type=int, default=10)
+    parser.add_argument("--epoch", action="store_true")
+    parser.add_argument("--only", choices=("float32", "bfloat16", "waiting"))
+    options = parser.parse_args()
+    if options.only == "waiting":
+        print(json.dumps(measure_waiting()))
+    elif options.only:
+        print(json.dumps(measure(options.only, options.batches)))
+    else:
+        names = ["float32", "bfloat16"] * ROUNDS + ["waiting"] * options.epoch
+        for name in names:
+            command = [sys.executable, __file__, f"--only={name}", f"--batches={options.batches}"]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            figures = json.loads(done.stdout.splitlines()[-1])
+            shown = "  ".join(f"{key} {value:.1f}" for key, value in figures.items())
+            print(f"{name:<9} {shown}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

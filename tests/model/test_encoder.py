@@ -1,0 +1,303 @@
+"""Encoders: what they give, what of them is trained, what they refuse."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from sat_tf.config import EncoderSettings, ImageSettings
+from sat_tf.errors import UserError
+from sat_tf.model import pretrained
+from sat_tf.model.encoder import (
+    Preprocessing,
+    build_encoder,
+    encoder_fingerprint,
+    load_encoder,
+    resolve_encoder,
+    save_encoder,
+)
+
+SIZE = 32
+IMAGES = ImageSettings(image_size=SIZE)
+
+
+def settings(encoder="slim_vgg16", **kwargs) -> EncoderSettings:
+    file = encoder.endswith(".keras")
+    defaults = {"encoder_weights": "imagenet" if file else "none", "encoder_width": 0.05}
+    return EncoderSettings(encoder=encoder, **defaults | kwargs)
+
+
+def pixels(count: int = 2, size: int = SIZE) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 255, (count, size, size, 3)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    keras.utils.set_random_seed(7)
+
+
+@pytest.fixture
+def own_file(tmp_path) -> str:
+    """A small network of the user's with batch normalisation and dropout."""
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Conv2D(4, 3, strides=4, name="first")(inputs)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.Dropout(0.5, name="drop")(x)
+    x = keras.layers.Conv2D(6, 1, name="last")(x)
+    path = str(tmp_path / "own.keras")
+    keras.Model(inputs, x).save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(pretrained.applications()))
+def test_every_application_gets_the_pixels_it_was_trained_on(name):
+    mode = resolve_encoder(settings(name)).preprocessing
+    own = sys.modules[pretrained.applications()[name].__module__].preprocess_input
+    np.testing.assert_allclose(Preprocessing(mode)(pixels()), own(pixels()), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("vgg16", "block5_conv3"),
+        ("VGG_19", "block5_conv4"),
+        ("Slim-VGG16", "block5_conv3"),
+        ("ResNet50", ""),
+    ],
+)
+def test_layers_are_resolved_under_any_spelling(name, layer):
+    resolved = resolve_encoder(settings(name))
+    assert (resolved.encoder_layer, resolved.preprocessing) == (layer, "caffe")
+    assert resolve_encoder(resolved) == resolved
+
+
+def test_what_is_given_is_not_replaced():
+    given = settings("vgg16", encoder_layer="block4_conv1", preprocessing="tf")
+    assert resolve_encoder(given) == given
+
+
+def test_vgg16_is_keras_own_behind_its_own_preprocessing():
+    encoder = build_encoder(settings("vgg16"), SIZE)
+    assert encoder.output_shape == (None, 2, 2, 512)
+    network = keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
+    weights = encoder.get_layer("backbone").get_weights()
+    network.set_weights(weights)
+    cut = keras.Model(network.input, network.get_layer("block5_conv3").output)
+    want = cut(keras.applications.vgg16.preprocess_input(pixels()))
+    np.testing.assert_allclose(encoder(pixels()), want, rtol=1e-5, atol=1e-5)
+
+
+def test_another_application_gives_its_output():
+    encoder = build_encoder(settings("MobileNet"), SIZE)
+    assert encoder.output_shape == (None, 1, 1, 1024)
+
+
+def test_slim_vgg16_keeps_vgg16s_layers_with_fewer_channels():
+    encoder = build_encoder(settings(encoder_width=0.25), 64)
+    names = [layer.name for layer in encoder.get_layer("backbone").layers if layer.weights]
+    vgg16 = keras.applications.VGG16(include_top=False, weights=None)
+    assert names == [layer.name for layer in vgg16.layers if layer.weights]
+    assert encoder.output_shape == (None, 4, 4, 128)
+    kernels = [w.shape for w in encoder.weights if w.name == "kernel"]
+    wide = [w.shape for w in vgg16.weights if w.name == "kernel"]
+    assert [k[-1] * 4 for k in kernels] == [k[-1] for k in wide]
+
+
+def test_slim_vgg16_is_cut_after_normalisation_and_relu():
+    encoder = build_encoder(settings(encoder_layer="block4_conv3", finetune_from="all"), SIZE)
+    values = np.asarray(encoder(pixels(8), training=True))
+    assert values.shape == (8, 4, 4, 26)
+    assert values.min() == 0
+    # Normalised over the batch, about half of each channel lies above zero.
+    assert 0.3 < (values > 0).mean() < 0.7
+
+
+def test_random_weights_come_from_the_seed():
+    first = build_encoder(settings(), SIZE).get_weights()
+    keras.utils.set_random_seed(7)
+    again = build_encoder(settings(), SIZE).get_weights()
+    other = build_encoder(settings(), SIZE).get_weights()
+    assert all(map(np.array_equal, first, again))
+    assert not all(map(np.array_equal, first, other))
+
+
+def test_preprocessing_does_not_round_under_bfloat16():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        encoder = build_encoder(settings(), SIZE)
+    finally:
+        keras.config.set_dtype_policy(before)
+    preprocessed = encoder.get_layer("preprocessing")(pixels())
+    want = keras.applications.vgg16.preprocess_input(pixels())
+    np.testing.assert_allclose(preprocessed, want, rtol=1e-5, atol=1e-4)
+    assert keras.backend.standardize_dtype(encoder(pixels()).dtype) == "bfloat16"
+    assert {weight.dtype for weight in encoder.weights} == {"float32"}
+
+
+def test_an_unknown_preprocessing_is_refused():
+    with pytest.raises(ValueError, match="caffe, tf, torch, none"):
+        Preprocessing("vgg")
+
+
+def test_a_frozen_encoder_is_the_same_in_training(own_file):
+    encoder = build_encoder(settings(own_file), SIZE)
+    assert not encoder.trainable
+    assert not encoder.trainable_weights
+    np.testing.assert_array_equal(encoder(pixels(), training=True), encoder(pixels()))
+
+
+def test_a_trained_encoder_normalises_and_drops_out(own_file):
+    encoder = build_encoder(settings(own_file, finetune_from="all"), SIZE)
+    assert not np.allclose(encoder(pixels(), training=True), encoder(pixels()))
+    assert len(encoder.trainable_weights) == 6
+
+
+@pytest.mark.parametrize(
+    ("encoder", "first", "trained"),
+    [
+        ("slim_vgg16", "block5_conv2", {"block5_conv2", "block5_conv3"}),
+        ("slim_vgg16", "block4_pool", {"block5_conv1", "block5_conv2", "block5_conv3"}),
+        ("vgg16", "block5_conv3", {"block5_conv3"}),
+        ("slim_vgg16", "", set()),
+    ],
+)
+def test_layers_are_trained_from_the_one_named_on_also_after_loading(
+    tmp_path, encoder, first, trained
+):
+    encoder = build_encoder(settings(encoder, finetune_from=first), SIZE)
+    save_encoder(encoder, tmp_path / "encoder.keras")
+    loaded = load_encoder(tmp_path / "encoder.keras")
+    for model in (encoder, loaded):
+        assert {
+            w.path.split("/")[-3 if "/norm" in w.path or "/conv" in w.path else -2]
+            for w in model.trainable_weights
+        } == trained
+    np.testing.assert_array_equal(loaded(pixels(), training=True), encoder(pixels(), training=True))
+
+
+def test_a_file_is_cut_at_its_output_or_at_a_layer(own_file):
+    network = keras.saving.load_model(own_file)
+    encoder = build_encoder(settings(own_file), SIZE)
+    want = network(keras.applications.vgg16.preprocess_input(pixels()))
+    np.testing.assert_allclose(encoder(pixels()), want, rtol=1e-5, atol=1e-5)
+    assert build_encoder(settings(own_file, encoder_layer="first"), SIZE).output_shape[-1] == 4
+
+
+def test_a_sequential_file_is_cut_as_well(tmp_path):
+    layers = [keras.layers.Conv2D(3, 3, name="first"), keras.layers.Flatten()]
+    keras.Sequential([keras.Input((SIZE, SIZE, 3)), *layers]).save(tmp_path / "own.keras")
+    encoder = build_encoder(settings(str(tmp_path / "own.keras"), encoder_layer="first"), SIZE)
+    assert encoder.output_shape == (None, 30, 30, 3)
+    assert encoder(pixels()).shape == (2, 30, 30, 3)
+
+
+def test_an_encoders_own_file_is_not_preprocessed_twice(tmp_path):
+    first = build_encoder(settings(), SIZE)
+    path = str(tmp_path / "encoder.keras")
+    save_encoder(first, path)
+    with pytest.raises(UserError, match=r"add --preprocessing=none"):
+        build_encoder(settings(path), SIZE)
+    second = build_encoder(settings(path, preprocessing="none"), SIZE)
+    np.testing.assert_array_equal(second(pixels()), first(pixels()))
+
+
+@pytest.mark.parametrize(
+    ("flawed", "message"),
+    [
+        ({"encoder": "vgg61"}, r"--encoder=vgg61: .*did you mean .*vgg16.*slimvgg16.*\.keras"),
+        ({"encoder_layer": "block5conv3"}, r"--encoder_layer=block5conv3: .*mean block5_conv3"),
+        ({"finetune_from": "block5"}, r"--finetune_from=block5: .*allowed: all, .*block5_conv3"),
+        ({"encoder_layer": "block5_conv1", "finetune_from": "block5_conv2"}, "--finetune_from"),
+        ({"encoder_layer": "block4_pool", "finetune_from": "block4_pool"}, "no weights from there"),
+        ({"encoder_weights": "imagenet"}, "--encoder_weights=imagenet: there are none"),
+        ({"encoder": "absent.keras"}, r"--encoder=absent\.keras: no such file"),
+        ({"encoder_weights": "absent.h5"}, r"--encoder_weights=absent\.h5: no such file"),
+    ],
+)
+def test_what_does_not_exist_is_named_with_what_does(flawed, message):
+    with pytest.raises(UserError, match=message):
+        build_encoder(settings(**flawed), SIZE)
+
+
+@pytest.mark.parametrize(("encoder", "size"), [("vgg16", 20), ("slim_vgg16", 15)])
+def test_too_small_an_image_is_refused(encoder, size):
+    with pytest.raises(UserError, match=rf"--image_size={size}: .*--encoder={encoder} .*at least"):
+        build_encoder(settings(encoder), size)
+
+
+def test_a_file_of_another_image_size_is_refused(own_file):
+    with pytest.raises(UserError, match=rf"--image_size=64: .*\(None, {SIZE}, {SIZE}, 3\)"):
+        build_encoder(settings(own_file), 64)
+
+
+def test_a_file_brings_its_own_weights(own_file):
+    with pytest.raises(UserError, match="--encoder_weights=none"):
+        build_encoder(settings(own_file, encoder_weights="none"), SIZE)
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path, own_file):
+    path = tmp_path / "damaged.keras"
+    with open(own_file, "rb") as file:
+        path.write_bytes(file.read()[:-100])
+    with pytest.raises(UserError, match=r"--encoder=.*damaged\.keras: can't be read"):
+        build_encoder(settings(str(path)), SIZE)
+    with pytest.raises(UserError, match=r"damaged\.keras: can't be read"):
+        load_encoder(path)
+
+
+def test_an_output_that_is_no_grid_is_refused(tmp_path):
+    inputs = keras.Input((SIZE, SIZE, 3))
+    keras.Model(inputs, keras.layers.Flatten()(inputs)).save(tmp_path / "flat.keras")
+    with pytest.raises(UserError, match=r"\(None, 3072\).*--encoder_layer"):
+        build_encoder(settings(str(tmp_path / "flat.keras")), SIZE)
+    with pytest.raises(UserError, match=r"flat\.keras: gives \(None, 3072\)"):
+        load_encoder(tmp_path / "flat.keras")
+
+
+def test_a_model_of_two_inputs_is_refused(tmp_path):
+    inputs = [keras.Input((SIZE, SIZE, 3)) for _ in range(2)]
+    keras.Model(inputs, keras.layers.Add()(inputs)).save(tmp_path / "two.keras")
+    with pytest.raises(UserError, match="one input"):
+        build_encoder(settings(str(tmp_path / "two.keras")), SIZE)
+
+
+@pytest.mark.parametrize("kind", ["slim_vgg16", "MobileNet", "file"])
+def test_fingerprint_is_the_same_for_the_same_encoder(tmp_path, own_file, kind):
+    given = settings(own_file if kind == "file" else kind)
+    encoder, again = build_encoder(given, SIZE), build_encoder(given, SIZE)
+    again.set_weights(encoder.get_weights())
+    save_encoder(encoder, tmp_path / "encoder.keras")
+    loaded = load_encoder(tmp_path / "encoder.keras")
+    assert len({encoder_fingerprint(e, IMAGES) for e in (encoder, again, loaded)}) == 1
+
+
+def test_fingerprint_does_not_ask_what_is_trained():
+    encoder, trained = (build_encoder(settings(finetune_from=f), SIZE) for f in ("", "all"))
+    trained.set_weights(encoder.get_weights())
+    assert encoder_fingerprint(trained, IMAGES) == encoder_fingerprint(encoder, IMAGES)
+
+
+def test_fingerprint_tells_apart_all_that_annotations_depend_on():
+    def fingerprint(images=IMAGES, change=0.0, **kwargs):
+        keras.utils.set_random_seed(7)
+        encoder = build_encoder(settings(**kwargs), images.image_size)
+        if change:
+            last = encoder.weights[-1]
+            last.assign_add(keras.ops.full(last.shape, change))
+        return encoder_fingerprint(encoder, images)
+
+    variants = [
+        fingerprint(),
+        fingerprint(change=1e-3),
+        fingerprint(encoder_layer="block5_conv2"),
+        fingerprint(encoder_layer="block4_pool"),
+        fingerprint(encoder_layer="block4_conv3"),  # the same weights as block4_pool
+        fingerprint(preprocessing="none"),
+        fingerprint(encoder_width=0.06),
+        fingerprint(ImageSettings(image_size=SIZE, resize="squash")),
+        fingerprint(ImageSettings(image_size=SIZE, shorter_side=300)),
+        fingerprint(ImageSettings(image_size=SIZE + 16)),
+    ]
+    assert len(set(variants)) == len(variants)

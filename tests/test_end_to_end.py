@@ -1,0 +1,234 @@
+"""From an empty folder to scores and captions, and everything that may go wrong on the way."""
+
+import json
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sat_tf.captioner import Captioner
+from sat_tf.config import Settings, from_flat
+from sat_tf.errors import UserError
+from sat_tf.training import loop
+from sat_tf.training.loop import Trainer, train
+from sat_tf.training.step import make_train_step
+
+
+def tiny_settings(data_dir, **changes) -> Settings:
+    values = {
+        "dataset": "shapes",
+        "data_dir": str(data_dir),
+        "shapes_train": 12,
+        "shapes_dev": 4,
+        "shapes_test": 4,
+        "shapes_size": 48,
+        "image_size": 48,
+        "resize": "squash",
+        "encoder": "slim_vgg16",
+        "encoder_width": 0.05,
+        "encoder_layer": "block4_conv3",
+        "encoder_weights": "none",
+        "finetune_from": "all",
+        "cache_features": False,
+        "embedding_size": 8,
+        "hidden_size": 9,
+        "attention_size": 7,
+        "batch_size": 20,
+        "batch_by": "image",
+        "learning_rate": 0.01,
+        "max_epochs": 2,
+        "max_decode_words": 8,
+        "samples": 1,
+    }
+    return from_flat({**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir, tmp_path_factory):
+    """A run that was trained without a break, and the loss of each of its steps."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    losses = []
+    with pytest.MonkeyPatch.context() as patch:
+        watch_losses(patch, losses)
+        assert train(tiny_settings(data_dir), workdir)
+    return workdir, losses
+
+
+def watch_losses(patch, losses, interrupt_after=None, spoil_at=None):
+    """Notes each step's loss; sends SIGINT after one of them; makes one not a number."""
+
+    def watched(*args):
+        step = make_train_step(*args)
+
+        def run(batch):
+            sums = step(batch)
+            losses.append(float(sums["nll"]))
+            if len(losses) == interrupt_after:
+                signal.raise_signal(signal.SIGINT)
+            if len(losses) == spoil_at:
+                return {**sums, "nll": tf.constant(np.nan)}
+            return sums
+
+        return run
+
+    patch.setattr(loop, "make_train_step", watched)
+
+
+def weights(workdir):
+    model = Captioner.load(workdir).model
+    return [w.numpy() for w in (*model.encoder.weights, *model.cell.weights)]
+
+
+def test_a_run_leaves_its_files(finished):
+    workdir, losses = finished
+    assert len(losses) == 6  # 12 scenes of 5 captions in minibatches of 20, two epochs
+    epochs = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in epochs] == [1, 2]
+    assert {"bleu_4", "perplexity", "true_objects", "loss"} <= set(epochs[0])
+    assert list((workdir / "tensorboard").glob("events*"))
+    assert Settings.load(workdir).encoder.preprocessing == "caffe"
+
+
+@pytest.mark.parametrize("interrupt_after", [2, 3, 4])
+def test_an_interrupted_run_goes_on_to_the_bit(
+    finished, data_dir, tmp_path, monkeypatch, capsys, interrupt_after
+):
+    workdir, expected = finished
+    losses: list[float] = []
+    watch_losses(monkeypatch, losses, interrupt_after)
+    assert not train(tiny_settings(data_dir), tmp_path)
+    assert "same command again" in capsys.readouterr().out
+    assert len(losses) == interrupt_after
+    assert train(tiny_settings(data_dir), tmp_path)
+    assert losses == expected
+    for resumed, whole in zip(weights(tmp_path), weights(workdir), strict=True):
+        np.testing.assert_array_equal(resumed, whole)
+    timeless = [
+        [
+            {name: value for name, value in json.loads(line).items() if "seconds" not in name}
+            for line in (folder / "metrics.jsonl").read_text().splitlines()
+        ]
+        for folder in (tmp_path, workdir)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_finished_run_is_not_trained_again(finished, data_dir, monkeypatch):
+    losses: list[float] = []
+    watch_losses(monkeypatch, losses)
+    assert train(tiny_settings(data_dir), finished[0])
+    assert not losses
+
+
+def test_other_settings_are_refused_by_name(finished, data_dir):
+    with pytest.raises(UserError, match="--hidden_size"):
+        train(tiny_settings(data_dir, hidden_size=10), finished[0])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(data_dir, tmp_path, monkeypatch):
+    watch_losses(monkeypatch, [], spoil_at=5)
+    with pytest.raises(UserError, match=r"step 5 \(epoch 2\)"):
+        train(tiny_settings(data_dir), tmp_path)
+    assert Trainer(tiny_settings(data_dir), tmp_path).progress.epoch == 1
+
+
+def test_every_epoch_is_kept_on_request(data_dir, tmp_path):
+    assert train(tiny_settings(data_dir, keep_every_epoch=True), tmp_path)
+    assert len(list((tmp_path / "epochs").glob("*.index"))) == 2
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adadelta"])
+def test_other_optimizers_train(data_dir, tmp_path, optimizer):
+    settings = tiny_settings(data_dir, optimizer=optimizer, max_epochs=1)
+    assert train(settings, tmp_path)
+
+
+def test_bfloat16_trains_and_captions(data_dir, tmp_path):
+    assert train(tiny_settings(data_dir, precision="bfloat16", max_epochs=1), tmp_path)
+    assert Captioner.load(tmp_path).score("test").scores["perplexity"] > 1
+
+
+def test_a_split_is_scored_each_image_once(finished):
+    scored = Captioner.load(finished[0]).score("test")
+    assert len(scored.captions) == len(scored.records) == 4
+    assert {"bleu_1", "bleu_4_no_bp", "true_captions", "pointing_uniform"} <= set(scored.scores)
+
+
+def test_image_files_are_captioned_as_in_the_data_set(finished, tmp_path):
+    captioner = Captioner.load(finished[0])
+    scored = captioner.score("test")
+    paths = []
+    for record in scored.records:
+        path = tmp_path / f"{record.image_id}.png"
+        path.write_bytes(record.image)
+        paths.append(path)
+    captions = captioner.caption(paths)
+    assert [str(caption) for caption in captions] == [c.text for c in scored.captions]
+    rows, columns = captioner.model.grid
+    for caption in captions:
+        assert caption.alphas.shape == (len(caption.words), rows, columns)
+
+
+def test_a_foreign_vocabulary_is_refused(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    path = run / "vocabulary.json"
+    document = json.loads(path.read_text())
+    document["words"][3:5] = document["words"][4], document["words"][3]
+    path.write_text(json.dumps(document))
+    with pytest.raises(UserError, match=r"vocabulary\.json"):
+        Captioner.load(run)
+    # A whole vocabulary of another run: its own fingerprint fits, the checkpoint's does not.
+    from sat_tf.vocabulary import Vocabulary
+
+    Vocabulary(document["words"], document["counts"]).save(path)
+    with pytest.raises(UserError, match="another vocabulary"):
+        Captioner.load(run)
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocabulary.json", "encoder.keras", "best"])
+def test_a_run_with_a_part_missing_is_named(finished, tmp_path, name):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    part = run / name
+    shutil.rmtree(part) if part.is_dir() else part.unlink()
+    with pytest.raises(UserError, match=name):
+        Captioner.load(run)
+
+
+def test_a_damaged_checkpoint_is_named(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    for file in (run / "best").glob("*.index"):
+        file.write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="best"):
+        Captioner.load(run)
+
+
+def test_a_cached_run_equals_one_that_encodes(data_dir, finished, tmp_path):
+    """The same frozen encoder, from the cache in float16 and afresh: the same scores, nearly."""
+    encoder = finished[0] / "encoder.keras"
+    scores = []
+    for cached in (True, False):
+        settings = tiny_settings(
+            data_dir,
+            encoder=str(encoder),
+            encoder_layer="",
+            encoder_weights="imagenet",
+            finetune_from="",
+            preprocessing="none",
+            cache_features=cached,
+            cache_dir=str(tmp_path / "features"),
+        )
+        workdir = tmp_path / str(cached)
+        assert train(settings, workdir)
+        scores.append(Captioner.load(workdir).score("test").scores["perplexity"])
+    assert scores[0] == pytest.approx(scores[1], rel=0.01)
+    assert (tmp_path / "features").exists()
