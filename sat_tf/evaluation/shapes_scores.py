@@ -38,7 +38,8 @@ def shapes_scores(
 
       true_objects: named objects that are there.
       true_captions: captions that are grammatical and true as a whole.
-      relational_true: captions true as a whole, of those that state a relation.
+      true_relational: captions true as a whole, of those that state a relation.
+      relational_captions: captions that state a relation.
       shuffled_true_captions: captions true of the next scene instead of their own.
       pointing_accuracy: by the word's own alpha.
       pointing_uniform: any cell, as a guess would have it.
@@ -56,7 +57,8 @@ def shapes_scores(
     scores = {
         "true_objects": _share(named),
         "true_captions": _share(verdict.true for verdict in verdicts),
-        "relational_true": _share(verdict.true for verdict in verdicts if verdict.relational),
+        "true_relational": _share(verdict.true for verdict in verdicts if verdict.relational),
+        "relational_captions": _share(verdict.relational for verdict in verdicts),
         "shuffled_true_captions": _shuffled_true(captions, scenes),
     }
     for name in ("accuracy", "uniform", "centre", "average"):

@@ -13,7 +13,9 @@ from sat_tf.model.decoder import AttentionDecoderCell
 
 @keras.saving.register_keras_serializable(package="sat_tf")
 class Locations(keras.layers.Layer):
-    """From the encoder's grid to a list of locations, row by row.
+    """From the encoder's grid to a list of locations, row by row, in a handy range.
+
+    The annotations are divided by `scale`, 1 unless `CaptionModel.scale_annotations` measured it.
 
     Args:
       position: "none" gives the annotations as they are (the paper's model); "coordinates" adds
@@ -24,10 +26,15 @@ class Locations(keras.layers.Layer):
     def __init__(self, position: str = "none", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.position = position
+        self.scale = self.add_weight(
+            name="scale", shape=(), initializer="ones", trainable=False, dtype="float32"
+        )
+        self.built = True
 
     def call(self, grid: tf.Tensor) -> tf.Tensor:
         """[I, rows, columns, D] -> [I, L, D] or, with coordinates, [I, L, D + 2]."""
         shape = tf.shape(grid)
+        grid = tf.cast(tf.cast(grid, tf.float32) / self.scale, self.compute_dtype)
         if self.position == "coordinates":
             column, row = tf.meshgrid(
                 tf.linspace(-1.0, 1.0, shape[2]), tf.linspace(-1.0, 1.0, shape[1])
@@ -94,6 +101,15 @@ class CaptionModel(keras.Model):
     def start_output_bias(self, log_frequencies: list[float]) -> None:
         """Starts the output layer at the words' frequencies: natural logarithms, [V]."""
         self.cell.output_words.bias.assign(np.asarray(log_frequencies, np.float32))
+
+    def scale_annotations(self, annotations: tf.Tensor) -> None:
+        """Has annotations divided by the root mean square of those given, [I, rows, columns, D].
+
+        A frozen network's may have a magnitude of hundreds, where the first tanh that reads them
+        saturates and learns nothing. It amounts to smaller initial weights: the equations stay.
+        """
+        mean_square = tf.reduce_mean(tf.square(tf.cast(annotations, tf.float32)))
+        self.locations.scale.assign(tf.sqrt(mean_square))
 
     def annotate(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Annotations [I, rows, columns, D] of a batch.

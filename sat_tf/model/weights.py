@@ -15,10 +15,14 @@ _FINGERPRINT_KEY = "vocabulary/.ATTRIBUTES/VARIABLE_VALUE"
 def learned_parts(model: CaptionModel, fingerprint: str) -> dict[str, Any]:
     """What a checkpoint of the model tracks.
 
-    The decoder, an encoder that is trained, and the fingerprint of the vocabulary whose ids the
-    weights speak of.
+    The decoder, the annotations' scale, an encoder that is trained, and the fingerprint of the
+    vocabulary whose ids the weights speak of.
     """
-    parts = {"decoder": model.cell, "vocabulary": tf.Variable(fingerprint, trainable=False)}
+    parts = {
+        "decoder": model.cell,
+        "locations": model.locations,
+        "vocabulary": tf.Variable(fingerprint, trainable=False),
+    }
     return {**parts, "encoder": model.encoder} if model.trains_encoder else parts
 
 

@@ -16,6 +16,7 @@ from sat_tf.data.batches import (
     ImageSource,
     Plan,
     caption_batches,
+    image_batches,
     number_captions,
     plan_by_image,
     plan_by_length,
@@ -37,6 +38,10 @@ from sat_tf.training.reports import Reports
 from sat_tf.training.schedule import end_epoch, is_finished, learning_rate
 from sat_tf.training.step import make_optimizer, make_strategy, make_train_step
 from sat_tf.vocabulary import Vocabulary, tokenize
+
+
+# Images from which the annotations' scale is measured.
+_SCALE_IMAGES = 64
 
 
 def train(settings: Settings, workdir: str | os.PathLike[str]) -> bool:
@@ -107,6 +112,8 @@ class Trainer:
             settings.training.keep_every_epoch,
         )
         self.progress = self._checkpoints.restore()
+        if not self.progress.total_steps and not self.model.trains_encoder:
+            self._scale_annotations(len(splits["train"]))
         self._search = make_captioner(self.model, settings.training.max_decode_words)
 
     def _open_vocabulary(self, records: Sequence[Record]) -> Vocabulary:
@@ -145,6 +152,11 @@ class Trainer:
 
     def _source(self, records: Sequence[Record], split: str) -> ImageSource:
         return annotation_source(self.model.encoder, records, self.settings, split)
+
+    def _scale_annotations(self, images: int) -> None:
+        few = image_batches(min(images, _SCALE_IMAGES), self._train_source, _SCALE_IMAGES)
+        for batch in few:
+            self.model.scale_annotations(self.model.annotate(batch))
 
     def _plan(self, epoch: int) -> Plan:
         training, captions = self.settings.training, self._train_captions

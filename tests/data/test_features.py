@@ -143,9 +143,10 @@ def test_goes_on_after_an_interruption_and_keeps_whole_shards(tmp_path):
     np.testing.assert_array_equal(cache.read(np.arange(COUNT)), expected(pictures()))
 
 
-def test_a_truncated_shard_is_made_anew(tmp_path, cache):
+@pytest.mark.parametrize("kept", [slice(-1), slice(20)])
+def test_a_truncated_shard_is_made_anew(tmp_path, cache, kept):
     path = shard_path(tmp_path / "cache", 3)
-    path.write_bytes(path.read_bytes()[:-1])
+    path.write_bytes(path.read_bytes()[kept])
     cache = prepare(tmp_path / "cache", in_memory(pictures()))
     np.testing.assert_array_equal(cache.read(np.arange(COUNT)), expected(pictures()))
 

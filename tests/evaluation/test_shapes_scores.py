@@ -126,6 +126,19 @@ def test_the_average_baseline_looks_where_the_whole_caption_does():
     assert scores["pointing_average"] == 50
 
 
+def test_every_word_counts_in_the_average():
+    words = ["a", "red", "circle"]
+    alphas = np.zeros((3, *GRID))
+    alphas[0, 3, 3] = alphas[1, 1, 0] = alphas[2, 1, 0] = 1  # the first word looks elsewhere
+    assert shapes_scores([words], [TWO], [alphas])["pointing_average"] == 100
+
+
+def test_a_box_ends_before_its_right_and_lower_edge():
+    touching = scene_of(("small", "red", "circle", (8, 10, 40, 50)))  # edges through cell centres
+    uniform = score("a red circle", touching, (0, 0))["pointing_uniform"]
+    assert uniform == pytest.approx(100 * 2 * 2 / 20)  # columns 0 and 1, rows 0 and 1
+
+
 def test_the_centre_baseline_looks_at_the_middle():
     middle = scene_of(("small", "red", "circle", (32, 32, 48, 60)))  # the cell (2, 2)
     # (1, 2) and (2, 2) are equally near the middle of the picture.
@@ -142,12 +155,15 @@ def test_relations_are_counted_among_relational_captions():
             "a red circle left of a red circle",
             "a red circle is above a blue star",
             "a blue star",
+            "a red circle",
+            "a green ring",
         )
     ]
-    scenes = [BOTH_CIRCLES, TWO, TWO]
+    scenes = [BOTH_CIRCLES, TWO, TWO, TWO, TWO]
     scores = shapes_scores(captions, scenes, [np.ones((len(words), *GRID)) for words in captions])
-    assert scores["relational_true"] == 50
-    assert scores["true_captions"] == pytest.approx(100 * 2 / 3)
+    assert scores["true_relational"] == 50
+    assert scores["relational_captions"] == pytest.approx(100 * 2 / 5)
+    assert scores["true_captions"] == pytest.approx(100 * 3 / 5)
 
 
 def test_shuffled_captions_meet_other_scenes():
@@ -173,5 +189,5 @@ def test_descriptions_are_true_and_shuffled_ones_mostly_not():
     captions = [describe(scene, rng).words for scene in scenes]
     alphas = [np.ones((len(words), 8, 8)) for words in captions]
     scores = shapes_scores(captions, scenes, alphas)
-    assert scores["true_objects"] == scores["true_captions"] == scores["relational_true"] == 100
+    assert scores["true_objects"] == scores["true_captions"] == scores["true_relational"] == 100
     assert scores["shuffled_true_captions"] < 20
