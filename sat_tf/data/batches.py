@@ -5,7 +5,7 @@ of steps done. A batch holds captions and each of their images once.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,10 +13,12 @@ import tensorflow as tf
 
 from sat_tf.config import ImageSettings
 from sat_tf.data.captions import Record
-from sat_tf.data.images import decode_image, fit_image
+from sat_tf.data.images import decode_image, fit_image, read_image
+from sat_tf.errors import UserError
 from sat_tf.vocabulary import PAD, Vocabulary, tokenize
 
 Plan = list[np.ndarray]
+Batch = dict[str, tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +118,9 @@ class ImageSource(Protocol):
     def read(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """Adds `images` or `annotations` to each element, for its image numbers `rows` [I]."""
 
+    def find_problem(self) -> UserError | None:
+        """After reading has failed: what the user can mend, if it is that."""
+
 
 class EncodedImages:
     """Images from files or memory: adds `images`, float32 [I, S, S, 3], 0..255."""
@@ -141,6 +146,18 @@ class EncodedImages:
 
         return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
+    def find_problem(self) -> UserError | None:
+        """See `ImageSource`: the first image that can't be read."""
+        for image in self._images:
+            name = image if isinstance(image, str) else "an image of the data set"
+            try:
+                decode_image(read_image(image))
+            except tf.errors.InvalidArgumentError:
+                return UserError(f"{name}: can't be read as an image")
+            except UserError as error:
+                return error
+        return None
+
 
 class CachedAnnotations:
     """Annotations from the feature cache: adds `annotations`, float16 [I, rows, columns, D].
@@ -156,15 +173,43 @@ class CachedAnnotations:
     ) -> None:
         self._read_rows = read_rows
         self._shape = shape
+        self._problem: UserError | None = None
 
     def read(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """See `ImageSource`."""
 
         def add(element: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            annotations = tf.numpy_function(self._read_rows, [element["rows"]], tf.float16)
+            annotations = tf.numpy_function(self._try_to_read, [element["rows"]], tf.float16)
             return {**element, "annotations": tf.ensure_shape(annotations, [None, *self._shape])}
 
         return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def find_problem(self) -> UserError | None:
+        """See `ImageSource`: what the cache complained of."""
+        return self._problem
+
+    def _try_to_read(self, rows: np.ndarray) -> np.ndarray:
+        try:
+            return self._read_rows(rows)
+        except UserError as error:
+            # TensorFlow would pass it on as an error of its own, with a stack trace.
+            self._problem = error
+            raise
+
+
+def iterate(batches: Iterable[Batch], source: ImageSource) -> Iterator[Batch]:
+    """The batches of a pipeline that reads from `source`.
+
+    Raises:
+      UserError: something of the source can't be read.
+    """
+    try:
+        yield from batches
+    except tf.errors.OpError as error:
+        problem = source.find_problem()
+        if problem is None:
+            raise
+        raise problem from error
 
 
 def caption_batches(

@@ -2,7 +2,7 @@
 
 A shard holds the annotations of consecutive images, then a CRC-32 of each, then a digest of what
 they were made from. It appears whole or not at all, so that encoding can stop and go on at any
-shard. The index comes last and says that the cache is whole.
+shard.
 """
 
 import contextlib

@@ -42,13 +42,23 @@ Encode = Callable[[Any], Any]
 
 
 class FeatureCache:
-    """A cache that is whole, for any number of readers."""
+    """A cache that is whole, for any number of readers.
+
+    Raises:
+      UserError: a shard is missing.
+    """
 
     def __init__(self, folder: Path, index: Index) -> None:
         self._folder = folder
         self._index = index
-        tails = [read_tail(folder, index, shard) for shard in index.shards]
-        self._checksums = np.concatenate([tail.checksums for tail in tails if tail])
+        checksums = []
+        for shard in index.shards:
+            tail = read_tail(folder, index, shard)
+            if tail is None:
+                path = shard_path(folder, shard)
+                raise UserError(f"{path}: has just gone or changed; run the same command again")
+            checksums.append(tail.checksums)
+        self._checksums = np.concatenate(checksums)
 
     def __len__(self) -> int:
         return self._index.count
@@ -105,8 +115,8 @@ def prepare_cache(
 
     Raises:
       UserError: the folder holds the cache of another encoder or of other images; it can't be
-        written or the disk is too small; images can't be read, all of which are counted and the
-        first named at the end; annotations that float16 can't hold.
+        written or the disk is too small; images can't be read (said at the end, of all of
+        them); annotations that float16 can't hold.
     """
     folder = Path(folder)
     if not records:

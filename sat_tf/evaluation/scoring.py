@@ -5,7 +5,14 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from sat_tf.data.batches import Captions, ImageSource, caption_batches, image_batches, plan_in_order
+from sat_tf.data.batches import (
+    Captions,
+    ImageSource,
+    caption_batches,
+    image_batches,
+    iterate,
+    plan_in_order,
+)
 from sat_tf.data.captions import Record
 from sat_tf.decoding.captions import Caption, read_captions
 from sat_tf.decoding.greedy import Decoded
@@ -35,7 +42,7 @@ def caption_split(
       batch_size: images captioned at a time.
     """
     captions: list[Caption] = []
-    for batch in image_batches(count, source, batch_size):
+    for batch in iterate(image_batches(count, source, batch_size), source):
         captions.extend(read_captions(search(batch), vocabulary, grid))
     return captions
 
@@ -55,7 +62,8 @@ def perplexity(
       batch_size: captions scored at a time.
     """
     nll = words = 0.0
-    for batch in caption_batches(captions, plan_in_order(captions, batch_size), source):
+    batches = caption_batches(captions, plan_in_order(captions, batch_size), source)
+    for batch in iterate(batches, source):
         sums = losses(batch)
         nll += float(sums["nll"])
         words += float(sums["words"])

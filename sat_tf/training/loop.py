@@ -17,6 +17,7 @@ from sat_tf.data.batches import (
     Plan,
     caption_batches,
     image_batches,
+    iterate,
     number_captions,
     plan_by_image,
     plan_by_length,
@@ -38,7 +39,6 @@ from sat_tf.training.reports import Reports
 from sat_tf.training.schedule import end_epoch, is_finished, learning_rate
 from sat_tf.training.step import make_optimizer, make_strategy, make_train_step
 from sat_tf.vocabulary import Vocabulary, tokenize
-
 
 # Images from which the annotations' scale is measured.
 _SCALE_IMAGES = 64
@@ -155,7 +155,7 @@ class Trainer:
 
     def _scale_annotations(self, images: int) -> None:
         few = image_batches(min(images, _SCALE_IMAGES), self._train_source, _SCALE_IMAGES)
-        for batch in few:
+        for batch in iterate(few, self._train_source):
             self.model.scale_annotations(self.model.annotate(batch))
 
     def _plan(self, epoch: int) -> Plan:
@@ -198,7 +198,7 @@ class Trainer:
         """The rest of the present epoch; False when interrupted."""
         training, progress = self.settings.training, self.progress
         plan = self._plan(progress.epoch)
-        for batch in self._batches(plan, progress.step):
+        for batch in iterate(self._batches(plan, progress.step), self._train_source):
             if interrupt.wanted:
                 return False
             rate = learning_rate(training, progress.total_steps, len(plan), progress.factor)

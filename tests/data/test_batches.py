@@ -11,12 +11,14 @@ from sat_tf.data.batches import (
     EncodedImages,
     caption_batches,
     image_batches,
+    iterate,
     number_captions,
     plan_by_image,
     plan_by_length,
     plan_in_order,
 )
 from sat_tf.data.captions import Record
+from sat_tf.errors import UserError
 from sat_tf.vocabulary import END, Vocabulary
 
 LENGTHS = np.random.default_rng(0).integers(3, 12, 107)
@@ -137,3 +139,21 @@ def test_images_are_read_from_memory_and_files(records, tmp_path):
 
 def test_no_caption_is_no_batch(source):
     assert not list(caption_batches(Captions([], np.zeros(0, np.int64)), [], source))
+
+
+def test_a_damaged_cache_is_the_user_s_to_mend(captions):
+    def read(rows):
+        raise UserError("shard 3 is damaged")
+
+    source = CachedAnnotations(read, (2, 2, 4))
+    batches = caption_batches(captions, plan_in_order(captions, 2), source)
+    with pytest.raises(UserError, match="shard 3 is damaged"):
+        list(iterate(batches, source))
+
+
+def test_an_unreadable_image_is_named(records, tmp_path):
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(b"no image")
+    source = EncodedImages([Record("x", str(path), ("a dog",))], ImageSettings(image_size=8))
+    with pytest.raises(UserError, match=r"broken\.jpg"):
+        list(iterate(image_batches(1, source, 1), source))
