@@ -18,6 +18,11 @@ def main(argv: list[str]) -> int:
     paths, options = argv[1:], flags.FLAGS
     if not paths:
         raise UserError("no image given: name one file or more after the flags")
+    if options.figure:
+        # Before the work, so that a wrong suffix costs none of it.
+        from sat_tf.inspection.overlays import check_figure_path
+
+        check_figure_path(options.figure)
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     import numpy as np

@@ -31,7 +31,7 @@ def tokenize(text: str) -> list[str]:
     """
     text = unicodedata.normalize("NFC", text).translate(_APOSTROPHES).lower()
     kept = "".join(c if _is_word_character(c) else " " for c in text)
-    return [part for word in kept.split() for part in _split_clitics(word.strip("-'")) if part]
+    return [part for word in kept.split() for part in _split_clitics(word) if part]
 
 
 def _is_word_character(character: str) -> bool:
@@ -40,6 +40,9 @@ def _is_word_character(character: str) -> bool:
 
 
 def _split_clitics(word: str) -> tuple[str, ...]:
+    if word in _CLITICS:
+        return (word,)
+    word = word.strip("-'")
     for clitic in _CLITICS:
         if word.endswith(clitic):
             return word[: -len(clitic)], clitic

@@ -27,6 +27,7 @@ def available_splits(settings: DataSettings) -> tuple[str, ...]:
     Raises:
       UserError: the data set can't be read at all.
     """
+    _check_folder(settings)
     if settings.dataset == "flickr8k":
         return tuple(split for split in SPLITS if _flickr8k_list(settings, split).is_file())
     if settings.dataset == "files":
@@ -45,8 +46,7 @@ def load_splits(settings: DataSettings, splits: Sequence[str]) -> dict[str, Reco
       UserError: a split is missing or empty, or something is wrong in the caption file; every
         problem of it is named.
     """
-    if settings.dataset != "shapes" and not Path(settings.data_dir).is_dir():
-        raise UserError(f"--data_dir={settings.data_dir}: no such folder")
+    _check_folder(settings)
     loaded = _LOADERS[settings.dataset](settings, splits)
     for split in splits:
         if not loaded[split]:
@@ -55,6 +55,11 @@ def load_splits(settings: DataSettings, splits: Sequence[str]) -> dict[str, Reco
                 f"the split {split}"
             )
     return loaded
+
+
+def _check_folder(settings: DataSettings) -> None:
+    if settings.dataset != "shapes" and not Path(settings.data_dir).is_dir():
+        raise UserError(f"--data_dir={settings.data_dir}: no such folder")
 
 
 def _load_shapes(settings: DataSettings, splits: Sequence[str]) -> dict[str, Records]:

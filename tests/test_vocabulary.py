@@ -1,0 +1,100 @@
+"""Words <-> ids."""
+
+import json
+import math
+
+import pytest
+
+from sat_tf.errors import UserError
+from sat_tf.vocabulary import END, PAD, UNK, Vocabulary, tokenize
+
+CAPTIONS = [text.split() for text in ("a dog runs", "a dog", "a cat sleeps")]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("A dog, running!", ["a", "dog", "running"]),
+        ("  The   dog's ball . ", ["the", "dog", "'s", "ball"]),
+        ("two-wheeled bike - red", ["two-wheeled", "bike", "red"]),
+        ("it isn't, they're \u2019here\u2019", ["it", "is", "n't", "they", "'re", "here"]),
+        ('3 men (old) "wait"; 7:30', ["3", "men", "old", "wait", "7", "30"]),
+        ("Ein Mädchen läuft", ["ein", "mädchen", "läuft"]),
+        ("Ma\u0308dchen", ["mädchen"]),
+        ("Кошка спит.", ["кошка", "спит"]),
+        ("एक कुत्ता दौड़ता है।", ["एक", "कुत्ता", "दौड़ता", "है"]),
+        (" . ,, -- ' ", []),
+        ("", []),
+    ],
+)
+def test_tokenize(text, words):
+    assert tokenize(text) == words
+
+
+def test_tokenizing_twice_changes_nothing():
+    words = tokenize("The dog's owner won't throw a well-worn ball")
+    assert tokenize(" ".join(words)) == words
+
+
+def test_the_most_frequent_words_come_first_and_the_alphabet_decides():
+    vocabulary = Vocabulary.build(CAPTIONS)
+    assert vocabulary.words == ("<pad>", "<end>", "<unk>", "a", "dog", "cat", "runs", "sleeps")
+    assert vocabulary.counts == (0, 3, 0, 3, 2, 1, 1, 1)
+
+
+@pytest.mark.parametrize(("options", "kept"), [({"size": 2}, 2), ({"min_count": 2}, 2)])
+def test_rare_words_are_unknown(options, kept):
+    vocabulary = Vocabulary.build(CAPTIONS, **options)
+    assert len(vocabulary) == 3 + kept
+    assert vocabulary.counts[UNK] == 3
+    assert vocabulary.encode(["a", "zebra", "dog"]) == [3, UNK, 4, END]
+
+
+def test_ids_and_words_are_inverse():
+    vocabulary = Vocabulary.build(CAPTIONS)
+    ids = vocabulary.encode(["a", "cat", "runs"])
+    assert vocabulary.decode([*ids, PAD, PAD]) == "a cat runs"
+    assert vocabulary.decode([3, END, 4]) == "a"
+
+
+def test_log_frequencies_are_those_of_the_words():
+    vocabulary = Vocabulary.build(CAPTIONS, size=2)
+    frequencies = [math.exp(value) for value in vocabulary.log_frequencies()]
+    assert sum(frequencies) == pytest.approx(1.0)
+    assert frequencies == pytest.approx([count / 16 for count in (1, 4, 4, 4, 3)])
+
+
+def test_it_survives_a_file(tmp_path):
+    vocabulary = Vocabulary.build([tokenize("Ein Mädchen läuft")])
+    vocabulary.save(tmp_path / "vocabulary.json")
+    loaded = Vocabulary.load(tmp_path / "vocabulary.json")
+    assert (loaded.words, loaded.counts) == (vocabulary.words, vocabulary.counts)
+    assert loaded.fingerprint == vocabulary.fingerprint
+
+
+def test_the_fingerprint_is_that_of_the_words_in_their_order():
+    first = Vocabulary(("<pad>", "<end>", "<unk>", "a", "b"), (0, 1, 0, 2, 1))
+    assert first.fingerprint == Vocabulary(first.words, (0, 9, 9, 9, 9)).fingerprint
+    swapped = Vocabulary(("<pad>", "<end>", "<unk>", "b", "a"), first.counts)
+    assert first.fingerprint != swapped.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["words"].reverse(), "starts with"),
+        (lambda d: d["words"].append("a"), "no word twice"),
+        (lambda d: d["counts"].pop(), "one count"),
+        (lambda d: d["words"].__setitem__(3, "x"), "were changed"),
+        (lambda d: d.pop("counts"), "damaged"),
+        (lambda d: d.update(format_version=9), "format_version"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(tmp_path, change, message):
+    path = tmp_path / "vocabulary.json"
+    Vocabulary.build(CAPTIONS).save(path)
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(UserError, match=rf"vocabulary\.json.*{message}"):
+        Vocabulary.load(path)
