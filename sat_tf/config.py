@@ -163,6 +163,12 @@ class DecoderSettings(_Checked):
     gate: str = setting(
         "scalar", "Gate beta on the context (section 4.2.1).", choices=("none", "scalar")
     )
+    query: str = setting(
+        "hidden",
+        "What the attention's scores depend on beside the annotation: hidden (the paper's h_{t-1}, "
+        "which has not read the word before) or hidden_and_word (that word too).",
+        choices=("hidden", "hidden_and_word"),
+    )
     dropout: float = setting(
         0.5, "Dropout on h_t and after the output layer's tanh.", minimum=0, maximum=0.95
     )

@@ -43,12 +43,17 @@ def weights_of(cell: Any) -> Weights:
     }
     if attention.beta is not None:
         weights |= dense(attention.beta, "w_beta", "b_beta")
+    if cell.query_of_word is not None:
+        weights |= dense(cell.query_of_word, "W_y")
     return weights
 
 
-def attend(w: Weights, a: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def attend(
+    w: Weights, a: np.ndarray, h: np.ndarray, ey: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Equations (4) to (6) with the gate: a [L, D], h [H] -> context [D], alpha [L], beta."""
-    e = np.array([np.tanh(a_i @ w["W_a"] + w["b_a"] + h @ w["W_h"]) @ w["w"][:, 0] for a_i in a])
+    query = h @ w["W_h"] + (ey @ w["W_y"] if "W_y" in w else 0.0)
+    e = np.array([np.tanh(a_i @ w["W_a"] + w["b_a"] + query) @ w["w"][:, 0] for a_i in a])
     alpha = softmax(e + w["b_e"])
     beta = sigmoid(h @ w["w_beta"] + w["b_beta"])[0] if "w_beta" in w else 1.0
     return beta * sum(alpha_i * a_i for alpha_i, a_i in zip(alpha, a, strict=True)), alpha, beta
@@ -64,7 +69,7 @@ def step(
 ) -> dict[str, Any]:
     """Equations (1) to (7) for one word; `previous` None at step 0, whose embedding is zero."""
     ey = np.zeros(w["E"].shape[1]) if previous is None else w["E"][previous]
-    z, alpha, beta = attend(w, a, h)
+    z, alpha, beta = attend(w, a, h, ey)
     i, f, o, g = np.split(ey @ w["G_y"] + h @ w["G_h"] + z @ w["G_z"] + w["b_g"], 4)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     h = sigmoid(o) * np.tanh(c)

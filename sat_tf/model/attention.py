@@ -57,7 +57,11 @@ class SoftAttention(keras.layers.Layer):
         return self.annotation_projection(annotations)
 
     def call(
-        self, hidden: tf.Tensor, annotations: tf.Tensor, projected: tf.Tensor
+        self,
+        hidden: tf.Tensor,
+        annotations: tf.Tensor,
+        projected: tf.Tensor,
+        word_query: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """One look.
 
@@ -65,12 +69,15 @@ class SoftAttention(keras.layers.Layer):
           hidden: h_{t-1}, [B, H].
           annotations: a, [B, L, D].
           projected: `project(annotations)`, [B, L, A].
+          word_query: added to W_h h_{t-1} in (4), [B, A]; the paper's model has none.
 
         Returns:
           context [B, D]; alpha [B, L], float32, sums to 1; beta [B, 1], float32.
         """
-        query = self.hidden_projection(hidden)[:, tf.newaxis]  # [B, 1, A]
-        scores = self.score(tf.tanh(projected + query))[..., 0]  # [B, L]
+        query = self.hidden_projection(hidden)  # [B, A]
+        if word_query is not None:
+            query += word_query
+        scores = self.score(tf.tanh(projected + query[:, tf.newaxis]))[..., 0]  # [B, L]
         alpha = tf.nn.softmax(tf.cast(scores, tf.float32))
         weights = tf.cast(alpha, annotations.dtype)
         context = tf.linalg.matvec(annotations, weights, transpose_a=True)  # [B, D]

@@ -81,6 +81,7 @@ class CaptionModel(keras.Model):
             settings.hidden_size,
             settings.attention_size,
             settings.gate,
+            settings.query,
             settings.dropout,
             seed,
             name="decoder",

@@ -22,6 +22,17 @@ class Memory(NamedTuple):
     projected: tf.Tensor
 
 
+class Word(NamedTuple):
+    """What a step reads of y_{t-1}: its share of the gates and, if it has one, of the query.
+
+    gates: W_y E y_{t-1} + b, [B, 4H], in the order i, f, o, g.
+    query: [B, A]; empty in its last axis, [B, 0], where the query is h_{t-1} alone.
+    """
+
+    gates: tf.Tensor
+    query: tf.Tensor
+
+
 class State(NamedTuple):
     """What a step hands to the next one: h and c, [B, H] each."""
 
@@ -54,6 +65,8 @@ class AttentionDecoderCell(keras.layers.Layer):
       hidden_size: H.
       attention_size: A.
       gate: see `SoftAttention`.
+      query: "hidden" for (4) as it stands; "hidden_and_word" adds W_y E y_{t-1} within its tanh,
+        so that the word before, which h_{t-1} has not read yet, can direct the look.
       dropout: rate on h_t and after the tanh of (7), in training.
       seed: of the dropout.
 
@@ -68,6 +81,7 @@ class AttentionDecoderCell(keras.layers.Layer):
         hidden_size: int,
         attention_size: int,
         gate: str = "scalar",
+        query: str = "hidden",
         dropout: float = 0.5,
         seed: int | None = None,
         **kwargs: Any,
@@ -79,6 +93,7 @@ class AttentionDecoderCell(keras.layers.Layer):
             "hidden_size": hidden_size,
             "attention_size": attention_size,
             "gate": gate,
+            "query": query,
             "dropout": dropout,
             "seed": seed,
         }
@@ -96,6 +111,11 @@ class AttentionDecoderCell(keras.layers.Layer):
         self.attention = SoftAttention(attention_size, gate, name="attention", dtype=policy)
         self.initial_hidden = dense(hidden_size, "initial_hidden", activation="tanh")
         self.initial_memory = dense(hidden_size, "initial_memory", activation="tanh")
+        self.query_of_word = (
+            dense(attention_size, "query_of_word", use_bias=False)
+            if query == "hidden_and_word"
+            else None
+        )
         self.gates_of_word = dense(4 * hidden_size, "gates_of_word")
         self.gates_of_hidden = dense(
             4 * hidden_size,
@@ -122,6 +142,8 @@ class AttentionDecoderCell(keras.layers.Layer):
         self.attention.build(self.hidden_size, annotation_size)
         for layer in (self.initial_hidden, self.initial_memory, self.gates_of_context):
             layer.build(context)
+        if self.query_of_word is not None:
+            self.query_of_word.build(word)
         self.gates_of_word.build(word)
         bias = np.zeros(4 * self.hidden_size, np.float32)
         bias[self.hidden_size : 2 * self.hidden_size] = 1.0  # f, so that the memory lasts
@@ -148,17 +170,24 @@ class AttentionDecoderCell(keras.layers.Layer):
         known = tf.cast(tokens >= 0, embedded.dtype)
         return embedded * known[..., tf.newaxis]
 
-    def step(self, word_gates: tf.Tensor, state: State, memory: Memory) -> tuple[State, Look]:
+    def read_word(self, embedded: tf.Tensor) -> Word:
+        """What steps read of words: E y [..., E] -> `Word`, for one step or for all at once."""
+        if self.query_of_word is None:
+            return Word(self.gates_of_word(embedded), embedded[..., :0])
+        return Word(self.gates_of_word(embedded), self.query_of_word(embedded))
+
+    def step(self, word: Word, state: State, memory: Memory) -> tuple[State, Look]:
         """Equations (1) to (6).
 
         Args:
-          word_gates: `gates_of_word(embed(y_{t-1}))`, [B, 4H]; gates in the order i, f, o, g.
+          word: `read_word(embed(y_{t-1}))`.
           state: h_{t-1} and c_{t-1}.
           memory: of the images.
         """
-        context, alpha, beta = self.attention(state.hidden, *memory)
+        word_query = None if self.query_of_word is None else word.query
+        context, alpha, beta = self.attention(state.hidden, *memory, word_query)
         gates = (
-            word_gates + self.gates_of_hidden(state.hidden) + self.gates_of_context(context)
+            word.gates + self.gates_of_hidden(state.hidden) + self.gates_of_context(context)
         )  # [B, 4H]
         i, f, o, g = tf.split(gates, 4, axis=-1)
         cell = tf.sigmoid(f) * state.memory + tf.sigmoid(i) * tf.tanh(g)
@@ -182,7 +211,7 @@ class AttentionDecoderCell(keras.layers.Layer):
     ) -> tuple[tf.Tensor, State, Look]:
         """One step of a search: y_{t-1} int32 [B] -> logits float32 [B, V], state, look."""
         embedded = self.embed(tokens)
-        state, look = self.step(self.gates_of_word(embedded), state, memory)
+        state, look = self.step(self.read_word(embedded), state, memory)
         logits = self.words(embedded, state.hidden, look.context)
         return tf.cast(logits, tf.float32), state, look
 
@@ -203,7 +232,6 @@ class AttentionDecoderCell(keras.layers.Layer):
         memory = self.prepare(annotations)
         previous = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START), tokens[:, :-1]], axis=1)
         embedded = self.embed(previous)  # [B, T, E]
-        word_gates = self.gates_of_word(embedded)  # [B, T, 4H], all steps in one product
         state = self.initial_state(memory.annotations)
         nothing = Look(
             tf.zeros_like(memory.annotations[:, 0]),
@@ -211,8 +239,8 @@ class AttentionDecoderCell(keras.layers.Layer):
             tf.zeros_like(state.hidden[:, :1], tf.float32),
         )
         states, looks = tf.scan(
-            lambda carried, gates: self.step(gates, carried[0], memory),
-            tf.transpose(word_gates, [1, 0, 2]),
+            lambda carried, word: self.step(word, carried[0], memory),
+            self.read_word(tf.transpose(embedded, [1, 0, 2])),  # all steps in one product
             initializer=(state, nothing),
         )  # every field [T, B, ...]
         hidden, context, alphas = (

@@ -15,9 +15,9 @@ CAPTIONS = [[4, 9, 3, END], [10, END]]
 TOKENS = np.array([[4, 9, 3, END], [10, END, PAD, PAD]], np.int32)
 
 
-def make_cell(gate="scalar", dropout=0.0, seed=0):
+def make_cell(gate="scalar", query="hidden", dropout=0.0, seed=0):
     keras.utils.set_random_seed(3)
-    cell = AttentionDecoderCell(V, E, H, A, gate, dropout, seed)
+    cell = AttentionDecoderCell(V, E, H, A, gate, query, dropout, seed)
     cell.build((None, None, D))
     random = np.random.default_rng(5)
     for variable in cell.weights:
@@ -33,9 +33,10 @@ def annotations():
 
 
 @pytest.mark.parametrize("gate", ["scalar", "none"])
+@pytest.mark.parametrize("query", ["hidden", "hidden_and_word"])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_teacher_forcing_equals_the_equations(annotations, gate, compiled):
-    cell = make_cell(gate)
+def test_teacher_forcing_equals_the_equations(annotations, gate, query, compiled):
+    cell = make_cell(gate, query)
     call = tf.function(cell) if compiled else cell
     logits, alphas, betas = call(tf.constant(annotations), tf.constant(TOKENS))
     weights = reference.weights_of(cell)
@@ -47,8 +48,9 @@ def test_teacher_forcing_equals_the_equations(annotations, gate, compiled):
         np.testing.assert_allclose(betas[b, :steps], expected["betas"], atol=1e-5)
 
 
-def test_search_steps_equal_teacher_forcing(annotations):
-    cell = make_cell()
+@pytest.mark.parametrize("query", ["hidden", "hidden_and_word"])
+def test_search_steps_equal_teacher_forcing(annotations, query):
+    cell = make_cell(query=query)
     logits, alphas, betas = cell(tf.constant(annotations), tf.constant(TOKENS))
     memory = cell.prepare(tf.constant(annotations))
     state = cell.initial_state(memory.annotations)
