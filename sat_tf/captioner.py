@@ -1,6 +1,5 @@
 """A finished run, ready to caption."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,30 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import Settings
-from sat_tf.data.batches import number_captions
-from sat_tf.data.captions import Record
 from sat_tf.data.datasets import load_splits
 from sat_tf.data.images import decode_image, fit_image, read_image
 from sat_tf.decoding.captions import Caption, make_captioner, read_captions
 from sat_tf.errors import UserError
-from sat_tf.evaluation.scoring import Scores, caption_split, perplexity, text_scores
+from sat_tf.evaluation.scoring import ScoredSplit, Scorer
 from sat_tf.model.annotations import annotation_source
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import load_encoder
-from sat_tf.model.losses import caption_losses
 from sat_tf.model.precision import precision
 from sat_tf.model.weights import load_weights
 from sat_tf.run_folder import BEST, ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.vocabulary import Vocabulary
-
-
-@dataclasses.dataclass(frozen=True)
-class ScoredSplit:
-    """The scores of a split, and the captions that were scored beside their records."""
-
-    scores: Scores
-    captions: list[Caption]
-    records: tuple[Record, ...]
 
 
 class Captioner:
@@ -115,13 +102,5 @@ class Captioner:
         """
         records = load_splits(self.settings.data, (split,))[split]
         source = annotation_source(self.model.encoder, records, self.settings, split)
-        captions = caption_split(
-            self._search, self.vocabulary, self.model.grid, source, len(records), batch_size
-        )
-        numbered = number_captions(records, self.vocabulary)
-        losses = tf.function(
-            lambda batch: caption_losses(self.model, batch, training=False), reduce_retracing=True
-        )
-        scores = text_scores(captions, records)
-        scores["perplexity"] = perplexity(losses, numbered, source, batch_size)
-        return ScoredSplit(scores, captions, records)
+        words = self.settings.training.max_decode_words
+        return Scorer(self.model, self.vocabulary, words).score(records, source, batch_size)

@@ -3,20 +3,26 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sat_tf.config import DataSettings
 from sat_tf.data.captions import (
     SPLITS,
+    CaptionFile,
+    Problem,
     Record,
+    group_rows,
     make_records,
     read_csv,
     read_flickr_tokens,
     read_json_lines,
+    read_lines,
+    refuse,
 )
 from sat_tf.errors import UserError
 
 Records = tuple[Record, ...]
-_CAPTION_FILES = ("captions.csv", "captions.jsonl")
+_CAPTION_READERS = {".csv": read_csv, ".jsonl": read_json_lines}
 # Shares of images that go to dev and test where the file does not say: a tenth each.
 _DEV_BELOW, _TEST_BELOW = 0.1, 0.2
 
@@ -25,18 +31,13 @@ def available_splits(settings: DataSettings) -> tuple[str, ...]:
     """Which of train, dev and test the data set has.
 
     Raises:
-      UserError: the data set can't be read at all.
+      UserError: the data set is not there.
     """
-    _check_folder(settings)
-    if settings.dataset == "flickr8k":
-        return tuple(split for split in SPLITS if _flickr8k_list(settings, split).is_file())
-    if settings.dataset == "files":
-        return tuple(split for split in SPLITS if _read_files(settings)[split])
-    return SPLITS
+    return _open(settings).available(settings)
 
 
 def load_splits(settings: DataSettings, splits: Sequence[str]) -> dict[str, Records]:
-    """The records of the splits asked for.
+    """The records of the splits asked for; what only concerns other splits is not checked.
 
     Args:
       settings: of the data set.
@@ -46,20 +47,17 @@ def load_splits(settings: DataSettings, splits: Sequence[str]) -> dict[str, Reco
       UserError: a split is missing or empty, or something is wrong in the caption file; every
         problem of it is named.
     """
-    _check_folder(settings)
-    loaded = _LOADERS[settings.dataset](settings, splits)
-    for split in splits:
-        if not loaded[split]:
-            raise UserError(
-                f"--dataset={settings.dataset} --data_dir={settings.data_dir}: has no image in "
-                f"the split {split}"
-            )
-    return loaded
+    return _open(settings).load(settings, splits)
 
 
-def _check_folder(settings: DataSettings) -> None:
+def _open(settings: DataSettings) -> "DataSet":
     if settings.dataset != "shapes" and not Path(settings.data_dir).is_dir():
         raise UserError(f"--data_dir={settings.data_dir}: no such folder")
+    return DATA_SETS[settings.dataset]
+
+
+def _shapes_splits(settings: DataSettings) -> tuple[str, ...]:
+    return SPLITS
 
 
 def _load_shapes(settings: DataSettings, splits: Sequence[str]) -> dict[str, Records]:
@@ -69,65 +67,101 @@ def _load_shapes(settings: DataSettings, splits: Sequence[str]) -> dict[str, Rec
     return {split: load_shapes(settings, split) for split in splits}
 
 
-def _load_flickr8k(settings: DataSettings, splits: Sequence[str]) -> dict[str, Records]:
-    folder = Path(settings.data_dir)
-    names = {split: _read_list(_flickr8k_list(settings, split), split) for split in splits}
-    wanted = [name for split in splits for name in names[split]]
-    tokens = folder / "Flickr8k.token.txt"
-    rows = read_flickr_tokens(tokens)
-    found = make_records(tokens, rows, folder / "Flicker8k_Dataset", wanted).get("", [])
-    by_name = {record.image_id: record for record in found}
-    without = [name for name in wanted if name not in by_name]
-    if without:
-        raise UserError(
-            f"{tokens}: no caption of {len(without)} images of the lists, "
-            f"{', '.join(without[:5])} among them"
-        )
-    return {split: tuple(by_name[name] for name in names[split]) for split in splits}
-
-
 def _flickr8k_list(settings: DataSettings, split: str) -> Path:
     return Path(settings.data_dir) / f"Flickr_8k.{split}Images.txt"
 
 
-def _read_list(path: Path, split: str) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file, so there is no split {split}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: can't be read: {error}") from None
-    return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+def _flickr8k_splits(settings: DataSettings) -> tuple[str, ...]:
+    return tuple(split for split in SPLITS if _flickr8k_list(settings, split).is_file())
+
+
+def _load_flickr8k(settings: DataSettings, splits: Sequence[str]) -> dict[str, Records]:
+    tokens = Path(settings.data_dir) / "Flickr8k.token.txt"
+    images = Path(settings.data_dir) / "Flicker8k_Dataset"
+    for path, is_there in ((tokens, tokens.is_file()), (images, images.is_dir())):
+        if not is_there:
+            raise UserError(f"--data_dir={settings.data_dir}: holds no {path.name}")
+    lists = _read_flickr8k_lists(settings, splits)
+    split_of = {name: split for split, names in lists.items() for name in names}
+    file = group_rows(tokens, read_flickr_tokens(tokens), lambda image: split_of.get(image, ""))
+    loaded = make_records(file, images, splits)
+    for split, names in lists.items():
+        found = {record.image_id: record for record in loaded[split]}
+        without = [
+            Problem(line, f"{name!r} has no caption in {tokens.name}")
+            for name, line in names.items()
+            if name not in found
+        ]
+        refuse(_flickr8k_list(settings, split), without)
+        loaded[split] = tuple(found[name] for name in names)
+    return loaded
+
+
+def _read_flickr8k_lists(
+    settings: DataSettings, splits: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """The names of each split's images, with their lines."""
+    split_of: dict[str, str] = {}
+    lists: dict[str, dict[str, int]] = {split: {} for split in splits}
+    for split, names in lists.items():
+        path = _flickr8k_list(settings, split)
+        if not path.is_file():
+            there = ", ".join(_flickr8k_splits(settings)) or "none"
+            raise UserError(
+                f"--data_dir={settings.data_dir}: no split {split}, for {path.name} is missing; "
+                f"splits there: {there}"
+            )
+        problems = []
+        for number, line in read_lines(path):
+            if isinstance(line, Problem):
+                problems.append(line)
+            elif name := line.strip():
+                names[name] = number
+                if split_of.setdefault(name, split) != split:
+                    what = f"{name!r} is in the split {split_of[name]} already"
+                    problems.append(Problem(number, what))
+        refuse(path, problems)
+        if not names:
+            raise UserError(f"{path}: lists no image")
+    return lists
+
+
+def _files_splits(settings: DataSettings) -> tuple[str, ...]:
+    # Whatever is wrong in a line is reported when splits are loaded, with all else that is.
+    images = _read_files(settings).images
+    return tuple(split for split in SPLITS if split in images)
 
 
 def _load_files(settings: DataSettings, splits: Sequence[str]) -> dict[str, Records]:
-    found = _read_files(settings)
-    return {split: found[split] for split in splits}
+    file = _read_files(settings)
+    loaded = make_records(file, Path(settings.data_dir), splits)
+    for split, records in loaded.items():
+        if not records:
+            raise UserError(
+                f"{file.path}: no image in the split {split}; its column split says where each is"
+            )
+    return loaded
 
 
-def _read_files(settings: DataSettings) -> dict[str, Records]:
+def _read_files(settings: DataSettings) -> CaptionFile:
     path = _captions_file(settings)
-    read = read_csv if path.suffix.lower() == ".csv" else read_json_lines
-    found = make_records(path, read(path), Path(settings.data_dir))
-    splits: dict[str, list[Record]] = {split: found.get(split, []) for split in SPLITS}
-    for record in found.get("", []):
-        splits[_split_of(record.image_id)].append(record)
-    return {split: tuple(records) for split, records in splits.items()}
+    return group_rows(path, _CAPTION_READERS[path.suffix.lower()](path), _split_of)
 
 
 def _captions_file(settings: DataSettings) -> Path:
     if settings.captions_file:
         path = Path(settings.captions_file)
-        if path.suffix.lower() not in (".csv", ".jsonl"):
-            raise UserError(f"--captions_file={path}: must end in .csv or .jsonl")
+        if path.suffix.lower() not in _CAPTION_READERS:
+            raise UserError(f"--captions_file={path}: must end in {' or '.join(_CAPTION_READERS)}")
         if not path.is_file():
             raise UserError(f"--captions_file={path}: no such file")
         return path
-    for name in _CAPTION_FILES:
+    names = [f"captions{suffix}" for suffix in _CAPTION_READERS]
+    for name in names:
         if (Path(settings.data_dir) / name).is_file():
             return Path(settings.data_dir) / name
     raise UserError(
-        f"--data_dir={settings.data_dir}: holds neither {' nor '.join(_CAPTION_FILES)}; name the "
+        f"--data_dir={settings.data_dir}: holds neither {' nor '.join(names)}; name the "
         "file with --captions_file"
     )
 
@@ -139,8 +173,15 @@ def _split_of(image_id: str) -> str:
     return "dev" if share < _DEV_BELOW else "test" if share < _TEST_BELOW else "train"
 
 
-_LOADERS: dict[str, Callable[[DataSettings, Sequence[str]], dict[str, Records]]] = {
-    "shapes": _load_shapes,
-    "flickr8k": _load_flickr8k,
-    "files": _load_files,
+class DataSet(NamedTuple):
+    """How to see which splits there are, and how to load some of them."""
+
+    available: Callable[[DataSettings], tuple[str, ...]]
+    load: Callable[[DataSettings, Sequence[str]], dict[str, Records]]
+
+
+DATA_SETS = {
+    "shapes": DataSet(_shapes_splits, _load_shapes),
+    "flickr8k": DataSet(_flickr8k_splits, _load_flickr8k),
+    "files": DataSet(_files_splits, _load_files),
 }

@@ -12,15 +12,21 @@ import tensorflow as tf
 from sat_tf.config import ImageSettings
 from sat_tf.errors import UserError
 
-# JPEG markers, and the words of an EXIF header, as big-endian numbers.
-_START_OF_IMAGE, _START_OF_SCAN, _APP1 = 0xFFD8, 0xFFDA, 0xFFE1
-_EXIF = int.from_bytes(b"Exif")
-_LITTLE_ENDIAN = int.from_bytes(b"II")
-_ORIENTATION_TAG = 0x0112
-_IFD_ENTRY = 12  # bytes of an entry of a TIFF directory
-_MOST_ENTRIES = 1024  # of a directory; a malformed one may claim 65,535
-# EXIF stands before the pixels; segments have at most 64 KB, and few come before it.
+# JPEG markers, as big-endian numbers; fill bytes, 0xFF, may stand before any.
+_FIRST_MARKER, _START_OF_SCAN, _APP1, _FILL = 0xFFC0, 0xFFDA, 0xFFE1, 0xFFFF
+# EXIF comes before the pixels, and few segments, of 64 KB at most, come before EXIF.
 _HEADER_BYTES = 1 << 18
+_MOST_SEGMENTS = 100
+# An EXIF segment: marker, length, this name and two zeros, then a TIFF header and its directory.
+_EXIF = int.from_bytes(b"Exif")
+_EXIF_NAME_AT, _TIFF_AT = 4, 10
+_LITTLE_ENDIAN, _BIG_ENDIAN = int.from_bytes(b"II"), int.from_bytes(b"MM")
+_TIFF_VERSION = 42
+_ORIENTATION_TAG = 0x0112
+_ENTRY_BYTES, _ENTRY_VALUE_AT = 12, 8  # of an entry of the directory
+# A BMP file's name, where its bits a pixel stand, and what those are when there is a palette.
+_BMP = int.from_bytes(b"BM")
+_BMP_DEPTH_AT, _PALETTE_DEPTH = 28, 8
 # Longer strips are cut to their middle before resizing: a 10,000 x 1 image would else be enlarged
 # to gigabytes, of which the crop takes the centre anyway.
 _MOST_ASPECT = 8
@@ -38,14 +44,16 @@ def read_image(image: str | bytes) -> bytes:
         return Path(image).read_bytes()
     except OSError as error:
         raise UserError(f"{image}: {error.strerror}") from None
+    except ValueError as error:  # a NUL character
+        raise UserError(f"{image!r} is no file's name: {error}") from None
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """Pixels as they are meant to be seen.
 
-    Reads JPEG (gray, RGB and CMYK), PNG (any depth), GIF (its first frame), BMP and WebP; alpha
-    is dropped. The EXIF orientation of a JPEG file is applied; that of other formats is rare and
-    is not read.
+    Reads JPEG (gray, RGB and CMYK), PNG (any depth), GIF (its first frame), BMP (24 and 32 bits)
+    and WebP; alpha is dropped. The EXIF orientation of a JPEG file is applied; that of other
+    formats is rare and is not read.
 
     Args:
       encoded: a file's bytes, string [].
@@ -56,6 +64,7 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     Raises:
       tf.errors.InvalidArgumentError: the bytes are no image that can be read.
     """
+    _refuse_palette_bmp(encoded)
     pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     pixels = tf.ensure_shape(pixels, [None, None, 3])
     return _orient(pixels, exif_orientation(encoded))
@@ -81,12 +90,11 @@ def fit_image(pixels: tf.Tensor, settings: ImageSettings) -> tf.Tensor:
     else:
         scale = settings.shorter_side / tf.reduce_min(shape)
         target = tf.cast(tf.round(tf.cast(shape, tf.float64) * scale), tf.int32)
-    floats = tf.cast(pixels, tf.float32)
     resized = tf.cond(
         tf.reduce_all(shape == target),
-        lambda: floats,
+        lambda: tf.cast(pixels, tf.float32),
         lambda: tf.clip_by_value(  # bicubic kernels overshoot at edges
-            tf.image.resize(floats, target, method="bicubic", antialias=True), 0.0, 255.0
+            tf.image.resize(pixels, target, method="bicubic", antialias=True), 0.0, 255.0
         ),
     )
     top, left = tf.unstack((target - size) // 2)
@@ -109,51 +117,71 @@ def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
     Args:
       encoded: a file's bytes, string [].
     """
-    data = tf.io.decode_raw(tf.strings.substr(encoded, 0, _HEADER_BYTES), tf.uint8)
-    data = tf.pad(data, [[0, 1]])  # what lies past the end is read from this zero
-    size = tf.size(data)
+    data = _header(encoded, _HEADER_BYTES)
 
-    def is_other_segment(at: tf.Tensor) -> tf.Tensor:
+    def is_passed_over(at: tf.Tensor) -> tf.Tensor:
         marker = _number(data, at, 2)
-        # Segments other than EXIF's, up to the start of the scan.
-        return (marker >= 0xFFC0) & (marker != _START_OF_SCAN) & ~_is_exif(data, at) & (at < size)
+        return (marker >= _FIRST_MARKER) & (marker != _START_OF_SCAN) & ~_is_exif(data, at)
 
-    first = tf.where(_number(data, 0, 2) == _START_OF_IMAGE, 2, size)
-    (at,) = tf.while_loop(
-        is_other_segment, lambda at: (at + 2 + _number(data, at + 2, 2),), (first,)
-    )
+    def next_segment(at: tf.Tensor) -> tuple[tf.Tensor]:
+        is_fill = _number(data, at, 2) == _FILL
+        return (at + tf.where(is_fill, 1, 2 + _number(data, at + 2, 2)),)
+
+    # The first segment follows a marker of two bytes; in other formats there is none to pass over.
+    first = tf.constant(2)
+    (at,) = tf.while_loop(is_passed_over, next_segment, (first,), maximum_iterations=_MOST_SEGMENTS)
+    end = at + 2 + _number(data, at + 2, 2)
     return tf.cond(
-        _is_exif(data, at), lambda: _read_orientation(data, at + 10), lambda: tf.constant(1)
+        _is_exif(data, at),
+        lambda: _read_orientation(tf.pad(data[at + _TIFF_AT : end], [[0, 1]])),
+        lambda: tf.constant(1),
     )
+
+
+def _refuse_palette_bmp(encoded: tf.Tensor) -> None:
+    """TensorFlow takes the numbers of a palette's colours for shades of gray: better none."""
+    data = _header(encoded, _BMP_DEPTH_AT + 2)
+    is_bmp = _number(data, 0, 2) == _BMP
+    depth = _number(data, _BMP_DEPTH_AT, 2, little=True)
+    tf.debugging.Assert(
+        ~(is_bmp & (depth == _PALETTE_DEPTH)), ["a BMP image with a palette can't be read"]
+    )
+
+
+def _header(encoded: tf.Tensor, size: int) -> tf.Tensor:
+    """The first bytes of a file, `size` at most, and a zero: uint8 [bytes + 1]."""
+    return tf.pad(tf.io.decode_raw(tf.strings.substr(encoded, 0, size), tf.uint8), [[0, 1]])
 
 
 def _is_exif(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
     """Whether an APP1 segment with an EXIF header begins at `at`."""
-    return (_number(data, at, 2) == _APP1) & (_number(data, at + 4, 4) == _EXIF)
+    return (_number(data, at, 2) == _APP1) & (_number(data, at + _EXIF_NAME_AT, 4) == _EXIF)
 
 
-def _read_orientation(data: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
-    """The orientation tag in the first directory of the TIFF header at `tiff`."""
-    little = _number(data, tiff, 2) == _LITTLE_ENDIAN
-    directory = tiff + _number(data, tiff + 4, 4, little)
-    count = tf.minimum(_number(data, directory, 2, little), _MOST_ENTRIES)
-    entries = directory + 2 + _IFD_ENTRY * tf.range(count)
-    found = tf.boolean_mask(entries, _number(data, entries, 2, little) == _ORIENTATION_TAG)
-    value = _number(data, found[:1] + 8, 2, little)  # [0] or [1]
-    upright = (tf.size(value) == 0) | tf.reduce_any((value < 1) | (value > 8))
-    return tf.cond(upright, lambda: tf.constant(1), lambda: value[0])
+def _read_orientation(tiff: tf.Tensor) -> tf.Tensor:
+    """The orientation tag in the first directory of a TIFF header, or 1: int32 []."""
+    order = _number(tiff, 0, 2)
+    little = order == _LITTLE_ENDIAN
+    is_tiff = (little | (order == _BIG_ENDIAN)) & (_number(tiff, 2, 2, little) == _TIFF_VERSION)
+    directory = _number(tiff, 4, 4, little)
+    # Entries past the end read as zeros, and a damaged count may claim many of them.
+    count = tf.minimum(_number(tiff, directory, 2, little), tf.size(tiff) // _ENTRY_BYTES)
+    entries = directory + 2 + _ENTRY_BYTES * tf.range(count)
+    is_orientation = _number(tiff, entries, 2, little) == _ORIENTATION_TAG
+    values = _number(tiff, entries + _ENTRY_VALUE_AT, 2, little)
+    found = tf.boolean_mask(values, is_tiff & is_orientation & (values >= 1) & (values <= 8))
+    return tf.concat([found, [1]], axis=0)[0]
 
 
 def _number(
-    data: tf.Tensor, at: tf.Tensor, width: int, little: tf.Tensor | bool = False
+    data: tf.Tensor, at: tf.Tensor | int, width: int, little: tf.Tensor | bool = False
 ) -> tf.Tensor:
     """The unsigned numbers of `width` bytes at `at`: int32, of `at`'s shape.
 
-    The last element of `data` stands for all past its end; numbers beyond int32 come out small
-    or negative, which no caller takes for a valid place.
+    Bytes past the end count as zero. Four bytes beyond int32 come out negative: no valid place.
     """
     places = tf.expand_dims(at, -1) + tf.range(width)  # [..., width]
-    last = tf.size(data) - 1
+    last = tf.size(data) - 1  # the zero that was added
     inside = (places >= 0) & (places < last)
     values = tf.cast(tf.gather(data, tf.where(inside, places, last)), tf.int32)
     values = tf.where(little, values, tf.reverse(values, [-1]))  # least significant first
@@ -162,14 +190,11 @@ def _number(
 
 def _orient(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Undoes an EXIF orientation: [H, W, 3] -> [H, W, 3] or, for 5 to 8, [W, H, 3]."""
-    turns: list[Callable[[], tf.Tensor]] = [
-        lambda: pixels,
-        lambda: tf.reverse(pixels, [1]),
-        lambda: tf.reverse(pixels, [0, 1]),
-        lambda: tf.reverse(pixels, [0]),
-        lambda: tf.transpose(pixels, [1, 0, 2]),
-        lambda: tf.reverse(tf.transpose(pixels, [1, 0, 2]), [1]),
-        lambda: tf.reverse(tf.transpose(pixels, [1, 0, 2]), [0, 1]),
-        lambda: tf.reverse(tf.transpose(pixels, [1, 0, 2]), [0]),
+    turned = tf.cond(orientation > 4, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
+    mirrored: list[Callable[[], tf.Tensor]] = [
+        lambda: turned,
+        lambda: tf.reverse(turned, [1]),
+        lambda: tf.reverse(turned, [0, 1]),
+        lambda: tf.reverse(turned, [0]),
     ]
-    return tf.ensure_shape(tf.switch_case(orientation - 1, turns), [None, None, 3])
+    return tf.ensure_shape(tf.switch_case((orientation - 1) % 4, mirrored), [None, None, 3])

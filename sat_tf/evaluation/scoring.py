@@ -1,73 +1,83 @@
 """Scores of a split: free-running captions against references, each image once."""
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from sat_tf.data.batches import (
-    Captions,
     ImageSource,
     caption_batches,
     image_batches,
     iterate,
+    number_captions,
     plan_in_order,
 )
 from sat_tf.data.captions import Record
-from sat_tf.decoding.captions import Caption, read_captions
-from sat_tf.decoding.greedy import Decoded
+from sat_tf.decoding.captions import Caption, make_captioner, read_captions
 from sat_tf.evaluation.bleu import bleu_scores
 from sat_tf.evaluation.shapes_scores import shapes_scores
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.losses import caption_losses
 from sat_tf.vocabulary import Vocabulary, tokenize
 
 Scores = dict[str, float]
 
+_MOST_NATS = 700.0  # a word; exp of more overflows
 
-def caption_split(
-    search: Callable[[dict[str, tf.Tensor]], Decoded],
-    vocabulary: Vocabulary,
-    grid: tuple[int, int],
-    source: ImageSource,
-    count: int,
-    batch_size: int,
-) -> list[Caption]:
-    """A caption for each of the `count` images of `source`, in their order.
+
+@dataclasses.dataclass(frozen=True)
+class ScoredSplit:
+    """The scores of a split, and the captions that were scored beside their records."""
+
+    scores: Scores
+    captions: list[Caption]
+    records: Sequence[Record]
+
+
+class Scorer:
+    """Captions and scores splits with a model, whose weights may change in between.
 
     Args:
-      search: from `sat_tf.decoding.captions.make_captioner`.
+      model: whose captions are scored.
       vocabulary: of the model.
-      grid: rows and columns of its annotations.
-      source: of the images.
-      count: how many there are.
-      batch_size: images captioned at a time.
+      max_words: a caption's words at most.
     """
-    captions: list[Caption] = []
-    for batch in iterate(image_batches(count, source, batch_size), source):
-        captions.extend(read_captions(search(batch), vocabulary, grid))
-    return captions
 
+    def __init__(self, model: CaptionModel, vocabulary: Vocabulary, max_words: int) -> None:
+        self._model = model
+        self._vocabulary = vocabulary
+        self._search = make_captioner(model, max_words)
+        self._losses = tf.function(
+            lambda batch: caption_losses(model, batch, training=False), reduce_retracing=True
+        )
 
-def perplexity(
-    losses: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
-    captions: Captions,
-    source: ImageSource,
-    batch_size: int,
-) -> float:
-    """Exp of the mean -log p of a word, over all reference captions, their ends included.
+    def score(self, records: Sequence[Record], source: ImageSource, batch_size: int) -> ScoredSplit:
+        """Captions each image once, and scores the captions and the model.
 
-    Args:
-      losses: from a batch to its sums `nll` and `words`, without dropout.
-      captions: the references.
-      source: of the images.
-      batch_size: captions scored at a time.
-    """
-    nll = words = 0.0
-    batches = caption_batches(captions, plan_in_order(captions, batch_size), source)
-    for batch in iterate(batches, source):
-        sums = losses(batch)
-        nll += float(sums["nll"])
-        words += float(sums["words"])
-    return math.exp(min(nll / max(words, 1.0), 700.0))  # beyond it exp overflows
+        Args:
+          records: of the split.
+          source: of their images.
+          batch_size: images captioned, or reference captions read, at a time.
+        """
+        captions: list[Caption] = []
+        for batch in iterate(image_batches(len(records), source, batch_size), source):
+            captions += read_captions(self._search(batch), self._vocabulary, self._model.grid)
+        scores = text_scores(captions, records)
+        scores["perplexity"] = self._perplexity(records, source, batch_size)
+        return ScoredSplit(scores, captions, records)
+
+    def _perplexity(self, records: Sequence[Record], source: ImageSource, batch_size: int) -> float:
+        """Exp of the mean -log p of a word, over all references, their ends included."""
+        references = number_captions(records, self._vocabulary)
+        plan = plan_in_order(references, batch_size)
+        nll = words = 0.0
+        for batch in iterate(caption_batches(references, plan, source), source):
+            sums = self._losses(batch)
+            nll += float(sums["nll"])
+            words += float(sums["words"])
+        return math.exp(min(nll / words, _MOST_NATS))
 
 
 def text_scores(captions: Sequence[Caption], records: Sequence[Record]) -> Scores:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import CONFIG_FILE, Settings
@@ -24,20 +23,18 @@ from sat_tf.data.batches import (
 )
 from sat_tf.data.captions import Record
 from sat_tf.data.datasets import load_splits
-from sat_tf.decoding.captions import make_captioner
 from sat_tf.errors import UserError
-from sat_tf.evaluation.scoring import Scores, caption_split, perplexity, text_scores
+from sat_tf.evaluation.scoring import Scorer
 from sat_tf.model.annotations import annotation_source
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import build_encoder, load_encoder, resolve_encoder, save_encoder
-from sat_tf.model.losses import caption_losses
 from sat_tf.model.precision import precision
 from sat_tf.run_folder import ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.training.checkpoints import Checkpoints
 from sat_tf.training.interrupt import Interrupt
 from sat_tf.training.reports import Reports
 from sat_tf.training.schedule import end_epoch, is_finished, learning_rate
-from sat_tf.training.step import make_optimizer, make_strategy, make_train_step
+from sat_tf.training.step import TrainStep, make_optimizer, make_strategy, make_train_step
 from sat_tf.vocabulary import Vocabulary, tokenize
 
 # Images from which the annotations' scale is measured.
@@ -86,6 +83,8 @@ class Trainer:
 
     def __init__(self, settings: Settings, workdir: str | os.PathLike[str]) -> None:
         self.workdir = Path(workdir)
+        # Files beside no config.json are of a start that failed: they are written anew.
+        self._exists = (self.workdir / CONFIG_FILE).exists()
         self.settings = settings = resolve(settings, workdir)
         splits = load_splits(settings.data, ("train", "dev"))
         self._dev_records = splits["dev"]
@@ -98,12 +97,11 @@ class Trainer:
             self._optimizer.build(self.model.trainable_variables)
         limit = settings.data.max_caption_words
         self._train_captions = number_captions(splits["train"], self.vocabulary, limit)
-        self._dev_captions = number_captions(splits["dev"], self.vocabulary)
         if not self._train_captions.tokens:
             raise UserError(f"--max_caption_words={limit} leaves no training caption")
-        self._write_run()
         self._train_source = self._source(splits["train"], "train")
         self._dev_source = self._source(splits["dev"], "dev")
+        self._write_run()
         self._checkpoints = Checkpoints(
             workdir,
             self.model,
@@ -114,7 +112,8 @@ class Trainer:
         self.progress = self._checkpoints.restore()
         if not self.progress.total_steps and not self.model.trains_encoder:
             self._scale_annotations(len(splits["train"]))
-        self._search = make_captioner(self.model, settings.training.max_decode_words)
+        words = settings.training.max_decode_words
+        self._scorer = Scorer(self.model, self.vocabulary, words)
 
     def _open_vocabulary(self, records: Sequence[Record]) -> Vocabulary:
         built = Vocabulary.build(
@@ -123,7 +122,7 @@ class Trainer:
             min_count=self.settings.data.min_word_count,
         )
         path = self.workdir / VOCABULARY_FILE
-        if path.exists() and Vocabulary.load(path).fingerprint != built.fingerprint:
+        if self._exists and Vocabulary.load(path).fingerprint != built.fingerprint:
             raise UserError(
                 f"{path}: the training captions now give another vocabulary than when the run "
                 "was started; bring them back, or give another --workdir"
@@ -134,7 +133,7 @@ class Trainer:
         path = self.workdir / ENCODER_FILE
         encoder = (
             load_encoder(path)
-            if path.exists()
+            if self._exists
             else build_encoder(self.settings.encoder, self.settings.images.image_size)
         )
         seed = self.settings.training.seed
@@ -145,7 +144,7 @@ class Trainer:
     def _write_run(self) -> None:
         """Writes what makes the folder a run; `config.json`, which says that it is one, last."""
         self.workdir.mkdir(parents=True, exist_ok=True)
-        if not (self.workdir / ENCODER_FILE).exists():
+        if not self._exists:
             save_encoder(self.model.encoder, self.workdir / ENCODER_FILE)
         self.vocabulary.save(self.workdir / VOCABULARY_FILE)
         self.settings.save(self.workdir)
@@ -194,7 +193,7 @@ class Trainer:
             reports.close()
         return True
 
-    def _train_epoch(self, step, reports: Reports, interrupt: Interrupt) -> bool:  # type: ignore[no-untyped-def]
+    def _train_epoch(self, step: TrainStep, reports: Reports, interrupt: Interrupt) -> bool:
         """The rest of the present epoch; False when interrupted."""
         training, progress = self.settings.training, self.progress
         plan = self._plan(progress.epoch)
@@ -222,16 +221,8 @@ class Trainer:
         training, progress = self.settings.training, self.progress
         sums, trained = progress.sums, time.monotonic()
         rate = float(self._optimizer.learning_rate.numpy())
-        captions = caption_split(
-            self._search,
-            self.vocabulary,
-            self.model.grid,
-            self._dev_source,
-            len(self._dev_records),
-            training.batch_size,
-        )
-        scores = self._scores(captions)
-        better = end_epoch(training, progress, scores)
+        scored = self._scorer.score(self._dev_records, self._dev_source, training.batch_size)
+        better = end_epoch(training, progress, scored.scores)
         nll, penalty = (sums[name] / sums["captions"] for name in ("nll", "penalty"))
         progress.history.append(
             {
@@ -243,7 +234,7 @@ class Trainer:
                 "learning_rate": rate,
                 "seconds_training": trained - started,
                 "seconds_validation": time.monotonic() - trained,
-                **scores,
+                **scored.scores,
             }
         )
         if better:
@@ -251,15 +242,4 @@ class Trainer:
         self._checkpoints.save_epoch(progress)
         self._checkpoints.save(progress)
         reports.epoch(progress, training.best_by)
-        chosen = np.linspace(0, len(captions) - 1, min(training.samples, len(captions))).astype(int)
-        reports.samples([captions[i] for i in chosen], [self._dev_records[i] for i in chosen])
-
-    def _scores(self, captions) -> Scores:  # type: ignore[no-untyped-def]
-        losses = tf.function(
-            lambda batch: caption_losses(self.model, batch, training=False), reduce_retracing=True
-        )
-        return text_scores(captions, self._dev_records) | {
-            "perplexity": perplexity(
-                losses, self._dev_captions, self._dev_source, self.settings.training.batch_size
-            )
-        }
+        reports.samples(scored, training.samples)

@@ -4,14 +4,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sat_tf.data.captions import Record
-from sat_tf.decoding.captions import Caption
+from sat_tf.evaluation.scoring import ScoredSplit
 from sat_tf.run_folder import METRICS_FILE, TENSORBOARD
 from sat_tf.storage import write_text
 from sat_tf.training.schedule import Progress
@@ -78,9 +77,11 @@ class Reports:
         self._bar.set_description(f"epoch {progress.epoch + 1}/{self._max_epochs}", refresh=False)
         self._clock, self._captions = time.monotonic(), 0.0
 
-    def samples(self, captions: Sequence[Caption], records: Sequence[Record]) -> None:
-        """A few captions beside their references."""
-        for caption, record in zip(captions, records, strict=True):
+    def samples(self, scored: ScoredSplit, count: int) -> None:
+        """`count` captions beside a reference each, evenly over the split."""
+        last = len(scored.captions) - 1
+        for i in np.linspace(0, last, min(count, last + 1)).astype(int):
+            caption, record = scored.captions[i], scored.records[i]
             self.say(f"  {record.image_id}: {caption.text}\n      reference: {record.captions[0]}")
 
     def say(self, text: str) -> None:

@@ -9,6 +9,8 @@ from sat_tf.config import TrainingSettings
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.losses import Sums, caption_losses
 
+TrainStep = Callable[[Mapping[str, tf.Tensor]], Sums]
+
 
 def make_strategy() -> tf.distribute.Strategy:
     """All GPUs of this machine if it has several, else its one device."""
@@ -39,7 +41,7 @@ def make_train_step(
     settings: TrainingSettings,
     strategy: tf.distribute.Strategy,
     batch_spec: Mapping[str, tf.TensorSpec],
-) -> Callable[[Mapping[str, tf.Tensor]], Sums]:
+) -> TrainStep:
     """A compiled step: minimises equation (14), averaged over the whole minibatch.
 
     loss = 1/B sum_b (-log p(y_b|a_b) + lambda sum_i (1 - sum_t alpha_bti)^2)

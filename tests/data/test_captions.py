@@ -1,60 +1,92 @@
 """Caption files -> checked records."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
-from sat_tf.data.captions import make_records, read_csv, read_flickr_tokens, read_json_lines
+from sat_tf.data.captions import (
+    group_rows,
+    make_records,
+    read_csv,
+    read_flickr_tokens,
+    read_json_lines,
+)
 from sat_tf.errors import UserError
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("a.jpg", "b.jpg", "sub/c.jpg"):
+    for name in ("a.jpg", "b.jpg", "sub/c.jpg", "d#1.jpg"):
         path = tmp_path / "images" / name
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(b"")
     return tmp_path
 
 
-def read(folder, reader, content, wanted=None):
+def read(folder, reader, content, splits=("train",)):
+    """Records of the splits; an image without one is in train."""
     path = folder / "captions.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return make_records(path, reader(path), folder / "images", wanted)
+    file = group_rows(path, reader(path), lambda image: "train")
+    return make_records(file, folder / "images", splits)
 
 
 def complaint(*arguments):
+    """The message about what is read, without the folder."""
     with pytest.raises(UserError) as caught:
         read(*arguments)
-    return str(caught.value)
+    return str(caught.value).replace(f"{arguments[0]}{os.sep}", "")
 
 
 def test_flickr_tokens_are_grouped_by_image(folder):
-    text = "a.jpg#0\tA dog .\nb.jpg#0\tA cat .\r\na.jpg#1\tOne dog .\n\n"
-    records = read(folder, read_flickr_tokens, text)[""]
+    text = "a.jpg#0\tA dog .\nb.jpg#0\tA cat .\r\n\r\na.jpg#1\t One\tdog .\n\n"
+    records = read(folder, read_flickr_tokens, text)["train"]
     assert [(r.image_id, r.captions) for r in records] == [
-        ("a.jpg", ("A dog .", "One dog .")),
+        ("a.jpg", ("A dog .", "One\tdog .")),
         ("b.jpg", ("A cat .",)),
     ]
     assert records[0].image == str(folder / "images" / "a.jpg")
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_csv_with_splits_quotes_and_a_byte_order_mark(folder, mark):
-    text = mark + 'split,image,caption\ntrain,a.jpg,"a ""big"" dog, running"\nval,sub/c.jpg,cat\n'
-    records = read(folder, read_csv, text)
-    assert records["train"][0].captions == ('a "big" dog, running',)
-    assert records["dev"][0].image_id == "sub/c.jpg"
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_csv_with_splits_quotes_and_a_byte_order_mark(folder, mark, end):
+    lines = [
+        mark + "split, image, number, caption",
+        'train, a.jpg, 1, "a ""big"" dog, running"',
+        "",
+        ",,,",
+        'val,sub/c.jpg,2,"a cat',
+        'asleep"',
+        "Train , a.jpg,3,one dog",
+        "dev,sub/c.jpg,4,one cat",
+    ]
+    records = read(folder, read_csv, end.join(lines), ("train", "dev", "test"))
+    assert records["train"][0].captions == ('a "big" dog, running', "one dog")
+    (cat,) = records["dev"]
+    assert (cat.image_id, cat.captions) == ("sub/c.jpg", ("a cat\nasleep", "one cat"))
+    assert records["test"] == ()
 
 
 def test_json_lines(folder):
     lines = [
-        {"image": "a.jpg", "caption": "ein Mädchen"},
-        {"image": "b.jpg", "caption": "x", "split": "test"},
+        {"image": "a.jpg", "caption": "ein Mädchen", "split": None, "id": 1},
+        {"image": "b.jpg", "caption": "x"},
     ]
-    records = read(folder, read_json_lines, "\n".join(map(json.dumps, lines)) + "\n")
-    assert records[""][0].captions == ("ein Mädchen",)
-    assert records["test"][0].image_id == "b.jpg"
+    text = "\ufeff" + "\r\n\n".join(map(json.dumps, lines)) + "\n"
+    records = read(folder, read_json_lines, text)["train"]
+    assert [record.captions for record in records] == [("ein Mädchen",), ("x",)]
+
+
+def test_images_may_lie_anywhere(folder):
+    absolute = str(folder / "images" / "b.jpg")
+    lines = [f"{name}#0\tx" for name in (absolute, "sub/c.jpg", "sub/../a.jpg", "d#1.jpg")]
+    records = read(folder, read_flickr_tokens, "\n".join(lines))["train"]
+    assert [Path(record.image).resolve() for record in records] == [
+        folder.resolve() / "images" / name for name in ("b.jpg", "sub/c.jpg", "a.jpg", "d#1.jpg")
+    ]
 
 
 def test_every_problem_is_reported_with_its_line(folder):
@@ -64,64 +96,119 @@ def test_every_problem_is_reported_with_its_line(folder):
         b"missing.jpg,a dog,train\n"
         b"b.jpg, . ,train\n"
         b"b.jpg,\xff\xfe,train\n"
-        b"b.jpg,a cat,nonsense\n"
+        b"sub/c.jpg,a cat,nonsense\n"
         b"b.jpg\n"
         b"a.jpg,a dog,dev\n"
         b"b.jpg,a\0b,train\n"
+        b'b.jpg,"a" cat,train\n'
+        b"b.jpg,a cat,\n"
+        b'b.jpg,"two\n'
+        b'lines",train,more\n'
+        b"sub/c.jpg,a cat,dev\n"
+        b'sub/c.jpg,"never\n'
+        b"closed,train\n"
     )
-    message = complaint(folder, read_csv, text)
-    expected = {
-        3: "no such image: 'missing.jpg'",
-        4: "empty",
-        5: "not UTF-8",
-        6: "'nonsense' must be one of train, dev, test",
-        7: "must have 3 columns",
-        8: "in split 'train' already",
-        9: "NUL byte",
-    }
-    for line, what in expected.items():
-        assert any(
-            f"captions.txt:{line}: " in row and what in row for row in message.splitlines()
-        ), (line, message)
-    assert "captions.txt:2:" not in message
+    message = complaint(folder, read_csv, text).splitlines()
+    assert message == [
+        "11 problems in captions.txt",
+        "captions.txt:3: no such image: 'missing.jpg'",
+        "captions.txt:4: the caption of 'b.jpg' is empty",
+        "captions.txt:5: is not UTF-8 text",
+        "captions.txt:6: split 'nonsense' must be one of train, dev, test, val, valid, validation",
+        "captions.txt:7: must have 3 columns; it has 1",
+        "captions.txt:8: 'a.jpg' is in the split train already",
+        "captions.txt:9: holds a NUL byte",
+        "captions.txt:10: is not CSV: ',' expected after '\"'",
+        "captions.txt:11: names no split, as other lines do",
+        "captions.txt:12: must have 3 columns; it has 4",
+        "captions.txt:15: is not CSV: unexpected end of data",
+    ]
+
+
+HEADER = ":1: the header must name image and caption, and maybe split, once each; it has"
 
 
 @pytest.mark.parametrize(
     ("reader", "text", "what"),
     [
-        (read_csv, "picture,text\na.jpg,a dog\n", "header has picture, text"),
-        (read_csv, "", "no column image or caption"),
-        (read_csv, 'image,caption\na.jpg,"a dog\n', "not CSV"),
+        (read_csv, "picture,text\na.jpg,a dog\n", f"{HEADER} picture, text"),
+        (read_csv, "image;caption\na.jpg;a dog\n", f"{HEADER} image;caption"),
+        (read_csv, "image,caption,caption\na.jpg,x,y\n", f"{HEADER} image, caption, caption"),
+        (read_csv, "image,caption,split,split\na.jpg,x,dev,train\n", "once each"),
+        (read_csv, "\n\npicture\n", ":3: the header"),
+        (read_csv, "", f"{HEADER} nothing"),
+        (read_csv, b"im\xe4ge,caption\nimage,caption\n", ":1: is not UTF-8"),
+        (read_csv, "image,caption,split\na.jpg,x,tset\n", ":2: split 'tset'"),
         (read_flickr_tokens, "a.jpg a dog\n", ":1: is not IMAGE#NUMBER"),
+        (read_flickr_tokens, "a.jpg#0 a dog\n", ":1: is not IMAGE#NUMBER"),
         (read_flickr_tokens, "a.jpg\ta dog\n", ":1: is not IMAGE#NUMBER"),
-        (read_json_lines, '\n{"image": "a.jpg"\n', ":2: is not JSON"),
-        (read_json_lines, '["a.jpg", "a dog"]\n', ":1: must be an object"),
-        (read_json_lines, '{"image": 7, "caption": "x"}\n', ":1: must be an object"),
-        (read_json_lines, '{"image": "a.jpg"}\n', ":1: the caption of 'a.jpg' is empty"),
-        (read_json_lines, '{"image": "a\\u0000.jpg", "caption": "x"}\n', ":1: no such image"),
+        (read_flickr_tokens, "#0\ta dog\n", ":1: is not IMAGE#NUMBER"),
+        (read_flickr_tokens, "a.jpg#0\t\n", ":1: the caption of 'a.jpg' is empty"),
+        (read_json_lines, '\n{"image": "a.jpg"\n', ":2: is not JSON: Expecting"),
+        (read_json_lines, "[" * 100_000, ":1: is not JSON"),
+        (read_json_lines, '{"image": ' + "1" * 5000, ":1: is not JSON"),
+        (read_json_lines, '["a.jpg", "a dog"]\n', ":1: is not a JSON object"),
+        (read_json_lines, '{"image": 7, "caption": "x"}\n', "as texts; has image, caption"),
+        (read_json_lines, '{"image": "a.jpg", "text": "x"}\n', "as texts; has image, text"),
+        (read_json_lines, '{"image": "a.jpg", "caption": "x", "split": 1}\n', "as texts"),
+        (read_json_lines, '{"image": "a.jpg", "caption": "\\ud800"}', ":1: holds half a char"),
+        (read_json_lines, '{"image": "a\\u0000/a.jpg", "caption": "x"}\n', ":1: no such image"),
         (read_json_lines, '{"image": "sub", "caption": "x"}\n', ":1: no such image: 'sub'"),
+        (read_json_lines, '{"image": "", "caption": "x"}\n', ":1: no such image: ''"),
+        (read_json_lines, '{"image": "no/a.jpg", "caption": "x"}\n', ":1: no such image"),
     ],
 )
-def test_what_no_reader_takes(folder, reader, text, what):
-    assert what in complaint(folder, reader, text)
+def test_one_problem_is_one_line(folder, reader, text, what):
+    message = complaint(folder, reader, text)
+    assert message.startswith("captions.txt:")
+    assert what in message
+    assert "\n" not in message
 
 
 def test_many_problems_are_counted_not_listed(folder):
     text = "".join(f"x{number}.jpg#0\ta dog\n" for number in range(50))
-    message = complaint(folder, read_flickr_tokens, text)
-    assert "50 problem(s)" in message
-    assert message.splitlines()[-1] == "... and 30 more"
-    assert len(message.splitlines()) == 22
+    message = complaint(folder, read_flickr_tokens, text).splitlines()
+    assert message[0] == "50 problems in captions.txt"
+    assert message[20] == "captions.txt:20: no such image: 'x19.jpg'"
+    assert message[21:] == ["... and 30 more"]
 
 
-def test_images_that_are_not_wanted_may_be_missing(folder):
-    text = "a.jpg#0\tA dog\nmissing.jpg#0\tA cat\n"
-    records = read(folder, read_flickr_tokens, text, ["a.jpg"])
-    assert [record.image_id for record in records[""]] == ["a.jpg"]
+CSV = "image,caption,split\na.jpg,A dog,train\nmissing.jpg, .,dev\n"
 
 
-def test_a_missing_file_is_named(folder):
-    with pytest.raises(UserError, match=r"nothing\.txt"):
+def test_what_only_concerns_other_splits_does_not_matter(folder):
+    records = read(folder, read_csv, CSV)
+    assert [record.image_id for record in records["train"]] == ["a.jpg"]
+    message = complaint(folder, read_csv, CSV, ("train", "dev"))
+    assert "no such image: 'missing.jpg'" in message
+    assert "the caption of 'missing.jpg' is empty" in message
+
+
+def test_a_bad_line_matters_to_every_split(folder):
+    message = complaint(folder, read_csv, CSV.encode() + b"b.jpg,\xff,dev\nb.jpg,x,devil\n")
+    assert "captions.txt:4: is not UTF-8" in message
+    assert "captions.txt:5: split 'devil'" in message
+
+
+def test_a_link_that_leads_nowhere_is_a_missing_image(folder):
+    for name, target in (("loop.jpg", "loop.jpg"), ("broken.jpg", "gone.jpg")):
+        (folder / "images" / name).symlink_to(target)
+    message = complaint(folder, read_flickr_tokens, "a.jpg#0\tx\nloop.jpg#0\tx\nbroken.jpg#0\tx\n")
+    assert "a.jpg" not in message
+    assert "captions.txt:2: no such image: 'loop.jpg'" in message
+    assert "captions.txt:3: no such image: 'broken.jpg'" in message
+
+
+def test_an_image_folder_that_may_not_be_read_is_named(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert "images: can't be read: Permission denied" in complaint(folder, read_csv, CSV)
+
+
+def test_a_file_that_can_t_be_read_is_named(folder):
+    with pytest.raises(UserError, match=r"nothing\.txt: can't be read: No such file"):
         list(read_flickr_tokens(folder / "nothing.txt"))
-    with pytest.raises(UserError, match="images"):
+    with pytest.raises(UserError, match=r"images: can't be read: Is a directory"):
         list(read_csv(folder / "images"))

@@ -1,10 +1,13 @@
 """Data sets by name -> records of their splits."""
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
 from sat_tf.config import DataSettings
+from sat_tf.data import datasets
 from sat_tf.data.datasets import available_splits, load_splits
 from sat_tf.errors import UserError
 
@@ -42,10 +45,41 @@ def test_flickr8k_in_its_official_layout(flickr8k):
     assert splits["dev"][0].captions == tuple(f"caption {number} of c" for number in range(5))
 
 
+def test_flickr8k_keeps_the_order_of_the_lists(flickr8k, tmp_path):
+    (tmp_path / "Flickr_8k.trainImages.txt").write_text("\ufeffb.jpg\r\n\r\na.jpg\r\nb.jpg")
+    records = load_splits(flickr8k, ("train",))["train"]
+    assert [record.image_id for record in records] == ["b.jpg", "a.jpg"]
+
+
 def test_a_split_is_missing_only_when_it_is_asked_for(flickr8k):
     assert available_splits(flickr8k) == ("train", "dev")
-    with pytest.raises(UserError, match=r"Flickr_8k\.testImages\.txt.*no split test"):
+    message = r"--data_dir=.*no split test, for Flickr_8k\.testImages\.txt is.*there: train, dev"
+    with pytest.raises(UserError, match=message):
         load_splits(flickr8k, ("test",))
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("", ": lists no image"),
+        ("c.jpg\nnew.jpg\n", ":2: 'new.jpg' has no caption in Flickr8k.token.txt"),
+        ("c.jpg\nb.jpg\n", ":2: 'b.jpg' is in the split train already"),
+        (b"c.jpg\n\xff\n", ":2: is not UTF-8 text"),
+    ],
+)
+def test_a_wrong_list_is_named_with_its_line(flickr8k, tmp_path, content, what):
+    path = tmp_path / "Flickr_8k.devImages.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as caught:
+        load_splits(flickr8k, ("train", "dev"))
+    assert str(caught.value) == f"{path}{what}"
+
+
+@pytest.mark.parametrize("name", ["Flickr8k.token.txt", "Flicker8k_Dataset"])
+def test_a_missing_part_of_flickr8k_is_one_line(flickr8k, tmp_path, name):
+    (tmp_path / name).rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=f"--data_dir={tmp_path}: holds no {name}$"):
+        load_splits(flickr8k, ("train",))
 
 
 def test_a_missing_image_of_another_split_does_not_matter(flickr8k, tmp_path):
@@ -53,12 +87,6 @@ def test_a_missing_image_of_another_split_does_not_matter(flickr8k, tmp_path):
     assert len(load_splits(flickr8k, ("dev",))["dev"]) == 1
     with pytest.raises(UserError, match=r"token\.txt:2: no such image: 'a\.jpg'"):
         load_splits(flickr8k, ("train",))
-
-
-def test_an_image_without_a_caption_is_named(flickr8k, tmp_path):
-    (tmp_path / "Flickr_8k.devImages.txt").write_text("c.jpg\nnew.jpg\n")
-    with pytest.raises(UserError, match=r"new\.jpg"):
-        load_splits(flickr8k, ("dev",))
 
 
 def test_files_without_splits_are_divided(files):
@@ -90,8 +118,40 @@ def test_json_lines_are_found_and_splits_obeyed(tmp_path):
     settings = DataSettings(dataset="files", data_dir=str(tmp_path))
     assert available_splits(settings) == ("train", "dev")
     assert load_splits(settings, ("dev",))["dev"][0].image_id == "b.png"
-    with pytest.raises(UserError, match="no image in the split test"):
+    with pytest.raises(UserError, match=r"captions\.jsonl: no image in the split test"):
         load_splits(settings, ("test",))
+    (tmp_path / "a.png").unlink()
+    assert len(load_splits(settings, ("dev",))["dev"]) == 1
+    with pytest.raises(UserError, match=r"captions\.jsonl:1: no such image: 'a\.png'"):
+        load_splits(settings, ("train",))
+
+
+def test_everything_wrong_is_reported_at_once_whatever_is_loaded_first(files, tmp_path):
+    with (tmp_path / "captions.csv").open("a") as file:
+        file.write("\nimages/0.png,a,dog\nmissing.png,a dog")
+    assert available_splits(files) == ("train", "dev", "test")
+    with pytest.raises(UserError, match=r"captions\.csv:602: must have 2 columns"):
+        load_splits(files, ())
+    with pytest.raises(UserError) as caught:
+        load_splits(files, available_splits(files))
+    assert "captions.csv:602: must have 2 columns" in str(caught.value)
+    assert "captions.csv:603: no such image: 'missing.png'" in str(caught.value)
+
+
+def test_the_registry_is_that_of_the_setting():
+    (field,) = (f for f in dataclasses.fields(DataSettings) if f.name == "dataset")
+    assert tuple(datasets.DATA_SETS) == field.metadata["choices"]
+
+
+def test_without_shapes_tensorflow_stays_out(flickr8k):
+    program = (
+        "import sys\n"
+        "from sat_tf.config import DataSettings\n"
+        "from sat_tf.data.datasets import load_splits\n"
+        "load_splits(DataSettings(dataset='flickr8k', data_dir=sys.argv[1]), ('dev',))\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program, flickr8k.data_dir], check=True)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +159,8 @@ def test_json_lines_are_found_and_splits_obeyed(tmp_path):
     [
         ({"data_dir": "/nowhere"}, "--data_dir=/nowhere"),
         ({"captions_file": "/nowhere.csv"}, "--captions_file=/nowhere.csv"),
-        ({"captions_file": "captions.xml"}, r"\.csv or \.jsonl"),
+        ({"captions_file": "captions.xml"}, r"--captions_file=.*\.csv or \.jsonl"),
+        ({"captions_file": "/"}, r"--captions_file=.*\.csv or \.jsonl"),
     ],
 )
 def test_what_is_not_there_is_named_by_its_flag(files, changes, what):

@@ -38,21 +38,53 @@ def decode():
     return tf.function(decode_image, input_signature=[tf.TensorSpec([], tf.string)])
 
 
+def as_stored(jpeg):
+    return tf.io.decode_jpeg(jpeg, channels=3).numpy()
+
+
+def segment(marker, content):
+    return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
+
+
+def after_the_start(jpeg, *inserted):
+    return b"".join([jpeg[:2], *inserted, jpeg[2:]])
+
+
 @pytest.mark.parametrize("endian", ["<", ">"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(decode, orientation, endian):
-    jpeg = encoded("JPEG", quality=95, exif=exif(orientation, endian))
-    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(jpeg))))
-    pixels = decode(jpeg).numpy()
-    assert pixels.shape == upright.shape
-    # Decoders round differently; turned another way the pictures differ by 80 on average.
-    assert np.abs(pixels.astype(int) - upright).mean() < 3
+    jpeg = encoded("JPEG", exif=exif(orientation, endian))
+    stored = Image.fromarray(as_stored(jpeg))
+    stored.getexif()[0x0112] = orientation
+    np.testing.assert_array_equal(decode(jpeg), ImageOps.exif_transpose(stored))
 
 
-def test_exif_after_other_segments_is_found():
-    jpeg = encoded("JPEG", exif=exif(6))
-    comment = b"\xff\xfe" + (300).to_bytes(2, "big") + b"x" * 298
-    assert exif_orientation(tf.constant(jpeg[:2] + comment + jpeg[2:])) == 6
+@pytest.mark.parametrize(
+    "inserted",
+    [
+        [segment(0xFE, b"x" * 298)],
+        [segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + b"x" * 60_000)] * 3,
+        [b"\xff\xff\xff"],  # fill bytes, which may come before any marker
+    ],
+    ids=["comment", "xmp", "fill"],
+)
+def test_exif_after_other_segments_is_found(inserted):
+    jpeg = after_the_start(encoded("JPEG", exif=exif(6)), *inserted)
+    assert Image.open(io.BytesIO(jpeg)).getexif()[0x0112] == 6
+    assert exif_orientation(tf.constant(jpeg)) == 6
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("left", range(10, len(exif(6)), 7))
+def test_exif_is_not_read_beyond_its_segment(decode, left, endian):
+    """What follows would complete the directory that was cut off."""
+    whole = exif(6, endian)
+    entry = whole.index((0x0112).to_bytes(2, "little" if endian == "<" else "big"))
+    cut, rest = segment(0xE1, whole[:left]), segment(0xFE, whole[left + 4 :])
+    jpeg = after_the_start(encoded("JPEG"), cut, rest)
+    stored = as_stored(jpeg)
+    expected = stored if left <= entry + 8 else np.rot90(stored, -1)
+    np.testing.assert_array_equal(decode(jpeg), expected)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +96,15 @@ def test_exif_after_other_segments_is_found():
         b"\xff\xd8\xff\xe1",
         b"\xff\xd8\xff\xe1\x00\x00Exif\x00\x00",
         b"\xff\xd8\xff\xfe\x00\x00" * 3,
+        b"\xff\xd8" + b"\xff\xe0\x00\x00" * 60_000,
+        b"\xff\xd8" + b"\xff\xe0\x00\x02" * 60_000,
+        b"\xff\xd8" + b"\xff" * 240_000,
+        encoded("JPEG", exif=exif(6).replace(b"II*", b"XX*")),
+        encoded("JPEG", exif=exif(6).replace(b"II*", b"II+")),
         encoded("JPEG", exif=exif(6))[:40],
         encoded("JPEG"),
         encoded("JPEG", exif=exif(9)),
+        b"\xff\xd8" + segment(0xDA, b"") + segment(0xE1, exif(6)),
         encoded("PNG"),
     ],
 )
@@ -100,6 +138,19 @@ def test_other_modes_are_read_as_rgb(decode, kind, mode):
     assert decode(encoded(kind, mode=mode)).shape == (30, 40, 3)
 
 
+def test_cmyk_has_the_right_colours(decode):
+    jpeg = encoded("JPEG", mode="CMYK", quality=95)
+    expected = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+    assert np.abs(decode(jpeg).numpy().astype(int) - expected).mean() < 2
+
+
+def test_the_first_frame_of_an_animation_is_read(decode):
+    first, second = (Image.fromarray(image).quantize(16) for image in (PIXELS, 255 - PIXELS))
+    file = io.BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=[second])
+    np.testing.assert_array_equal(decode(file.getvalue()), first.convert("RGB"))
+
+
 def test_sixteen_bits_become_eight(decode):
     deep = (PIXELS[..., 0].astype(np.uint16) * 257).astype(np.uint16)
     file = io.BytesIO()
@@ -107,10 +158,37 @@ def test_sixteen_bits_become_eight(decode):
     np.testing.assert_array_equal(decode(file.getvalue())[..., 0], PIXELS[..., 0])
 
 
-@pytest.mark.parametrize("data", [b"", b"no image", encoded("JPEG")[:200], encoded("PNG")[:90]])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no image",
+        encoded("JPEG")[:200],
+        encoded("JPEG")[:-20],
+        encoded("PNG")[:90],
+        encoded("BMP", mode="P"),  # TensorFlow would show the numbers of its colours
+        encoded("TIFF"),
+    ],
+)
 def test_what_is_no_image_is_an_error(decode, data):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(data)
+
+
+def test_pipeline_and_export_give_the_pixels_of_the_eager_function(tmp_path):
+    jpeg = encoded("JPEG", exif=exif(6))
+    settings = ImageSettings(image_size=24, shorter_side=28)
+
+    def prepare(data):
+        return fit_image(decode_image(data), settings)
+
+    expected = prepare(tf.constant(jpeg)).numpy()
+    (mapped,) = tf.data.Dataset.from_tensors(jpeg).map(prepare)
+    np.testing.assert_array_equal(mapped, expected)
+    module = tf.Module()
+    module.prepare = tf.function(prepare, input_signature=[tf.TensorSpec([], tf.string)])
+    tf.saved_model.save(module, str(tmp_path))
+    np.testing.assert_array_equal(tf.saved_model.load(str(tmp_path)).prepare(jpeg), expected)
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash"])
@@ -119,6 +197,13 @@ def test_every_size_becomes_the_square(shape, resize):
     pixels = tf.fill([*shape, 3], tf.constant(200, tf.uint8))
     fitted = fit_image(pixels, ImageSettings(image_size=96, shorter_side=128, resize=resize))
     assert fitted.shape == (96, 96, 3)
+    np.testing.assert_allclose(fitted, 200.0, atol=0.01)
+
+
+def test_the_longest_strip_is_not_enlarged_as_a_whole():
+    """It would be 64 million pixels long."""
+    strip = tf.fill([1, 500_000, 3], tf.constant(200, tf.uint8))
+    fitted = fit_image(strip, ImageSettings(image_size=96, shorter_side=128))
     np.testing.assert_allclose(fitted, 200.0, atol=0.01)
 
 
@@ -144,6 +229,26 @@ def test_squash_keeps_the_whole_image():
 def test_an_image_of_the_right_size_stays_as_it_is():
     fitted = fit_image(tf.constant(PIXELS[:30, :30]), ImageSettings(image_size=30, resize="squash"))
     np.testing.assert_array_equal(fitted, PIXELS[:30, :30])
+
+
+@pytest.mark.parametrize("shape", [(61, 97), (97, 61), (24, 150), (13, 9)])
+def test_resizing_is_pillow_s_bicubic(shape):
+    # Grays without extremes: Pillow clips and rounds between its two passes.
+    noise = np.random.default_rng(0).integers(64, 192, [*shape, 3], dtype=np.uint8)
+    settings = ImageSettings(image_size=24, shorter_side=24, resize="squash")
+    fitted = fit_image(tf.constant(noise), settings)
+    expected = Image.fromarray(noise).resize((24, 24), Image.Resampling.BICUBIC)
+    assert np.abs(fitted - np.asarray(expected, np.float32)).max() < 1.5
+
+
+def test_a_long_strip_gives_its_middle():
+    """It is cut before it is resized: the crop must be that of the whole strip."""
+    strip = np.tile(np.arange(400) // 2, [4, 1])[..., np.newaxis].repeat(3, axis=-1)
+    fitted = fit_image(
+        tf.constant(strip.astype(np.uint8)), ImageSettings(image_size=8, shorter_side=8)
+    )
+    resized = tf.image.resize(strip, [8, 800], method="bicubic", antialias=True)
+    np.testing.assert_allclose(fitted, resized[:, 396:404], atol=1e-3)
 
 
 def test_values_stay_within_those_of_pixels():
@@ -172,3 +277,5 @@ def test_a_file_that_can_t_be_read_is_named(tmp_path):
     for path in (tmp_path / "none.jpg", tmp_path):
         with pytest.raises(UserError, match=str(path)):
             read_image(str(path))
+    with pytest.raises(UserError, match="no file's name"):
+        read_image("a\0.jpg")
