@@ -17,17 +17,19 @@ def main(argv: list[str]) -> int:
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
-    from sat_tf.data.datasets import available_splits
+    from sat_tf.data.datasets import available_splits, load_splits
     from sat_tf.evaluation.scoring import score_table
     from sat_tf.inspection.overlays import attention_figure, save_figure
     from sat_tf.run_folder import FIGURE_FILE, SCORES_FILE
     from sat_tf.storage import write_json
     from sat_tf.training.loop import train
 
+    split = "test" if "test" in available_splits(settings.data) else "dev"
+    # Before the work: what is wrong with the split scored at its end is to be known now.
+    load_splits(settings.data, (split,))
     if not train(settings, workdir):
         return 130
     captioner = Captioner.load(workdir)
-    split = "test" if "test" in available_splits(settings.data) else "dev"
     scored = captioner.score(split)
     write_json(workdir / SCORES_FILE, {"split": split, "scores": scored.scores})
     print(f"\nscores on {split}, {len(scored.records)} images\n{score_table(scored.scores)}")

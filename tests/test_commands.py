@@ -1,0 +1,144 @@
+"""The commands as a person calls them, and what they say to a mistake: one line, no stack trace."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+SMALL = [
+    "--dataset=files",
+    "--image_size=32",
+    "--resize=squash",
+    "--encoder=slim_vgg16",
+    "--encoder_width=0.05",
+    "--encoder_layer=block4_conv3",
+    "--encoder_weights=none",
+    "--finetune_from=all",
+    "--nocache_features",
+    "--embedding_size=8",
+    "--hidden_size=8",
+    "--attention_size=8",
+    "--max_epochs=1",
+]
+
+
+def call(command, *arguments, cwd=None):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(
+        [sys.executable, "-m", f"sat_tf.{command}", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """A folder of images with a caption file, as a person has it."""
+    folder = tmp_path_factory.mktemp("photographs")
+    random = np.random.default_rng(0)
+    rows = ["image,caption,split"]
+    for number in range(8):
+        pixels = random.integers(0, 255, [40, 50, 3]).astype(np.uint8)
+        name = f"{number}.jpg" if number % 2 else f"{number}.png"
+        encode = tf.io.encode_jpeg if number % 2 else tf.io.encode_png
+        (folder / name).write_bytes(encode(pixels).numpy())
+        split = ("train", "train", "dev", "test")[number // 2]
+        rows += [f"{name},A dog runs .,{split}", f"{name},the cat's ball,{split}"]
+    (folder / "captions.csv").write_text("\n".join(rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(photographs, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    done = call("train", *SMALL, f"--data_dir={photographs}", f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    assert "scores on test" in done.stdout
+    assert (workdir / "attention.png").stat().st_size > 1000
+    assert "bleu_4" in json.loads((workdir / "scores.json").read_text())["scores"]
+    return workdir
+
+
+def test_evaluate_prints_and_writes_scores(run, tmp_path):
+    scores, captions = tmp_path / "scores.json", tmp_path / "captions.json"
+    done = call(
+        "evaluate",
+        f"--workdir={run}",
+        "--split=dev",
+        f"--output={scores}",
+        f"--captions={captions}",
+    )
+    assert done.returncode == 0, done.stderr
+    written = json.loads(scores.read_text())
+    assert written["images"] == 2
+    assert {"bleu_1", "bleu_4_no_bp", "perplexity"} <= set(written["scores"])
+    assert f"{written['scores']['perplexity']:.2f}" in done.stdout
+    assert [entry["image_id"] for entry in json.loads(captions.read_text())] == ["4.png", "5.jpg"]
+
+
+def test_caption_goes_on_past_what_it_can_t_read(run, photographs, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    paths = [str(photographs / "0.png"), str(broken), "none.jpg", str(photographs / "1.jpg")]
+    done = call("caption", f"--workdir={run}", f"--figure={tmp_path}/where.png", *paths)
+    assert done.returncode == 1
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == [paths[0], paths[3]]
+    assert all(len(line) == 2 for line in lines)
+    assert "broken.jpg" in done.stderr
+    assert "none.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.glob("where*")) == ["where-1.png", "where-2.png"]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "what"),
+    [
+        ("train", ["--workdir=RUN", "--hidden_sise=3"], "hidden_sise"),
+        ("train", ["--workdir=RUN", "--hidden_size=many"], "--hidden_size"),
+        ("train", ["--workdir=RUN", "--optimizer=best"], "sgd"),
+        ("train", ["--hidden_size=3"], "--workdir"),
+        ("train", ["--workdir=RUN", "--flagfile=none.flags"], "none.flags"),
+        ("train", ["--workdir=RUN", "--dataset=files"], "--data_dir"),
+        ("train", ["--workdir=RUN", "--finetune_from=all"], "--nocache_features"),
+        ("train", ["--workdir=RUN", "--dataset=files", "--data_dir=none"], "--data_dir=none"),
+        ("train", ["--workdir=RUN", "stray"], "stray"),
+        ("evaluate", ["--workdir=none"], "--workdir=none"),
+        ("caption", ["--workdir=none"], "no image given"),
+        ("caption", ["--workdir=none", "--figure=x.doc", "a.jpg"], "--figure"),
+        ("caption", ["--workdir=none", "a.jpg"], "--workdir=none"),
+        ("extract_features", ["--nocache_features"], "--nocache_features"),
+    ],
+)
+def test_a_mistake_gets_one_clear_line(tmp_path, command, arguments, what):
+    done = call(command, *arguments, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert what in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not done.stdout
+    assert not list(tmp_path.iterdir()), "something was left behind"
+
+
+def test_bad_captions_stop_the_command_before_it_writes(photographs, tmp_path):
+    captions = tmp_path / "captions.csv"
+    captions.write_text("image,caption\n0.png,\nnone.png,a dog\n")
+    done = call(
+        "train",
+        *SMALL,
+        f"--data_dir={photographs}",
+        f"--captions_file={captions}",
+        f"--workdir={tmp_path}/run",
+    )
+    assert done.returncode == 1
+    assert "captions.csv:2" in done.stderr
+    assert "captions.csv:3" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
