@@ -193,6 +193,12 @@ class TrainingSettings(_Checked):
     doubly_stochastic_weight: float = setting(
         0.33, "Lambda of equation (14), per caption and summed over locations.", minimum=0
     )
+    attention_supervision: float = setting(
+        0.0,
+        "Weight of -log of attention's mass in the object's box, at words whose object is known "
+        "(Liu et al., 2017); 0: attention is not taught, as in the paper.",
+        minimum=0,
+    )
     optimizer: str = setting("adam", "Optimizer.", choices=("sgd", "rmsprop", "adadelta", "adam"))
     learning_rate: float = setting(4e-4, "Learning rate at the start.", minimum=0)
     learning_rate_schedule: str = setting(
@@ -263,6 +269,13 @@ class Settings:
             raise UserError(f"--dataset={data.dataset} needs --data_dir")
         if data.captions_file and data.dataset != "files":
             raise UserError(f"--captions_file is for --dataset=files, not {data.dataset}")
+        if training.attention_supervision and (
+            data.dataset != "shapes" or images.resize != "squash"
+        ):
+            raise UserError(
+                f"--attention_supervision={training.attention_supervision} needs objects whose "
+                "boxes are known in images seen whole: --dataset=shapes --resize=squash"
+            )
         if training.best_by == "true_captions" and data.dataset != "shapes":
             raise UserError("--best_by=true_captions needs --dataset=shapes")
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from sat_tf.config import ImageSettings
 from sat_tf.data.captions import Record
 from sat_tf.data.images import decode_image, fit_image, read_image
+from sat_tf.data.regions import word_regions
 from sat_tf.errors import UserError
 from sat_tf.vocabulary import PAD, Vocabulary, tokenize
 
@@ -27,10 +28,13 @@ class Captions:
 
     tokens: ids of each caption, its end included.
     image: for each caption the number of its image.
+    regions: for each caption the cells of its words' objects (see `sat_tf.data.regions`), bool
+      [words, L]; None when they are not asked for.
     """
 
     tokens: list[np.ndarray]
     image: np.ndarray
+    regions: list[np.ndarray] | None = None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -39,17 +43,29 @@ class Captions:
 
 
 def number_captions(
-    records: Sequence[Record], vocabulary: Vocabulary, max_words: int = 0
+    records: Sequence[Record],
+    vocabulary: Vocabulary,
+    max_words: int = 0,
+    grid: tuple[int, int] | None = None,
 ) -> Captions:
-    """All captions of `records` as ids; those of more than `max_words` words are left out."""
-    tokens, image = [], []
+    """All captions of `records` as ids.
+
+    Args:
+      records: of a split.
+      vocabulary: of the run.
+      max_words: captions of more words are left out; 0 keeps all.
+      grid: rows and columns, if the regions of words are wanted; the records then have scenes.
+    """
+    tokens, image, regions = [], [], []
     for number, record in enumerate(records):
         for caption in record.captions:
             words = tokenize(caption)
             if not max_words or len(words) <= max_words:
                 tokens.append(np.asarray(vocabulary.encode(words), np.int32))
                 image.append(number)
-    return Captions(tokens, np.asarray(image, np.int64))
+                if grid is not None and record.scene is not None:
+                    regions.append(word_regions(words, record.scene, grid))
+    return Captions(tokens, np.asarray(image, np.int64), regions if grid is not None else None)
 
 
 def plan_by_length(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> Plan:
@@ -224,8 +240,9 @@ def caption_batches(
 
     Each is a dictionary: `images` or `annotations` (see the source) of its I images; `rows`
     int64 [I], their numbers; `image_index` int32 [B], which of the I a caption describes;
-    `tokens` int32 [B, T], padded; `captions` float32 [], the size of the whole minibatch. Under a
-    strategy with R replicas each minibatch comes as R elements that share it.
+    `tokens` int32 [B, T], padded; `captions` float32 [], the size of the whole minibatch; and, if
+    the captions have them, `regions` bool [B, T, L]. Under a strategy with R replicas each
+    minibatch comes as R elements that share it.
 
     Args:
       captions: of the split.
@@ -239,6 +256,15 @@ def caption_batches(
     here = context.input_pipeline_id if context else 0
     mine = range(here * replicas // pipelines, (here + 1) * replicas // pipelines)
 
+    fields: dict[str, tuple[tf.DType, list[int | None]]] = {
+        "rows": (tf.int64, [None]),
+        "image_index": (tf.int32, [None]),
+        "tokens": (tf.int32, [None, None]),
+        "captions": (tf.float32, []),
+    }
+    if captions.regions is not None:
+        fields["regions"] = (tf.bool, [None, None, None])
+
     def take(position: np.ndarray) -> tuple[Any, ...]:
         step, replica = divmod(int(position), len(mine))
         batch = plan[step]
@@ -248,21 +274,27 @@ def caption_batches(
         tokens = np.full((len(share), width), PAD, np.int32)
         for row, i in enumerate(share):
             tokens[row, : len(captions.tokens[i])] = captions.tokens[i]
-        return rows, image_index.astype(np.int32), tokens, np.float32(len(batch))
+        taken = (rows, image_index.astype(np.int32), tokens, np.float32(len(batch)))
+        if captions.regions is None:
+            return taken
+        return (*taken, _pad([captions.regions[i] for i in share], width))
 
     def element(position: tf.Tensor) -> dict[str, tf.Tensor]:
-        types = [tf.int64, tf.int32, tf.int32, tf.float32]
-        rows, image_index, tokens, count = tf.numpy_function(take, [position], types)
+        values = tf.numpy_function(take, [position], [dtype for dtype, _ in fields.values()])
         return {
-            "rows": tf.ensure_shape(rows, [None]),
-            "image_index": tf.ensure_shape(image_index, [None]),
-            "tokens": tf.ensure_shape(tokens, [None, None]),
-            "captions": tf.ensure_shape(count, []),
+            name: tf.ensure_shape(value, shape)
+            for (name, (_, shape)), value in zip(fields.items(), values, strict=True)
         }
 
     dataset = tf.data.Dataset.range(skip * len(mine), len(plan) * len(mine))
     dataset = dataset.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return source.read(dataset).prefetch(tf.data.AUTOTUNE)
+
+
+def _pad(regions: list[np.ndarray], width: int) -> np.ndarray:
+    """Bool [words, L] of each caption -> [B, width, L]."""
+    padded = [np.pad(region, [(0, width - len(region)), (0, 0)]) for region in regions]
+    return np.stack(padded) if padded else np.zeros((0, width, 0), np.bool_)
 
 
 def image_batches(count: int, source: ImageSource, batch_size: int) -> tf.data.Dataset:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from sat_tf.data.regions import cells_inside
 from sat_tf.data.shapes_grammar import Mention, Verdict, judge
 from sat_tf.data.shapes_scenes import Scene
 from sat_tf.data.shapes_words import COLOUR_WORDS, NOUNS
@@ -99,7 +100,7 @@ def _named_objects(words: Sequence[str], scene: Scene, verdict: Verdict) -> list
 def _pointing(mention: Mention, scene: Scene, maps: np.ndarray) -> dict[str, float]:
     """Of one named object, the share of cells inside its box, by each way to choose cells."""
     _, rows, columns = maps.shape
-    inside = _cells_inside(mention, scene, rows, columns)
+    inside = cells_inside(scene, mention.matches, (rows, columns))
     down, across = np.indices((rows, columns))
     # Squared, in whole numbers: equal distances must be equal for a tie.
     off_centre = ((2 * down + 1 - rows) * columns) ** 2 + ((2 * across + 1 - columns) * rows) ** 2
@@ -109,17 +110,6 @@ def _pointing(mention: Mention, scene: Scene, maps: np.ndarray) -> dict[str, flo
         "centre": _share_at_peak(inside, -off_centre),
         "average": _share_at_peak(inside, maps.mean(axis=0)),  # mean over T -> [rows, columns]
     }
-
-
-def _cells_inside(mention: Mention, scene: Scene, rows: int, columns: int) -> np.ndarray:
-    """Whether a cell's centre lies in the box of an object meant: bool [rows, columns]."""
-    y = (np.arange(rows)[:, None] + 0.5) * scene.size / rows  # [rows, 1], pixels
-    x = (np.arange(columns)[None, :] + 0.5) * scene.size / columns
-    inside = np.zeros((rows, columns), bool)
-    for place in mention.matches:
-        left, top, right, bottom = scene.objects[place].box
-        inside |= (left <= x) & (x < right) & (top <= y) & (y < bottom)
-    return inside
 
 
 def _share_at_peak(inside: np.ndarray, weights: np.ndarray) -> float:

@@ -28,6 +28,7 @@ from sat_tf.evaluation.scoring import Scorer
 from sat_tf.model.annotations import annotation_source
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import build_encoder, load_encoder, resolve_encoder, save_encoder
+from sat_tf.model.losses import total_loss
 from sat_tf.model.precision import precision
 from sat_tf.run_folder import ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.training.checkpoints import Checkpoints
@@ -39,6 +40,8 @@ from sat_tf.vocabulary import Vocabulary, tokenize
 
 # Images from which the annotations' scale is measured.
 _SCALE_IMAGES = 64
+# Of the loss, reported for each epoch.
+_PARTS = ("nll", "penalty", "supervision")
 
 
 def train(settings: Settings, workdir: str | os.PathLike[str]) -> bool:
@@ -96,7 +99,8 @@ class Trainer:
             self._optimizer = make_optimizer(settings.training)
             self._optimizer.build(self.model.trainable_variables)
         limit = settings.data.max_caption_words
-        self._train_captions = number_captions(splits["train"], self.vocabulary, limit)
+        grid = self.model.grid if settings.training.attention_supervision else None
+        self._train_captions = number_captions(splits["train"], self.vocabulary, limit, grid)
         if not self._train_captions.tokens:
             raise UserError(f"--max_caption_words={limit} leaves no training caption")
         self._train_source = self._source(splits["train"], "train")
@@ -203,7 +207,7 @@ class Trainer:
             rate = learning_rate(training, progress.total_steps, len(plan), progress.factor)
             self._optimizer.learning_rate.assign(rate)
             sums = {name: float(value) for name, value in step(batch).items()}
-            total = sums["nll"] + training.doubly_stochastic_weight * sums["penalty"]
+            total = total_loss(sums, training)
             if not math.isfinite(total):
                 raise UserError(
                     f"step {progress.total_steps + 1} (epoch {progress.epoch + 1}): the loss is "
@@ -223,14 +227,13 @@ class Trainer:
         rate = float(self._optimizer.learning_rate.numpy())
         scored = self._scorer.score(self._dev_records, self._dev_source, training.batch_size)
         better = end_epoch(training, progress, scored.scores)
-        nll, penalty = (sums[name] / sums["captions"] for name in ("nll", "penalty"))
+        captions = sums["captions"]
         progress.history.append(
             {
                 "epoch": progress.epoch,
                 "step": progress.total_steps,
-                "loss": nll + training.doubly_stochastic_weight * penalty,
-                "nll": nll,
-                "penalty": penalty,
+                "loss": total_loss(sums, training) / captions,
+                **{name: sums[name] / captions for name in _PARTS if name in sums},
                 "learning_rate": rate,
                 "seconds_training": trained - started,
                 "seconds_validation": time.monotonic() - trained,

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from sat_tf.config import TrainingSettings
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.losses import Sums, caption_losses
+from sat_tf.model.losses import Sums, caption_losses, total_loss
 
 TrainStep = Callable[[Mapping[str, tf.Tensor]], Sums]
 
@@ -44,7 +44,8 @@ def make_train_step(
 ) -> TrainStep:
     """A compiled step: minimises equation (14), averaged over the whole minibatch.
 
-    loss = 1/B sum_b (-log p(y_b|a_b) + lambda sum_i (1 - sum_t alpha_bti)^2)
+    loss = 1/B sum_b (-log p(y_b|a_b) + lambda sum_i (1 - sum_t alpha_bti)^2), and the weighted
+    supervision of attention where the settings ask for it.
 
     Args:
       model: built in the strategy's scope.
@@ -60,8 +61,7 @@ def make_train_step(
     def replica_step(batch: Mapping[str, tf.Tensor]) -> Sums:
         with tf.GradientTape() as tape:
             sums = caption_losses(model, batch, training=True)
-            total = sums["nll"] + settings.doubly_stochastic_weight * sums["penalty"]
-            loss = total / batch["captions"]
+            loss = total_loss(sums, settings) / batch["captions"]
         variables = model.trainable_variables
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
         context = tf.distribute.get_replica_context()
