@@ -157,3 +157,15 @@ def test_an_unreadable_image_is_named(records, tmp_path):
     source = EncodedImages([Record("x", str(path), ("a dog",))], ImageSettings(image_size=8))
     with pytest.raises(UserError, match=r"broken\.jpg"):
         list(iterate(image_batches(1, source, 1), source))
+
+
+def test_regions_come_with_the_words_they_belong_to(source):
+    captions = Captions(
+        [np.array([3, 4, END], np.int32), np.array([5, END], np.int32)],
+        np.array([0, 1]),
+        [np.array([[False] * 4, [True, False, True, False]]), np.array([[False, True] * 2])],
+    )
+    (batch,) = caption_batches(captions, [np.array([1, 0])], source)
+    regions = batch["regions"].numpy()
+    assert regions.shape == (2, 3, 4)
+    assert np.argwhere(regions).tolist() == [[0, 0, 1], [0, 0, 3], [1, 1, 0], [1, 1, 2]]

@@ -1,0 +1,67 @@
+"""The losses against sums written out by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sat_tf.config import TrainingSettings
+from sat_tf.model.losses import (
+    doubly_stochastic_penalty,
+    negative_log_likelihood,
+    supervision,
+    total_loss,
+)
+
+B, T, L, V = 2, 3, 4, 5
+TOKENS = np.array([[3, 4, 1], [2, 1, 0]], np.int32)
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+def softmax(values):
+    return np.exp(values) / np.exp(values).sum(axis=-1, keepdims=True)
+
+
+def test_negative_log_likelihood_sums_over_real_steps(random):
+    logits = random.normal(size=(B, T, V)).astype(np.float32)
+    p = softmax(logits)
+    expected = [
+        -np.log(p[0, 0, 3]) - np.log(p[0, 1, 4]) - np.log(p[0, 2, 1]),
+        -np.log(p[1, 0, 2]) - np.log(p[1, 1, 1]),
+    ]
+    actual = negative_log_likelihood(tf.constant(logits), tf.constant(TOKENS))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_penalty_sums_over_locations_and_real_steps(random):
+    alphas = softmax(random.normal(size=(B, T, L))).astype(np.float32)
+    expected = [
+        sum((1 - sum(alphas[b, t, i] for t in range(steps))) ** 2 for i in range(L))
+        for b, steps in enumerate((3, 2))
+    ]
+    actual = doubly_stochastic_penalty(tf.constant(alphas), tf.constant(TOKENS))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_attention_that_covers_all_evenly_is_not_penalised():
+    alphas = tf.one_hot([[0, 1, 2, 3]], L)
+    assert doubly_stochastic_penalty(alphas, tf.constant([[3, 3, 3, 1]]))[0] == 0.0
+
+
+def test_supervision_counts_the_words_that_name_an_object(random):
+    alphas = softmax(random.normal(size=(B, T, L))).astype(np.float32)
+    regions = np.zeros((B, T, L), bool)
+    regions[0, 1, [0, 2]] = True
+    regions[0, 2, 3] = True
+    expected = [-np.log(alphas[0, 1, 0] + alphas[0, 1, 2]) - np.log(alphas[0, 2, 3]), 0.0]
+    actual = supervision(tf.constant(alphas), tf.constant(regions))
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_parts_are_weighted():
+    settings = TrainingSettings(doubly_stochastic_weight=0.5, attention_supervision=0.25)
+    assert total_loss({"nll": 3.0, "penalty": 4.0}, settings) == 5.0
+    assert total_loss({"nll": 3.0, "penalty": 4.0, "supervision": 8.0}, settings) == 7.0
