@@ -41,7 +41,7 @@ class Reports:
         self._bar = tqdm(
             total=steps_per_epoch * max_epochs,
             initial=progress.total_steps,
-            desc=f"epoch {progress.epoch + 1}/{max_epochs}",
+            desc=_label(progress, max_epochs),
             unit="step",
             mininterval=_REDRAW_TERMINAL if sys.stderr.isatty() else _REDRAW_LOG,
             dynamic_ncols=True,
@@ -74,7 +74,7 @@ class Reports:
             for name, value in scores.items():
                 tf.summary.scalar(name, value)
         self._writer.flush()
-        self._bar.set_description(f"epoch {progress.epoch + 1}/{self._max_epochs}", refresh=False)
+        self._bar.set_description(_label(progress, self._max_epochs), refresh=False)
         self._clock, self._captions = time.monotonic(), 0.0
 
     def samples(self, scored: ScoredSplit, count: int) -> None:
@@ -93,6 +93,11 @@ class Reports:
         """Ends the bar and the files."""
         self._bar.close()
         self._writer.close()
+
+
+def _label(progress: Progress, max_epochs: int) -> str:
+    """The epoch that is under way, or the last one."""
+    return f"epoch {min(progress.epoch + 1, max_epochs)}/{max_epochs}"
 
 
 def _shown(scores: dict[str, float], best_by: str) -> list[str]:
