@@ -192,7 +192,8 @@ def load_shapes(settings: DataSettings, split: str) -> tuple[Record, ...]:
         decoders={"image": tfds.decode.SkipDecoding()},
     )
     try:
-        dataset = builder.as_dataset(split=split, decoders=decoders)
+        with _quiet():
+            dataset = builder.as_dataset(split=split, decoders=decoders)
         # Many at a time: the step from TensorFlow to NumPy costs more than the reading.
         records = tuple(
             record
@@ -242,7 +243,7 @@ def _prepared(settings: DataSettings) -> ShapesCaptions:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps tfds from telling at length how it writes; its progress bar is for terminals."""
+    """Keeps tfds from telling at length what it does; its progress bar is for terminals."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     if not sys.stderr.isatty():
