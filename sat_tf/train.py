@@ -25,8 +25,8 @@ def main(argv: list[str]) -> int:
     from sat_tf.training.loop import train
 
     split = "test" if "test" in available_splits(settings.data) else "dev"
-    # Before the work: what is wrong with the split scored at its end is to be known now.
-    load_splits(settings.data, (split,))
+    # What is wrong with any split is to be known now, not when it is scored at the end.
+    load_splits(settings.data, ("train", "dev", split))
     if not train(settings, workdir):
         return 130
     captioner = Captioner.load(workdir)

@@ -129,7 +129,7 @@ def test_a_mistake_gets_one_clear_line(tmp_path, command, arguments, what):
 
 def test_bad_captions_stop_the_command_before_it_writes(photographs, tmp_path):
     captions = tmp_path / "captions.csv"
-    captions.write_text("image,caption\n0.png,\nnone.png,a dog\n")
+    captions.write_text("image,caption,split\n0.png,,train\nnone.png,a dog,dev\n")
     done = call(
         "train",
         *SMALL,
