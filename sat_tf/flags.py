@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 
 from absl import app
 from absl import flags as absl_flags
+from absl import logging as absl_logging
 
 from sat_tf import config
 from sat_tf.config import Settings, setting
@@ -190,6 +191,8 @@ def quiet_tensorflow() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+    # TensorFlow and tfds tell at length what they do, in the same log.
+    absl_logging.set_verbosity(absl_logging.WARNING)
 
 
 @contextlib.contextmanager

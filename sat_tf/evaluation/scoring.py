@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from sat_tf.data.batches import (
+    Batch,
     ImageSource,
     caption_batches,
     image_batches,
@@ -19,7 +20,7 @@ from sat_tf.decoding.captions import Caption, make_captioner, read_captions
 from sat_tf.evaluation.bleu import bleu_scores
 from sat_tf.evaluation.shapes_scores import shapes_scores
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.losses import caption_losses
+from sat_tf.model.losses import Sums, caption_losses
 from sat_tf.vocabulary import Vocabulary, tokenize
 
 Scores = dict[str, float]
@@ -49,9 +50,7 @@ class Scorer:
         self._model = model
         self._vocabulary = vocabulary
         self._search = make_captioner(model, max_words)
-        self._losses = tf.function(
-            lambda batch: caption_losses(model, batch, training=False), reduce_retracing=True
-        )
+        self._losses: Callable[[Batch], Sums] | None = None
 
     def score(self, records: Sequence[Record], source: ImageSource, batch_size: int) -> ScoredSplit:
         """Captions each image once, and scores the captions and the model.
@@ -72,8 +71,15 @@ class Scorer:
         """Exp of the mean -log p of a word, over all references, their ends included."""
         references = number_captions(records, self._vocabulary)
         plan = plan_in_order(references, batch_size)
+        batches = caption_batches(references, plan, source)
+        if self._losses is None:
+            # Of any batch size and length: else each new pair would be compiled anew.
+            self._losses = tf.function(
+                lambda batch: caption_losses(self._model, batch, training=False),
+                input_signature=[batches.element_spec],
+            )
         nll = words = 0.0
-        for batch in iterate(caption_batches(references, plan, source), source):
+        for batch in iterate(batches, source):
             sums = self._losses(batch)
             nll += float(sums["nll"])
             words += float(sums["words"])
