@@ -39,7 +39,8 @@ class Captioner:
         self.settings = settings
         self.vocabulary = vocabulary
         self.model = model
-        self._search = make_captioner(model, settings.training.max_decode_words)
+        search = settings.training
+        self._search = make_captioner(model, search.max_decode_words, search.attention_temperature)
 
     @classmethod
     def load(cls, workdir: str | os.PathLike[str], settings: Settings | None = None) -> "Captioner":
@@ -102,5 +103,5 @@ class Captioner:
         """
         records = load_splits(self.settings.data, (split,))[split]
         source = annotation_source(self.model.encoder, records, self.settings, split)
-        words = self.settings.training.max_decode_words
-        return Scorer(self.model, self.vocabulary, words).score(records, source, batch_size)
+        scorer = Scorer(self.model, self.vocabulary, self.settings.training)
+        return scorer.score(records, source, batch_size)

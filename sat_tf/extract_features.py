@@ -26,6 +26,7 @@ def main(argv: list[str]) -> None:
         encoder = build_encoder(settings.encoder, settings.images.image_size)
     for split, records in splits.items():
         annotation_source(encoder, records, settings, split)
+        print(f"{split}: the annotations of {len(records):,} images are ready")
 
 
 if __name__ == "__main__":

@@ -37,13 +37,14 @@ class Caption:
 
 
 def make_captioner(
-    model: CaptionModel, max_words: int
+    model: CaptionModel, max_words: int, temperature: float = 1.0
 ) -> Callable[[Mapping[str, tf.Tensor]], Decoded]:
     """A compiled function from a batch (see `CaptionModel.annotate`) to captions of its images.
 
     Args:
       model: ready to use.
       max_words: a caption's words at most, its end not counted.
+      temperature: of the attention, see `sat_tf.model.attention.SoftAttention`.
     """
 
     @tf.function(reduce_retracing=True)
@@ -52,7 +53,7 @@ def make_captioner(
         memory = model.cell.prepare(annotations)
 
         def step(tokens, state):  # type: ignore[no-untyped-def]
-            logits, state, look = model.cell.next_word(tokens, state, memory)
+            logits, state, look = model.cell.next_word(tokens, state, memory, temperature)
             return logits, state, (look.alpha, look.beta)
 
         return greedy_search(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from sat_tf.config import TrainingSettings
 from sat_tf.data.batches import (
     Batch,
     ImageSource,
@@ -43,13 +44,17 @@ class Scorer:
     Args:
       model: whose captions are scored.
       vocabulary: of the model.
-      max_words: a caption's words at most.
+      settings: of the search: `max_decode_words`, `attention_temperature`.
     """
 
-    def __init__(self, model: CaptionModel, vocabulary: Vocabulary, max_words: int) -> None:
+    def __init__(
+        self, model: CaptionModel, vocabulary: Vocabulary, settings: TrainingSettings
+    ) -> None:
         self._model = model
         self._vocabulary = vocabulary
-        self._search = make_captioner(model, max_words)
+        self._search = make_captioner(
+            model, settings.max_decode_words, settings.attention_temperature
+        )
         self._losses: Callable[[Batch], Sums] | None = None
 
     def score(self, records: Sequence[Record], source: ImageSource, batch_size: int) -> ScoredSplit:
