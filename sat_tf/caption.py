@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 from sat_tf import flags
-from sat_tf.config import Settings
 from sat_tf.errors import UserError
 
 USAGE = """python -m sat_tf.caption --workdir=RUN [--figure=FILE] IMAGE [IMAGE ...]
@@ -24,7 +23,6 @@ def main(argv: list[str]) -> int:
         from sat_tf.inspection.overlays import check_figure_path
 
         check_figure_path(options.figure)
-    settings = flags.overridden(Settings.load(options.workdir))
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     import numpy as np
@@ -32,7 +30,7 @@ def main(argv: list[str]) -> int:
     from sat_tf.captioner import Captioner
     from sat_tf.inspection.overlays import attention_figure, save_figure
 
-    captioner = Captioner.load(options.workdir, settings)
+    captioner = Captioner.load(options.workdir)
     unreadable = drawn = 0
     for start in range(0, len(paths), options.decode_batch_size):
         images = {}
@@ -60,5 +58,4 @@ def _figure_path(path: str, number: int, of: int) -> Path:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "figure", "decode_batch_size")
-    flags.define_overrides("max_decode_words", "attention_temperature")
     flags.run(main, USAGE, takes_arguments=True)

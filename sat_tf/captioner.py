@@ -39,8 +39,7 @@ class Captioner:
         self.settings = settings
         self.vocabulary = vocabulary
         self.model = model
-        search = settings.training
-        self._search = make_captioner(model, search.max_decode_words, search.attention_temperature)
+        self._search = make_captioner(model, settings.training.max_decode_words)
 
     @classmethod
     def load(cls, workdir: str | os.PathLike[str], settings: Settings | None = None) -> "Captioner":
@@ -103,5 +102,5 @@ class Captioner:
         """
         records = load_splits(self.settings.data, (split,))[split]
         source = annotation_source(self.model.encoder, records, self.settings, split)
-        scorer = Scorer(self.model, self.vocabulary, self.settings.training)
-        return scorer.score(records, source, batch_size)
+        words = self.settings.training.max_decode_words
+        return Scorer(self.model, self.vocabulary, words).score(records, source, batch_size)

@@ -230,13 +230,6 @@ class TrainingSettings(_Checked):
     max_decode_words: int = setting(
         30, "Words of a generated caption at most.", minimum=1, may_change=True
     )
-    attention_temperature: float = setting(
-        1.0,
-        "Multiplies the attention's scores in generated captions: above 1 a word settles for "
-        "fewer places than in training.",
-        minimum=0,
-        may_change=True,
-    )
     samples: int = setting(
         4,
         "Captions shown beside their references after each validation.",

@@ -1,7 +1,6 @@
 """Scores a run on a split of its data set."""
 
 from sat_tf import flags
-from sat_tf.config import Settings
 
 USAGE = """python -m sat_tf.evaluate --workdir=RUN [--split=dev] [--output=FILE] [--captions=FILE]
 
@@ -11,6 +10,8 @@ Captions each image of a split once, with the run's best weights, and prints the
 
 def main(argv: list[str]) -> None:
     """Prints the scores and writes what was asked for."""
+    from sat_tf.config import Settings
+
     options = flags.FLAGS
     settings = flags.overridden(Settings.load(options.workdir))
     flags.quiet_tensorflow()
@@ -45,6 +46,5 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "split", "output", "captions", "decode_batch_size")
-    flags.define_overrides("data_dir", "captions_file", "cache_dir")
-    flags.define_overrides("max_decode_words", "attention_temperature")
+    flags.define_overrides("data_dir", "captions_file", "cache_dir", "max_decode_words")
     flags.run(main, USAGE)

@@ -37,14 +37,13 @@ class Caption:
 
 
 def make_captioner(
-    model: CaptionModel, max_words: int, temperature: float = 1.0
+    model: CaptionModel, max_words: int
 ) -> Callable[[Mapping[str, tf.Tensor]], Decoded]:
     """A compiled function from a batch (see `CaptionModel.annotate`) to captions of its images.
 
     Args:
       model: ready to use.
       max_words: a caption's words at most, its end not counted.
-      temperature: of the attention, see `sat_tf.model.attention.SoftAttention`.
     """
 
     @tf.function(reduce_retracing=True)
@@ -53,7 +52,7 @@ def make_captioner(
         memory = model.cell.prepare(annotations)
 
         def step(tokens, state):  # type: ignore[no-untyped-def]
-            logits, state, look = model.cell.next_word(tokens, state, memory, temperature)
+            logits, state, look = model.cell.next_word(tokens, state, memory)
             return logits, state, (look.alpha, look.beta)
 
         return greedy_search(

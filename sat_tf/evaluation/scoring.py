@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from sat_tf.config import TrainingSettings
 from sat_tf.data.batches import (
     Batch,
     ImageSource,
@@ -44,17 +43,13 @@ class Scorer:
     Args:
       model: whose captions are scored.
       vocabulary: of the model.
-      settings: of the search: `max_decode_words`, `attention_temperature`.
+      max_words: a caption's words at most.
     """
 
-    def __init__(
-        self, model: CaptionModel, vocabulary: Vocabulary, settings: TrainingSettings
-    ) -> None:
+    def __init__(self, model: CaptionModel, vocabulary: Vocabulary, max_words: int) -> None:
         self._model = model
         self._vocabulary = vocabulary
-        self._search = make_captioner(
-            model, settings.max_decode_words, settings.attention_temperature
-        )
+        self._search = make_captioner(model, max_words)
         self._losses: Callable[[Batch], Sums] | None = None
 
     def score(self, records: Sequence[Record], source: ImageSource, batch_size: int) -> ScoredSplit:

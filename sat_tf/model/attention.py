@@ -62,7 +62,6 @@ class SoftAttention(keras.layers.Layer):
         annotations: tf.Tensor,
         projected: tf.Tensor,
         word_query: tf.Tensor | None = None,
-        temperature: float = 1.0,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """One look.
 
@@ -71,7 +70,6 @@ class SoftAttention(keras.layers.Layer):
           annotations: a, [B, L, D].
           projected: `project(annotations)`, [B, L, A].
           word_query: added to W_h h_{t-1} in (4), [B, A]; the paper's model has none.
-          temperature: multiplies the scores; the paper's model has 1.
 
         Returns:
           context [B, D]; alpha [B, L], float32, sums to 1; beta [B, 1], float32.
@@ -80,7 +78,7 @@ class SoftAttention(keras.layers.Layer):
         if word_query is not None:
             query += word_query
         scores = self.score(tf.tanh(projected + query[:, tf.newaxis]))[..., 0]  # [B, L]
-        alpha = tf.nn.softmax(temperature * tf.cast(scores, tf.float32))
+        alpha = tf.nn.softmax(tf.cast(scores, tf.float32))
         weights = tf.cast(alpha, annotations.dtype)
         context = tf.linalg.matvec(annotations, weights, transpose_a=True)  # [B, D]
         if self.beta is None:

@@ -176,21 +176,16 @@ class AttentionDecoderCell(keras.layers.Layer):
             return Word(self.gates_of_word(embedded), embedded[..., :0])
         return Word(self.gates_of_word(embedded), self.query_of_word(embedded))
 
-    def step(
-        self, word: Word, state: State, memory: Memory, temperature: float = 1.0
-    ) -> tuple[State, Look]:
+    def step(self, word: Word, state: State, memory: Memory) -> tuple[State, Look]:
         """Equations (1) to (6).
 
         Args:
           word: `read_word(embed(y_{t-1}))`.
           state: h_{t-1} and c_{t-1}.
           memory: of the images.
-          temperature: see `SoftAttention`.
         """
         word_query = None if self.query_of_word is None else word.query
-        context, alpha, beta = self.attention(
-            state.hidden, *memory, word_query=word_query, temperature=temperature
-        )
+        context, alpha, beta = self.attention(state.hidden, *memory, word_query)
         gates = (
             word.gates + self.gates_of_hidden(state.hidden) + self.gates_of_context(context)
         )  # [B, 4H]
@@ -212,11 +207,11 @@ class AttentionDecoderCell(keras.layers.Layer):
         return self.output_words(self.output_dropout(tf.tanh(joined), training=training))
 
     def next_word(
-        self, tokens: tf.Tensor, state: State, memory: Memory, temperature: float = 1.0
+        self, tokens: tf.Tensor, state: State, memory: Memory
     ) -> tuple[tf.Tensor, State, Look]:
         """One step of a search: y_{t-1} int32 [B] -> logits float32 [B, V], state, look."""
         embedded = self.embed(tokens)
-        state, look = self.step(self.read_word(embedded), state, memory, temperature)
+        state, look = self.step(self.read_word(embedded), state, memory)
         logits = self.words(embedded, state.hidden, look.context)
         return tf.cast(logits, tf.float32), state, look
 

@@ -116,7 +116,8 @@ class Trainer:
         self.progress = self._checkpoints.restore()
         if not self.progress.total_steps and not self.model.trains_encoder:
             self._scale_annotations(len(splits["train"]))
-        self._scorer = Scorer(self.model, self.vocabulary, settings.training)
+        words = settings.training.max_decode_words
+        self._scorer = Scorer(self.model, self.vocabulary, words)
 
     def _open_vocabulary(self, records: Sequence[Record]) -> Vocabulary:
         built = Vocabulary.build(

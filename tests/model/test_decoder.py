@@ -124,15 +124,6 @@ def test_alpha_sums_to_one_and_depends_on_hidden(annotations):
     assert np.abs(looks[0][1] - looks[1][1]).max() > 0.01
 
 
-def test_temperature_multiplies_the_scores(annotations):
-    cell = make_cell()
-    memory = cell.prepare(tf.constant(annotations))
-    state = cell.initial_state(memory.annotations)
-    plain, sharp = (cell.next_word(tf.constant([3, 4]), state, memory, t)[2] for t in (1.0, 2.5))
-    expected = plain.alpha.numpy() ** 2.5
-    np.testing.assert_allclose(sharp.alpha, expected / expected.sum(1, keepdims=True), atol=1e-6)
-
-
 def test_permuting_locations_permutes_alpha_alone(annotations):
     cell = make_cell()
     order = np.random.default_rng(4).permutation(L)
