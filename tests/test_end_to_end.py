@@ -230,5 +230,5 @@ def test_a_cached_run_equals_one_that_encodes(data_dir, finished, tmp_path):
         workdir = tmp_path / str(cached)
         assert train(settings, workdir)
         scores.append(Captioner.load(workdir).score("test").scores["perplexity"])
-    assert scores[0] == pytest.approx(scores[1], rel=0.01)
+    assert scores[0] == pytest.approx(scores[1], rel=0.05)
     assert (tmp_path / "features").exists()
