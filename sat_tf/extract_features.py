@@ -1,6 +1,7 @@
 """Fills the cache of annotations ahead of training."""
 
 from sat_tf import flags
+from sat_tf.errors import UserError
 
 USAGE = """python -m sat_tf.extract_features [--flagfile=FILE] [--SETTING=VALUE ...]
 
@@ -11,16 +12,15 @@ with the same settings finds them. What is there already is not made again."""
 def main(argv: list[str]) -> None:
     """Encodes every split that the data set has."""
     settings = flags.settings_from_flags()
+    if not settings.encoder.cache_features:
+        raise UserError("--nocache_features leaves nothing to extract")
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.data.datasets import available_splits, load_splits
-    from sat_tf.errors import UserError
     from sat_tf.model.annotations import annotation_source
     from sat_tf.model.encoder import build_encoder
     from sat_tf.model.precision import precision
 
-    if not settings.encoder.cache_features:
-        raise UserError("--nocache_features leaves nothing to extract")
     splits = load_splits(settings.data, available_splits(settings.data))
     with precision(settings.training.precision):
         encoder = build_encoder(settings.encoder, settings.images.image_size)
