@@ -192,7 +192,7 @@ def quiet_tensorflow() -> None:
 
         tf.config.list_physical_devices()
     # TensorFlow and tfds tell at length what they do, in the same log.
-    absl_logging.set_verbosity(absl_logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.ERROR)
 
 
 @contextlib.contextmanager

@@ -203,11 +203,19 @@ def test_a_run_with_a_part_missing_is_named(finished, tmp_path, name):
         Captioner.load(run)
 
 
-def test_a_damaged_checkpoint_is_named(finished, tmp_path):
+@pytest.mark.parametrize(
+    ("files", "damage"),
+    [
+        ("*.index", lambda file: file.write_bytes(b"nonsense")),
+        ("*.data*", lambda file: file.write_bytes(file.read_bytes()[:500])),
+        ("*.data*", lambda file: file.unlink()),
+    ],
+)
+def test_a_damaged_checkpoint_is_named(finished, tmp_path, files, damage):
     run = tmp_path / "run"
     shutil.copytree(finished[0], run)
-    for file in (run / "best").glob("*.index"):
-        file.write_bytes(b"nonsense")
+    for file in (run / "best").glob(files):
+        damage(file)
     with pytest.raises(UserError, match="best"):
         Captioner.load(run)
 

@@ -9,6 +9,16 @@ import tensorflow as tf
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
 
+# What TensorFlow raises on files that are damaged, cut short or another model's.
+_UNREADABLE = (
+    tf.errors.OpError,
+    AssertionError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    UnicodeDecodeError,
+    ValueError,
+)
 _FINGERPRINT_KEY = "vocabulary/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -26,32 +36,41 @@ def learned_parts(model: CaptionModel, fingerprint: str) -> dict[str, Any]:
     return {**parts, "encoder": model.encoder} if model.trains_encoder else parts
 
 
-def check_fingerprint(prefix: str, fingerprint: str) -> None:
-    """Raises `UserError` unless the checkpoint was made with this vocabulary."""
+def restore(checkpoint: tf.train.Checkpoint, prefix: str, fingerprint: str) -> None:
+    """Reads a checkpoint into all that `checkpoint` tracks.
+
+    Args:
+      checkpoint: tracks `learned_parts`, and maybe more.
+      prefix: of the checkpoint's files.
+      fingerprint: of the run's vocabulary.
+
+    Raises:
+      UserError: it can't be read, does not fit, or was made with another vocabulary.
+    """
     try:
         stored = tf.train.load_checkpoint(prefix).get_tensor(_FINGERPRINT_KEY).decode()
-    except (tf.errors.OpError, ValueError, KeyError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{prefix}: can't be read as a checkpoint of sat_tf: {error}") from None
     if stored != fingerprint:
         raise UserError(
             f"{prefix}: was trained with another vocabulary (fingerprint {stored[:12]}, the run's "
             f"vocabulary.json has {fingerprint[:12]}); put the file back that belongs to the run"
         )
+    try:
+        checkpoint.restore(prefix).assert_existing_objects_matched().expect_partial()
+    except _UNREADABLE as error:
+        raise UserError(
+            f"{prefix}: is damaged or does not fit the run's config.json: {error}"
+        ) from None
 
 
 def load_weights(model: CaptionModel, folder: str | os.PathLike[str], fingerprint: str) -> None:
     """Reads the newest checkpoint of `folder` into the model.
 
     Raises:
-      UserError: there is none, it can't be read, or its vocabulary is another one.
+      UserError: there is none, or see `restore`.
     """
     prefix = tf.train.latest_checkpoint(Path(folder))
     if prefix is None:
         raise UserError(f"{folder}: holds no checkpoint; train the run first")
-    check_fingerprint(prefix, fingerprint)
-    try:
-        checkpoint = tf.train.Checkpoint(**learned_parts(model, fingerprint))
-        status = checkpoint.restore(prefix)
-        status.assert_existing_objects_matched().expect_partial()
-    except (tf.errors.OpError, ValueError, AssertionError) as error:
-        raise UserError(f"{prefix}: does not fit the run's config.json: {error}") from None
+    restore(tf.train.Checkpoint(**learned_parts(model, fingerprint)), prefix, fingerprint)

@@ -9,9 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.weights import check_fingerprint, learned_parts
+from sat_tf.model.weights import learned_parts, restore
 from sat_tf.run_folder import BEST, EPOCHS, LAST
 from sat_tf.training.schedule import Progress
 
@@ -65,11 +64,7 @@ class Checkpoints:
         prefix = self._last.latest_checkpoint
         if prefix is None:
             return Progress()
-        check_fingerprint(prefix, self._fingerprint)
-        try:
-            self._state.restore(prefix).assert_existing_objects_matched()
-        except (tf.errors.OpError, ValueError, AssertionError) as error:
-            raise UserError(f"{prefix}: does not fit the run's config.json: {error}") from None
+        restore(self._state, prefix, self._fingerprint)
         document: dict[str, Any] = json.loads(self._progress.numpy().decode())
         return Progress(**document)
 

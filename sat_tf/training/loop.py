@@ -64,9 +64,11 @@ def resolve(settings: Settings, workdir: str | os.PathLike[str]) -> Settings:
     """The settings with what they leave to the encoder made concrete.
 
     Raises:
-      UserError: `workdir` holds a run with other settings.
+      UserError: `workdir` holds a run with other settings, or is no folder.
     """
     settings = dataclasses.replace(settings, encoder=resolve_encoder(settings.encoder))
+    if Path(workdir).exists() and not Path(workdir).is_dir():
+        raise UserError(f"--workdir={workdir}: is no folder")
     if (Path(workdir) / CONFIG_FILE).exists():
         differing = settings.differences(Settings.load(workdir))
         if differing:
