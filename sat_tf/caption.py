@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sat_tf import flags
 from sat_tf.errors import UserError
+from sat_tf.storage import check_target
 
 USAGE = """python -m sat_tf.caption --workdir=RUN [--figure=FILE] IMAGE [IMAGE ...]
 
@@ -22,6 +23,7 @@ def main(argv: list[str]) -> int:
         # Before the work, so that a wrong suffix costs none of it.
         from sat_tf.inspection.overlays import check_figure_path
 
+        check_target(options.figure, "figure")
         check_figure_path(options.figure)
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.

@@ -1,6 +1,8 @@
 """Scores a run on a split of its data set."""
 
 from sat_tf import flags
+from sat_tf.config import Settings
+from sat_tf.storage import check_target, write_json
 
 USAGE = """python -m sat_tf.evaluate --workdir=RUN [--split=dev] [--output=FILE] [--captions=FILE]
 
@@ -10,15 +12,14 @@ Captions each image of a split once, with the run's best weights, and prints the
 
 def main(argv: list[str]) -> None:
     """Prints the scores and writes what was asked for."""
-    from sat_tf.config import Settings
-
     options = flags.FLAGS
+    for flag in ("output", "captions"):  # before the work, not after it
+        check_target(options[flag].value, flag)
     settings = flags.overridden(Settings.load(options.workdir))
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
     from sat_tf.evaluation.scoring import score_table
-    from sat_tf.storage import write_json
 
     captioner = Captioner.load(options.workdir, settings)
     scored = captioner.score(options.split, options.decode_batch_size)

@@ -26,6 +26,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
 
 
+def check_target(path: str, flag: str) -> None:
+    """Raises `UserError`, naming the flag, if no file can be written at `path`."""
+    if path and Path(path).is_dir():
+        raise UserError(f"--{flag}={path}: is a folder; name a file")
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes `text` as UTF-8."""
     with atomic_path(path) as temporary:

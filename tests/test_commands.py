@@ -114,6 +114,7 @@ def test_caption_goes_on_past_what_it_can_t_read(run, photographs, tmp_path):
         ("caption", ["--workdir=none"], "no image given"),
         ("caption", ["--workdir=none", "--figure=x.doc", "a.jpg"], "--figure"),
         ("caption", ["--workdir=none", "a.jpg"], "--workdir=none"),
+        ("evaluate", ["--workdir=none", "--output=/"], "--output=/: is a folder"),
         ("extract_features", ["--nocache_features"], "--nocache_features"),
     ],
 )

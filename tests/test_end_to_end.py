@@ -1,5 +1,6 @@
 """From an empty folder to scores and captions, and everything that may go wrong on the way."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -159,6 +160,15 @@ def test_a_split_is_scored_each_image_once(finished):
     scored = Captioner.load(finished[0]).score("test")
     assert len(scored.captions) == len(scored.records) == 4
     assert {"bleu_1", "bleu_4_no_bp", "true_captions", "pointing_uniform"} <= set(scored.scores)
+
+
+def test_captions_have_no_more_words_than_allowed(finished):
+    settings = dataclasses.replace(
+        Settings.load(finished[0]).training, max_decode_words=2, best_by="bleu_4"
+    )
+    settings = dataclasses.replace(Settings.load(finished[0]), training=settings)
+    scored = Captioner.load(finished[0], settings).score("test")
+    assert max(len(caption.words) for caption in scored.captions) == 2
 
 
 def test_image_files_are_captioned_as_in_the_data_set(finished, tmp_path):

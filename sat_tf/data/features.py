@@ -302,7 +302,7 @@ def _unread_message(records: Sequence[Record], numbers: Sequence[int]) -> str:
     lines = "\n".join(names)
     return (
         f"{len(numbers):,} of {len(records):,} images can't be read:\n{lines}\n"
-        "mend them or take them out, and run the same command again: what is encoded is kept"
+        "mend them or take them out, and run the same command again: shards without them are kept"
     )
 
 

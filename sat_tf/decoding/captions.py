@@ -43,7 +43,7 @@ def make_captioner(
 
     Args:
       model: ready to use.
-      max_words: a caption's words at most, its end not counted.
+      max_words: a caption's words at most; one that has not ended by then is cut.
     """
 
     @tf.function(reduce_retracing=True)
@@ -60,7 +60,7 @@ def make_captioner(
             model.cell.initial_state(memory.annotations),
             tf.fill([tf.shape(annotations)[0]], START),
             end=END,
-            max_steps=max_words + 1,
+            max_steps=max_words,
             locations=tf.shape(annotations)[1],
         )
 
