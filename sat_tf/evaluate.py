@@ -13,8 +13,9 @@ Captions each image of a split once, with the run's best weights, and prints the
 def main(argv: list[str]) -> None:
     """Prints the scores and writes what was asked for."""
     options = flags.FLAGS
-    for flag in ("output", "captions"):  # before the work, not after it
-        check_target(options[flag].value, flag)
+    # Before the work, not after it.
+    check_target(options.output, "output")
+    check_target(options.captions, "captions")
     settings = flags.overridden(Settings.load(options.workdir))
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
