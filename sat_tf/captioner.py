@@ -21,6 +21,8 @@ from sat_tf.model.weights import load_weights
 from sat_tf.run_folder import BEST, ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.vocabulary import Vocabulary
 
+_BATCH = 64  # images held in memory at a time
+
 
 class Captioner:
     """Captions images with the best weights of a run.
@@ -83,14 +85,18 @@ class Captioner:
         Raises:
           UserError: a file can't be read as an image.
         """
-        return self.caption_images(np.stack([self.read_image(path) for path in paths]))
+        captions: list[Caption] = []
+        for start in range(0, len(paths), _BATCH):
+            images = [self.read_image(path) for path in paths[start : start + _BATCH]]
+            captions += self.caption_images(np.stack(images))
+        return captions
 
     def caption_images(self, images: np.ndarray) -> list[Caption]:
         """Captions of images from `read_image`: float32 [I, S, S, 3], 0..255."""
         decoded = self._search({"images": tf.constant(images, tf.float32)})
         return list(read_captions(decoded, self.vocabulary, self.model.grid))
 
-    def score(self, split: str, batch_size: int = 64) -> ScoredSplit:
+    def score(self, split: str, batch_size: int = _BATCH) -> ScoredSplit:
         """Captions each image of a split of the run's data set once and scores the captions.
 
         Args:

@@ -46,7 +46,6 @@ COMMAND_FLAGS: dict[str, Any] = {
     "captions": setting("", "JSON file that receives the captions, one an image."),
     "figure": setting("", "Picture (.png, .pdf or .svg) of where the model looked, word by word."),
     "decode_batch_size": setting(64, "Images captioned at once.", minimum=1),
-    "encode_batch_size": setting(32, "Images encoded at once.", minimum=1),
 }
 REQUIRED = ("workdir",)
 
