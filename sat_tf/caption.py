@@ -1,56 +1,117 @@
-"""Captions image files with a run."""
+"""Captions image files with a run, or scores a sentence as their caption."""
 
+import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sat_tf import flags
+from sat_tf.config import Settings, changed, names
 from sat_tf.errors import UserError
 from sat_tf.storage import check_target
 
-USAGE = """python -m sat_tf.caption --workdir=RUN [--figure=FILE] IMAGE [IMAGE ...]
+if TYPE_CHECKING:
+    from sat_tf.captioner import Captioner, Views
+    from sat_tf.captioning import Caption
 
-Prints a line for each image: its path, a tab, its caption. An image that can't be read is named
-on standard error, and the exit status is then 1. --figure draws, word by word, where it looked;
-with several images OUT.png becomes OUT-1.png, OUT-2.png and so on."""
+USAGE = """python -m sat_tf.caption --workdir=RUN [--figure=FILE] [--text=SENTENCE] IMAGE ...
+
+Prints a line for each image: its path, a tab, its caption; with --captions_per_image=N up to N of
+them, each with its log probability after another tab. With --text it prints the sentence's log
+probability and the probability of each of its words. An image that can't be read is named on
+standard error, and the exit status is then 1. --figure draws, word by word, where it looked; with
+several images OUT.png becomes OUT-1.png, OUT-2.png and so on. --workdir=RUN_A,RUN_B averages the
+words' probabilities over runs of one vocabulary; the figure is then the first one's."""
 
 
 def main(argv: list[str]) -> int:
     """Captions what can be read; exit status 1 if something could not."""
     paths, options = argv[1:], flags.FLAGS
+    # Before the work, so that a mistake costs none of it.
     if not paths:
         raise UserError("no image given: name one file or more after the flags")
     if options.figure:
-        # Before the work, so that a wrong suffix costs none of it.
         from sat_tf.inspection.overlays import check_figure_path
 
         check_target(options.figure, "figure")
         check_figure_path(options.figure)
+    workdirs, changes = options.workdir.split(","), flags.overrides()
+    settings = [changed(Settings.load(workdir), **changes) for workdir in workdirs]
+    if options.captions_per_image > settings[0].decoding.beam_size:
+        raise UserError(
+            f"--captions_per_image={options.captions_per_image} needs as large a --beam_size "
+            f"(here {settings[0].decoding.beam_size})"
+        )
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
-    import numpy as np
-
     from sat_tf.captioner import Captioner
     from sat_tf.inspection.overlays import attention_figure, save_figure
 
-    captioner = Captioner.load(options.workdir)
-    unreadable = drawn = 0
+    captioner = Captioner.load(*workdirs, **changes)
+    _warn_of_unknown_words(captioner, options.text)
+    read = drawn = 0
     for start in range(0, len(paths), options.decode_batch_size):
-        images = {}
-        for path in paths[start : start + options.decode_batch_size]:
-            try:
-                images[path] = captioner.read_image(path)
-            except UserError as error:
-                print(f"error: {error}", file=sys.stderr)
-                unreadable += 1
-        if images:
-            captions = captioner.caption_images(np.stack(list(images.values())))
-            for (path, image), caption in zip(images.items(), captions, strict=True):
-                print(f"{path}\t{caption}", flush=True)
-                if options.figure:
-                    drawn += 1
-                    figure = attention_figure(image, caption.words, caption.alphas, caption.betas)
-                    save_figure(figure, _figure_path(options.figure, drawn, len(paths)))
-    return 1 if unreadable else 0
+        images = _read_images(captioner, paths[start : start + options.decode_batch_size])
+        read += len(images)
+        found = _caption(captioner, [views for _, views in images], options.text)
+        for (path, views), captions in zip(images, found, strict=True):
+            for caption in captions[: options.captions_per_image]:
+                print(f"{path}\t{_line(caption)}", flush=True)
+            if options.figure:
+                drawn += 1
+                best = captions[0]
+                figure = attention_figure(views[0], best.words, best.alphas, best.betas)
+                save_figure(figure, _figure_path(options.figure, drawn, len(paths)))
+    return 0 if read == len(paths) else 1
+
+
+def _read_images(captioner: "Captioner", paths: list[str]) -> list[tuple[str, "Views"]]:
+    """Those that can be read; the others are named on standard error."""
+    images = []
+    for path in paths:
+        try:
+            images.append((path, captioner.read_image(path)))
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+    return images
+
+
+def _caption(
+    captioner: "Captioner", images: list["Views"], text: str
+) -> Sequence[Sequence["Caption"]]:
+    """Of each image the captions that were found, or the one that was given."""
+    if not images:
+        return []
+    if text:
+        return [[caption] for caption in captioner.read_text(images, text)]
+    return captioner.caption_images(images)
+
+
+def _line(caption: "Caption") -> str:
+    """A caption as it is printed after the image's path."""
+    options = flags.FLAGS
+    if options.text:
+        words = (*caption.words, "<end>")
+        each = (
+            f"{word} {math.exp(log_probability):.3f}"
+            for word, log_probability in zip(words, caption.log_probabilities, strict=True)
+        )
+        return f"{caption.log_probability:.3f}\t{', '.join(each)}"
+    if options.captions_per_image > 1:
+        return f"{caption}\t{caption.log_probability:.3f}"
+    return caption.text
+
+
+def _warn_of_unknown_words(captioner: "Captioner", text: str) -> None:
+    from sat_tf.vocabulary import tokenize
+
+    unknown = [word for word in tokenize(text) if word not in captioner.vocabulary]
+    if unknown:
+        print(
+            f"warning: --text: the run does not know {', '.join(unknown)}: read as <unk>",
+            file=sys.stderr,
+        )
 
 
 def _figure_path(path: str, number: int, of: int) -> Path:
@@ -59,5 +120,8 @@ def _figure_path(path: str, number: int, of: int) -> Path:
 
 
 if __name__ == "__main__":
-    flags.define_command_flags("workdir", "figure", "decode_batch_size")
+    flags.define_command_flags(
+        "workdir", "figure", "text", "captions_per_image", "decode_batch_size"
+    )
+    flags.define_overrides(*names("decoding"))
     flags.run(main, USAGE, takes_arguments=True)

@@ -1,16 +1,17 @@
-"""A finished run, ready to caption."""
+"""Finished runs, ready to caption."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import Settings
+from sat_tf.captioning import Caption, make_caption, make_reader, make_search, read_captions
+from sat_tf.config import Settings, changed
 from sat_tf.data.datasets import load_splits
 from sat_tf.data.images import decode_image, fit_image, read_image
-from sat_tf.decoding.captions import Caption, make_captioner, read_captions
 from sat_tf.errors import UserError
 from sat_tf.evaluation.scoring import ScoredSplit, Scorer
 from sat_tf.model.annotations import annotation_source
@@ -19,43 +20,29 @@ from sat_tf.model.encoder import load_encoder
 from sat_tf.model.precision import precision
 from sat_tf.model.weights import load_weights
 from sat_tf.run_folder import BEST, ENCODER_FILE, VOCABULARY_FILE
-from sat_tf.vocabulary import Vocabulary
+from sat_tf.vocabulary import Vocabulary, tokenize
 
 _BATCH = 64  # images held in memory at a time
 
+# An image as the encoder of each run sees it: float32 [S, S, 3], 0..255.
+Views = tuple[np.ndarray, ...]
 
-class Captioner:
-    """Captions images with the best weights of a run.
 
-        captioner = sat_tf.Captioner.load("runs/flickr8k_soft")
-        for caption in captioner.caption(["a.jpg", "b.png"]):
-            print(caption)
+class Run(NamedTuple):
+    """What a finished run is made of, its best weights in the model."""
 
-    Args:
-      settings: of the run.
-      vocabulary: of the run.
-      model: with its weights.
-    """
-
-    def __init__(self, settings: Settings, vocabulary: Vocabulary, model: CaptionModel) -> None:
-        self.settings = settings
-        self.vocabulary = vocabulary
-        self.model = model
-        self._search = make_captioner(model, settings.training.max_decode_words)
+    settings: Settings
+    vocabulary: Vocabulary
+    model: CaptionModel
 
     @classmethod
-    def load(cls, workdir: str | os.PathLike[str], settings: Settings | None = None) -> "Captioner":
-        """Reads a run.
-
-        Args:
-          workdir: the run's folder.
-          settings: the run's own, unless some of them are to be others here.
+    def load(cls, workdir: str | os.PathLike[str], settings: Settings) -> "Run":
+        """Reads a run's folder.
 
         Raises:
           UserError: a file of the run is missing, damaged, or does not belong to the others.
         """
         workdir = Path(workdir)
-        settings = settings or Settings.load(workdir)
         vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
         encoder = load_encoder(workdir / ENCODER_FILE)
         with precision(settings.training.precision):
@@ -63,8 +50,51 @@ class Captioner:
         load_weights(model, workdir / BEST, vocabulary.fingerprint)
         return cls(settings, vocabulary, model)
 
-    def read_image(self, image: str | os.PathLike[str] | bytes) -> np.ndarray:
-        """An image as the encoder sees it: float32 [S, S, 3], 0..255.
+
+class Captioner:
+    """Captions images with the best weights of a run, or of several that work together.
+
+        captioner = sat_tf.Captioner.load("runs/flickr8k_soft")
+        for caption in captioner.caption(["a.jpg", "b.png"]):
+            print(caption)
+
+    Args:
+      runs: one, or an ensemble of one vocabulary; the first one's settings say how to search.
+    """
+
+    def __init__(self, *runs: Run) -> None:
+        self.runs = runs
+        self.settings, self.vocabulary = runs[0].settings, runs[0].vocabulary
+        self.models = [run.model for run in runs]
+        self._grids = [model.grid for model in self.models]
+        self._search = make_search(self.models, self.settings.decoding)
+        self._read = make_reader(self.models)
+
+    @classmethod
+    def load(cls, *workdirs: str | os.PathLike[str], **changes: Any) -> "Captioner":
+        """Reads runs.
+
+        Args:
+          *workdirs: the folder of a run; of several for an ensemble.
+          **changes: settings that are to be others than in the runs, `beam_size=10` say.
+
+        Raises:
+          UserError: a file of a run is missing, damaged or does not belong to the others; a
+            setting can't be changed; runs differ in their vocabulary.
+        """
+        settings = [changed(Settings.load(workdir), **changes) for workdir in workdirs]
+        runs = [Run.load(*both) for both in zip(workdirs, settings, strict=True)]
+        for workdir, run in zip(workdirs, runs, strict=True):
+            if run.vocabulary.fingerprint != runs[0].vocabulary.fingerprint:
+                raise UserError(
+                    f"{workdir} has another vocabulary than {workdirs[0]}: runs of an ensemble "
+                    "must have been trained on the same captions with the same --vocabulary_size "
+                    "and --min_word_count"
+                )
+        return cls(*runs)
+
+    def read_image(self, image: str | os.PathLike[str] | bytes) -> Views:
+        """An image as the encoders see it.
 
         Args:
           image: a file's path, or the bytes of one.
@@ -74,13 +104,14 @@ class Captioner:
         """
         source = image if isinstance(image, bytes) else os.fspath(image)
         try:
-            return fit_image(decode_image(read_image(source)), self.settings.images).numpy()
+            pixels = decode_image(read_image(source))
         except tf.errors.InvalidArgumentError:
             name = "the bytes" if isinstance(source, bytes) else source
             raise UserError(f"{name}: can't be read as an image") from None
+        return tuple(fit_image(pixels, run.settings.images).numpy() for run in self.runs)
 
     def caption(self, paths: Sequence[str | os.PathLike[str]]) -> list[Caption]:
-        """Captions of image files, in their order.
+        """The best caption of each image file, in their order.
 
         Raises:
           UserError: a file can't be read as an image.
@@ -88,16 +119,43 @@ class Captioner:
         captions: list[Caption] = []
         for start in range(0, len(paths), _BATCH):
             images = [self.read_image(path) for path in paths[start : start + _BATCH]]
-            captions += self.caption_images(np.stack(images))
+            captions += (found[0] for found in self.caption_images(images))
         return captions
 
-    def caption_images(self, images: np.ndarray) -> list[Caption]:
-        """Captions of images from `read_image`: float32 [I, S, S, 3], 0..255."""
-        decoded = self._search({"images": tf.constant(images, tf.float32)})
-        return list(read_captions(decoded, self.vocabulary, self.model.grid))
+    def caption_images(self, images: Sequence[Views]) -> list[tuple[Caption, ...]]:
+        """For each of the images, from `read_image`, up to `beam_size` captions, best first."""
+        decoded = self._search(self._batches(images))
+        return read_captions(decoded, self.vocabulary, self._grids)
+
+    def read_text(self, images: Sequence[Views], text: str) -> list[Caption]:
+        """A given sentence as a caption of each of the images, from `read_image`.
+
+        Its log probabilities and its attention are the model's; words that the vocabulary does
+        not have are read as `<unk>`.
+
+        Raises:
+          UserError: there is no word in it.
+        """
+        words = tokenize(text)
+        if not words:
+            raise UserError(f"{text!r}: has no word")
+        ids = tf.constant([self.vocabulary.encode(words)] * len(images), tf.int32)
+        shared = {"tokens": ids, "image_index": tf.range(len(images))}
+        reading = self._read([{**batch, **shared} for batch in self._batches(images)])
+        log_probabilities = reading.log_probabilities.numpy()
+        looks = tf.nest.map_structure(lambda x: x.numpy(), reading.looks)
+        return [
+            make_caption(
+                words,
+                of_tokens,
+                float(of_tokens.sum()),
+                zip([(alphas[i], betas[i]) for alphas, betas in looks], self._grids, strict=True),
+            )
+            for i, of_tokens in enumerate(log_probabilities)
+        ]
 
     def score(self, split: str, batch_size: int = _BATCH) -> ScoredSplit:
-        """Captions each image of a split of the run's data set once and scores the captions.
+        """Captions each image of a split of the (first) run's data set once; scores the captions.
 
         Args:
           split: "train", "dev" or "test".
@@ -107,6 +165,15 @@ class Captioner:
           UserError: the split, or something of it, is missing.
         """
         records = load_splits(self.settings.data, (split,))[split]
-        source = annotation_source(self.model.encoder, records, self.settings, split)
-        words = self.settings.training.max_decode_words
-        return Scorer(self.model, self.vocabulary, words).score(records, source, batch_size)
+        sources = [
+            annotation_source(run.model.encoder, records, run.settings, split) for run in self.runs
+        ]
+        scorer = Scorer(self.models, self.vocabulary, self.settings.decoding)
+        return scorer.score(records, sources, batch_size)
+
+    def _batches(self, images: Sequence[Views]) -> list[dict[str, tf.Tensor]]:
+        """A batch for each run."""
+        return [
+            {"images": tf.constant(np.stack(views), tf.float32)}
+            for views in zip(*images, strict=True)
+        ]

@@ -5,75 +5,21 @@ flag. Standard library only, so that `--help` answers at once.
 """
 
 import dataclasses
-import math
 import os
-import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sat_tf.errors import UserError
+from sat_tf.setting import Checked, setting
 from sat_tf.storage import read_json, write_json
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 
 
-def setting(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    may_change: bool = False,
-) -> Any:
-    """A dataclass field with what its flag and its check need.
-
-    Args:
-      default: the value when none is given; its type is the setting's type.
-      help: one sentence for `--help`.
-      choices: the allowed values of a string, if they are few.
-      minimum: smallest allowed number.
-      maximum: largest allowed number.
-      may_change: whether a run may be resumed with another value.
-    """
-    metadata = {
-        "help": help,
-        "choices": choices,
-        "minimum": minimum,
-        "maximum": maximum,
-        "may_change": may_change,
-    }
-    return dataclasses.field(default=default, metadata=types.MappingProxyType(metadata))
-
-
 @dataclass(frozen=True)
-class _Checked:
-    """Refuses a value outside its field's type or limits, naming the field."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            expected = type(field.default)
-            if expected is float and type(value) is int:
-                object.__setattr__(self, field.name, float(value))
-            elif type(value) is not expected:
-                raise UserError(f"--{field.name}={value!r}: must be of type {expected.__name__}")
-            choices = field.metadata["choices"]
-            if choices is not None and value not in choices:
-                raise UserError(f"--{field.name}={value}: must be one of {', '.join(choices)}")
-            if expected is float and not math.isfinite(value):
-                raise UserError(f"--{field.name}={value}: must be a finite number")
-            minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
-            if minimum is not None and value < minimum:
-                raise UserError(f"--{field.name}={value}: must be at least {minimum}")
-            if maximum is not None and value > maximum:
-                raise UserError(f"--{field.name}={value}: must be at most {maximum}")
-
-
-@dataclass(frozen=True)
-class DataSettings(_Checked):
+class DataSettings(Checked):
     """Which images and captions, and which words of them."""
 
     dataset: str = setting(
@@ -105,7 +51,7 @@ class DataSettings(_Checked):
 
 
 @dataclass(frozen=True)
-class ImageSettings(_Checked):
+class ImageSettings(Checked):
     """From a decoded image to the square that the encoder sees."""
 
     image_size: int = setting(224, "Side of the square given to the encoder, pixels.", minimum=1)
@@ -120,7 +66,7 @@ class ImageSettings(_Checked):
 
 
 @dataclass(frozen=True)
-class EncoderSettings(_Checked):
+class EncoderSettings(Checked):
     """From the square to annotations."""
 
     encoder: str = setting(
@@ -154,7 +100,7 @@ class EncoderSettings(_Checked):
 
 
 @dataclass(frozen=True)
-class DecoderSettings(_Checked):
+class DecoderSettings(Checked):
     """From annotations to words (equations 1 to 7)."""
 
     embedding_size: int = setting(512, "E, size of a word's embedding.", minimum=1)
@@ -180,7 +126,7 @@ class DecoderSettings(_Checked):
 
 
 @dataclass(frozen=True)
-class TrainingSettings(_Checked):
+class TrainingSettings(Checked):
     """How the decoder learns."""
 
     seed: int = setting(0, "Seed of weights, order and dropout.", minimum=0)
@@ -227,14 +173,81 @@ class TrainingSettings(_Checked):
         choices=("bleu_1", "bleu_2", "bleu_3", "bleu_4", "perplexity", "true_captions"),
     )
     keep_every_epoch: bool = setting(False, "Keep a checkpoint of every epoch.", may_change=True)
-    max_decode_words: int = setting(
-        30, "Words of a generated caption at most.", minimum=1, may_change=True
+    validation_beam_size: int = setting(
+        1, "Beam of the search in validations; 1 is greedy search.", minimum=1
     )
     samples: int = setting(
         4,
         "Captions shown beside their references after each validation.",
         minimum=0,
         may_change=True,
+    )
+
+
+@dataclass(frozen=True)
+class DecodingSettings(Checked):
+    """How captions are searched for; a finished run takes other values too."""
+
+    search: str = setting(
+        "beam",
+        "beam: the best captions found; sample: captions drawn from the model's distribution.",
+        choices=("beam", "sample"),
+        may_change=True,
+    )
+    beam_size: int = setting(
+        3,
+        "K, hypotheses kept at each step, or captions drawn; 1 is greedy search.",
+        minimum=1,
+        maximum=100,
+        may_change=True,
+    )
+    max_decode_words: int = setting(
+        30, "Words of a generated caption at most.", minimum=1, may_change=True
+    )
+    min_decode_words: int = setting(
+        1, "Words of a generated caption at least.", minimum=0, may_change=True
+    )
+    length_normalization: str = setting(
+        "none",
+        "Captions are ranked by log probability: none (the sum), length (over the number of "
+        "words), gnmt (over ((5 + words) / 6)^--gnmt_exponent; Wu et al., 2016).",
+        choices=("none", "length", "gnmt"),
+        may_change=True,
+    )
+    gnmt_exponent: float = setting(
+        0.6, "Exponent of --length_normalization=gnmt.", minimum=0, maximum=5, may_change=True
+    )
+    no_repeat_ngram: int = setting(
+        0,
+        "No so many words in a row come twice in a caption; 0: they may.",
+        minimum=0,
+        may_change=True,
+    )
+    unknown_words: bool = setting(
+        False, "Whether a generated caption may hold <unk>.", may_change=True
+    )
+    temperature: float = setting(
+        1.0,
+        "For sample: divides the log probabilities; below 1 the probable becomes more so.",
+        minimum=0.01,
+        maximum=100,
+        may_change=True,
+    )
+    top_k: int = setting(
+        0,
+        "For sample: draw among so many of the most probable words; 0: all.",
+        minimum=0,
+        may_change=True,
+    )
+    top_p: float = setting(
+        1.0,
+        "For sample: draw among the fewest words that together are this probable.",
+        minimum=0.001,
+        maximum=1,
+        may_change=True,
+    )
+    sampling_seed: int = setting(
+        0, "For sample: seed of the draws.", minimum=0, maximum=2**31 - 1, may_change=True
     )
 
 
@@ -247,9 +260,11 @@ class Settings:
     encoder: EncoderSettings = EncoderSettings()
     decoder: DecoderSettings = DecoderSettings()
     training: TrainingSettings = TrainingSettings()
+    decoding: DecodingSettings = DecodingSettings()
 
     def __post_init__(self) -> None:
         encoder, data, images, training = self.encoder, self.data, self.images, self.training
+        decoding = self.decoding
         if encoder.finetune_from and encoder.cache_features:
             raise UserError(
                 f"--finetune_from={encoder.finetune_from} changes the annotations that "
@@ -278,6 +293,15 @@ class Settings:
             )
         if training.best_by == "true_captions" and data.dataset != "shapes":
             raise UserError("--best_by=true_captions needs --dataset=shapes")
+        if decoding.search == "beam":
+            for name in ("temperature", "top_k", "top_p"):
+                if getattr(decoding, name) != getattr(DecodingSettings, name):
+                    raise UserError(f"--{name}={getattr(decoding, name)} is for --search=sample")
+        if decoding.min_decode_words > decoding.max_decode_words:
+            raise UserError(
+                f"--min_decode_words={decoding.min_decode_words} is more than "
+                f"--max_decode_words={decoding.max_decode_words}"
+            )
 
     def save(self, workdir: str | os.PathLike[str]) -> None:
         """Writes `config.json` into the run's folder."""
@@ -311,7 +335,7 @@ class Settings:
 
 
 def parts() -> dict[str, type]:
-    """The settings' parts by name, in order: data, images, encoder, decoder, training."""
+    """The settings' parts by name, in order: data, images, encoder, decoder, training, decoding."""
     return {field.name: type(field.default) for field in dataclasses.fields(Settings)}
 
 
@@ -338,6 +362,24 @@ def to_flat(settings: Settings) -> dict[str, Any]:
         for part in dataclasses.asdict(settings).values()
         for field, value in part.items()
     }
+
+
+def names(part: str) -> list[str]:
+    """The settings of a part."""
+    return [field.name for field in dataclasses.fields(parts()[part])]
+
+
+def changed(settings: Settings, **values: Any) -> Settings:
+    """The settings of a finished run with other values for those that may change.
+
+    Raises:
+      UserError: an unknown setting, one that made the run what it is, or a value that is refused.
+    """
+    made = from_flat({**to_flat(settings), **values})
+    fixed = settings.differences(made)
+    if fixed:
+        raise UserError(f"--{fixed[0]} belongs to the run and can't be changed in it")
+    return made
 
 
 def _from_dict(document: Any) -> Settings:

@@ -1,13 +1,16 @@
 """Scores a run on a split of its data set."""
 
+import dataclasses
+
 from sat_tf import flags
-from sat_tf.config import Settings
+from sat_tf.config import Settings, changed, names
 from sat_tf.storage import check_target, write_json
 
 USAGE = """python -m sat_tf.evaluate --workdir=RUN [--split=dev] [--output=FILE] [--captions=FILE]
 
 Captions each image of a split once, with the run's best weights, and prints the scores, from 0 to
-100 each but for perplexity."""
+100 each but for perplexity. --workdir=RUN_A,RUN_B averages the words' probabilities over runs of
+one vocabulary."""
 
 
 def main(argv: list[str]) -> None:
@@ -16,13 +19,15 @@ def main(argv: list[str]) -> None:
     # Before the work, not after it.
     check_target(options.output, "output")
     check_target(options.captions, "captions")
-    settings = flags.overridden(Settings.load(options.workdir))
+    workdirs, changes = options.workdir.split(","), flags.overrides()
+    for workdir in workdirs:
+        changed(Settings.load(workdir), **changes)
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
     from sat_tf.evaluation.scoring import score_table
 
-    captioner = Captioner.load(options.workdir, settings)
+    captioner = Captioner.load(*workdirs, **changes)
     scored = captioner.score(options.split, options.decode_batch_size)
     print(score_table(scored.scores))
     if options.output:
@@ -30,6 +35,7 @@ def main(argv: list[str]) -> None:
             "split": options.split,
             "images": len(scored.records),
             "vocabulary": captioner.vocabulary.fingerprint,
+            "decoding": dataclasses.asdict(captioner.settings.decoding),
             "scores": scored.scores,
         }
         write_json(options.output, document)
@@ -39,6 +45,7 @@ def main(argv: list[str]) -> None:
                 "image_id": record.image_id,
                 "caption": caption.text,
                 "log_probability": caption.log_probability,
+                "score": caption.score,
                 "references": list(record.captions),
             }
             for record, caption in zip(scored.records, scored.captions, strict=True)
@@ -48,5 +55,5 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "split", "output", "captions", "decode_batch_size")
-    flags.define_overrides("data_dir", "captions_file", "cache_dir", "max_decode_words")
+    flags.define_overrides("data_dir", "captions_file", "cache_dir", *names("decoding"))
     flags.run(main, USAGE)

@@ -45,6 +45,8 @@ COMMAND_FLAGS: dict[str, Any] = {
     "output": setting("", "JSON file that receives the scores."),
     "captions": setting("", "JSON file that receives the captions, one an image."),
     "figure": setting("", "Picture (.png, .pdf or .svg) of where the model looked, word by word."),
+    "text": setting("", "A sentence to be scored in place of captions that are searched for."),
+    "captions_per_image": setting(1, "Captions printed of each image, best first.", minimum=1),
     "decode_batch_size": setting(64, "Images captioned at once.", minimum=1),
 }
 REQUIRED = ("workdir",)
@@ -77,18 +79,13 @@ def define_overrides(*names: str, flag_values: absl_flags.FlagValues = FLAGS) ->
                 _define(field.name, field, None, part, flag_values)
 
 
-def overridden(settings: Settings, flag_values: absl_flags.FlagValues = FLAGS) -> Settings:
-    """`settings` with the values given for the flags of `define_overrides`.
-
-    Raises:
-      UserError: as `settings_from_flags`.
-    """
-    given = {
+def overrides(flag_values: absl_flags.FlagValues = FLAGS) -> dict[str, Any]:
+    """The values given for flags of `define_overrides`, by the settings' names."""
+    return {
         name: flag_values[name].value
-        for name in config.to_flat(settings)
+        for name in config.to_flat(Settings())
         if name in flag_values and flag_values[name].value is not None
     }
-    return config.from_flat({**config.to_flat(settings), **given})
 
 
 def define_command_flags(*names: str, flag_values: absl_flags.FlagValues = FLAGS) -> None:

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     write_json(workdir / SCORES_FILE, {"split": split, "scores": scored.scores})
     print(f"\nscores on {split}, {len(scored.records)} images\n{score_table(scored.scores)}")
     caption = scored.captions[0]
-    image = captioner.read_image(scored.records[0].image)
+    image = captioner.read_image(scored.records[0].image)[0]
     save_figure(
         attention_figure(image, caption.words, caption.alphas, caption.betas),
         workdir / FIGURE_FILE,

@@ -122,6 +122,9 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.words)
 
+    def __contains__(self, word: str) -> bool:
+        return word in self._ids
+
     def encode(self, words: Iterable[str]) -> list[int]:
         """The ids of words, `UNK` for those unknown, and `END`."""
         return [*(self._ids.get(word, UNK) for word in words), END]

@@ -12,12 +12,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "sat_tf"
 # Lowest first; rooms of one storey do not import each other.
 STOREYS = (
     ("errors", "run_folder"),
-    ("storage",),
+    ("setting", "storage"),
     ("config",),
     ("vocabulary",),
-    ("data",),
+    ("data", "decoding"),
     ("model",),
-    ("decoding",),
+    ("captioning",),
     ("evaluation",),
     ("inspection",),
     ("training",),
@@ -32,7 +32,7 @@ FLAGS_MAY_IMPORT = ("config", "errors")
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 MOST_LINES = 400
 
-STANDARD_LIBRARY_ALONE = ("errors", "run_folder", "storage", "config", "vocabulary")
+STANDARD_LIBRARY_ALONE = ("errors", "run_folder", "setting", "storage", "config", "vocabulary")
 WITHOUT_TENSORFLOW = (
     *STANDARD_LIBRARY_ALONE,
     "flags",

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from sat_tf import config
-from sat_tf.config import CONFIG_FILE, Settings, from_flat, to_flat
+from sat_tf.config import CONFIG_FILE, Settings, changed, from_flat, to_flat
 from sat_tf.errors import UserError
 
 CHANGED = {"seed": 7, "dataset": "files", "data_dir": "photos", "gate": "none", "dropout": 0.25}
@@ -110,3 +110,25 @@ def test_a_folder_without_a_run_is_named(tmp_path):
 def test_differences_leave_out_what_may_change():
     first, second = from_flat({}), from_flat({"seed": 1, "max_epochs": 99, "data_dir": "x"})
     assert second.differences(first) == ["seed"]
+
+
+def test_a_finished_run_takes_other_values_for_what_may_change():
+    run = from_flat({"hidden_size": 7, "beam_size": 5})
+    assert changed(run, beam_size=2) == from_flat({"hidden_size": 7, "beam_size": 2})
+    with pytest.raises(UserError, match="--hidden_size belongs to the run"):
+        changed(run, hidden_size=8)
+    with pytest.raises(UserError, match="beam_sise"):
+        changed(run, beam_sise=8)
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_k", "top_p"])
+def test_settings_of_sampling_are_refused_for_beam_search(name):
+    value = {"temperature": 0.5, "top_k": 3, "top_p": 0.5}[name]
+    with pytest.raises(UserError, match=f"--{name}"):
+        from_flat({name: value})
+    assert from_flat({name: value, "search": "sample"})
+
+
+def test_a_minimum_above_the_maximum_is_refused():
+    with pytest.raises(UserError, match="--min_decode_words=9"):
+        from_flat({"min_decode_words": 9, "max_decode_words": 8})

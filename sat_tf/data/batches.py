@@ -213,19 +213,20 @@ class CachedAnnotations:
             raise
 
 
-def iterate(batches: Iterable[Batch], source: ImageSource) -> Iterator[Batch]:
-    """The batches of a pipeline that reads from `source`.
+def iterate(batches: Iterable[Any], *sources: ImageSource) -> Iterator[Any]:
+    """The batches of a pipeline that reads from `sources`.
 
     Raises:
-      UserError: something of the source can't be read.
+      UserError: something of a source can't be read.
     """
     try:
         yield from batches
     except tf.errors.OpError as error:
-        problem = source.find_problem()
-        if problem is None:
-            raise
-        raise problem from error
+        for source in sources:
+            problem = source.find_problem()
+            if problem is not None:
+                raise problem from error
+        raise
 
 
 def caption_batches(

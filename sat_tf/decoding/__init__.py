@@ -1,1 +1,1 @@
-"""Search for captions over a step function; knows no model."""
+"""Search for token sequences over a step function; knows no model."""

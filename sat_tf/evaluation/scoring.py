@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+from sat_tf.captioning import Caption, make_reader, make_search, read_captions
+from sat_tf.config import DecodingSettings
 from sat_tf.data.batches import (
-    Batch,
     ImageSource,
     caption_batches,
     image_batches,
@@ -16,12 +17,10 @@ from sat_tf.data.batches import (
     plan_in_order,
 )
 from sat_tf.data.captions import Record
-from sat_tf.decoding.captions import Caption, make_captioner, read_captions
 from sat_tf.evaluation.bleu import bleu_scores
 from sat_tf.evaluation.shapes_scores import shapes_scores
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.losses import Sums, caption_losses
-from sat_tf.vocabulary import Vocabulary, tokenize
+from sat_tf.vocabulary import PAD, Vocabulary, tokenize
 
 Scores = dict[str, float]
 
@@ -38,51 +37,52 @@ class ScoredSplit:
 
 
 class Scorer:
-    """Captions and scores splits with a model, whose weights may change in between.
+    """Captions and scores splits with models, whose weights may change in between.
 
     Args:
-      model: whose captions are scored.
-      vocabulary: of the model.
-      max_words: a caption's words at most.
+      models: one, or an ensemble.
+      vocabulary: of the models.
+      settings: how to search.
     """
 
-    def __init__(self, model: CaptionModel, vocabulary: Vocabulary, max_words: int) -> None:
-        self._model = model
+    def __init__(
+        self, models: Sequence[CaptionModel], vocabulary: Vocabulary, settings: DecodingSettings
+    ) -> None:
         self._vocabulary = vocabulary
-        self._search = make_captioner(model, max_words)
-        self._losses: Callable[[Batch], Sums] | None = None
+        self._grids = [model.grid for model in models]
+        self._search = make_search(models, settings)
+        self._read = make_reader(models)
 
-    def score(self, records: Sequence[Record], source: ImageSource, batch_size: int) -> ScoredSplit:
-        """Captions each image once, and scores the captions and the model.
+    def score(
+        self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int
+    ) -> ScoredSplit:
+        """Captions each image once, and scores the captions and the models.
 
         Args:
           records: of the split.
-          source: of their images.
+          sources: of their images, one for each model.
           batch_size: images captioned, or reference captions read, at a time.
         """
         captions: list[Caption] = []
-        for batch in iterate(image_batches(len(records), source, batch_size), source):
-            captions += read_captions(self._search(batch), self._vocabulary, self._model.grid)
+        images = [image_batches(len(records), source, batch_size) for source in sources]
+        for batches in iterate(tf.data.Dataset.zip(tuple(images)), *sources):
+            found = read_captions(self._search(batches), self._vocabulary, self._grids)
+            captions += (best for best, *_ in found)
         scores = text_scores(captions, records)
-        scores["perplexity"] = self._perplexity(records, source, batch_size)
+        scores["perplexity"] = self._perplexity(records, sources, batch_size)
         return ScoredSplit(scores, captions, records)
 
-    def _perplexity(self, records: Sequence[Record], source: ImageSource, batch_size: int) -> float:
+    def _perplexity(
+        self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int
+    ) -> float:
         """Exp of the mean -log p of a word, over all references, their ends included."""
         references = number_captions(records, self._vocabulary)
         plan = plan_in_order(references, batch_size)
-        batches = caption_batches(references, plan, source)
-        if self._losses is None:
-            # Of any batch size and length: else each new pair would be compiled anew.
-            self._losses = tf.function(
-                lambda batch: caption_losses(self._model, batch, training=False),
-                input_signature=[batches.element_spec],
-            )
+        read = [caption_batches(references, plan, source) for source in sources]
         nll = words = 0.0
-        for batch in iterate(batches, source):
-            sums = self._losses(batch)
-            nll += float(sums["nll"])
-            words += float(sums["words"])
+        for batches in iterate(tf.data.Dataset.zip(tuple(read)), *sources):
+            nll -= float(tf.reduce_sum(self._read(batches).log_probabilities))
+            words += int(tf.math.count_nonzero(batches[0]["tokens"] != PAD))
         return math.exp(min(nll / words, _MOST_NATS))
 
 

@@ -65,10 +65,13 @@ class SoftAttention(keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """One look.
 
+        A search keeps several hypotheses of an image; its annotations are then read by all of
+        them: rows b K to b K + K - 1 of `hidden` belong to row b of `annotations`.
+
         Args:
           hidden: h_{t-1}, [B, H].
-          annotations: a, [B, L, D].
-          projected: `project(annotations)`, [B, L, A].
+          annotations: a, [B / K, L, D].
+          projected: `project(annotations)`, [B / K, L, A].
           word_query: added to W_h h_{t-1} in (4), [B, A]; the paper's model has none.
 
         Returns:
@@ -77,10 +80,16 @@ class SoftAttention(keras.layers.Layer):
         query = self.hidden_projection(hidden)  # [B, A]
         if word_query is not None:
             query += word_query
-        scores = self.score(tf.tanh(projected + query[:, tf.newaxis]))[..., 0]  # [B, L]
+        rows = tf.shape(hidden)[0]
+        images = tf.shape(annotations)[0]
+        locations = annotations.shape[1] or tf.shape(annotations)[1]
+        beams = rows // tf.maximum(images, 1)  # K
+        query = tf.reshape(query, [images, beams, 1, self.attention_size])
+        scores = self.score(tf.tanh(projected[:, tf.newaxis] + query))[..., 0]  # [B / K, K, L]
         alpha = tf.nn.softmax(tf.cast(scores, tf.float32))
-        weights = tf.cast(alpha, annotations.dtype)
-        context = tf.linalg.matvec(annotations, weights, transpose_a=True)  # [B, D]
+        context = tf.matmul(tf.cast(alpha, annotations.dtype), annotations)  # [B / K, K, D]
+        alpha = tf.reshape(alpha, [rows, locations])
+        context = tf.reshape(context, [rows, annotations.shape[-1]])
         if self.beta is None:
             return context, alpha, tf.ones_like(alpha[:, :1])
         beta = self.beta(hidden)  # [B, 1]

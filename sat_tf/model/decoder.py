@@ -1,6 +1,6 @@
 """The recurrent cell and the deep output layer (equations 1 to 3 and 7).
 
-Teacher forcing, greedy search and whatever is to come run this one cell.
+Teacher forcing and every search run this one cell.
 """
 
 from typing import Any, NamedTuple
@@ -182,7 +182,7 @@ class AttentionDecoderCell(keras.layers.Layer):
         Args:
           word: `read_word(embed(y_{t-1}))`.
           state: h_{t-1} and c_{t-1}.
-          memory: of the images.
+          memory: of the images; several rows of `state` may share one, see `SoftAttention.call`.
         """
         word_query = None if self.query_of_word is None else word.query
         context, alpha, beta = self.attention(state.hidden, *memory, word_query)

@@ -36,7 +36,7 @@ from sat_tf.training.interrupt import Interrupt
 from sat_tf.training.reports import Reports
 from sat_tf.training.schedule import end_epoch, is_finished, learning_rate
 from sat_tf.training.step import TrainStep, make_optimizer, make_strategy, make_train_step
-from sat_tf.vocabulary import Vocabulary, tokenize
+from sat_tf.vocabulary import SPECIAL, Vocabulary, tokenize
 
 # Images from which the annotations' scale is measured.
 _SCALE_IMAGES = 64
@@ -118,8 +118,10 @@ class Trainer:
         self.progress = self._checkpoints.restore()
         if not self.progress.total_steps and not self.model.trains_encoder:
             self._scale_annotations(len(splits["train"]))
-        words = settings.training.max_decode_words
-        self._scorer = Scorer(self.model, self.vocabulary, words)
+        search = dataclasses.replace(
+            settings.decoding, beam_size=settings.training.validation_beam_size
+        )
+        self._scorer = Scorer([self.model], self.vocabulary, search)
 
     def _open_vocabulary(self, records: Sequence[Record]) -> Vocabulary:
         built = Vocabulary.build(
@@ -127,6 +129,11 @@ class Trainer:
             size=self.settings.data.vocabulary_size,
             min_count=self.settings.data.min_word_count,
         )
+        if len(built) == len(SPECIAL):
+            raise UserError(
+                f"--min_word_count={self.settings.data.min_word_count} leaves no word: none of the "
+                "training captions' comes so often"
+            )
         path = self.workdir / VOCABULARY_FILE
         if self._exists and Vocabulary.load(path).fingerprint != built.fingerprint:
             raise UserError(
@@ -227,7 +234,7 @@ class Trainer:
         training, progress = self.settings.training, self.progress
         sums, trained = progress.sums, time.monotonic()
         rate = float(self._optimizer.learning_rate.numpy())
-        scored = self._scorer.score(self._dev_records, self._dev_source, training.batch_size)
+        scored = self._scorer.score(self._dev_records, [self._dev_source], training.batch_size)
         better = end_epoch(training, progress, scored.scores)
         captions = sums["captions"]
         progress.history.append(

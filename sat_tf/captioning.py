@@ -1,0 +1,245 @@
+"""Captions of images: caption models behind the searches, and words made of ids.
+
+Several models that share a vocabulary make an ensemble: at each step their probabilities are
+averaged. A single model is an ensemble of one.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from sat_tf.config import DecodingSettings
+from sat_tf.decoding.beam import beam_search
+from sat_tf.decoding.hypotheses import Decoded
+from sat_tf.decoding.rules import Rules
+from sat_tf.decoding.single_path import greedy_search, sample
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.decoder import START
+from sat_tf.model.losses import real_steps
+from sat_tf.vocabulary import END, PAD, UNK, Vocabulary
+
+# The same images as each of the models takes them, see `CaptionModel.annotate`.
+Batches = Sequence[Mapping[str, tf.Tensor]]
+
+
+class Attention(NamedTuple):
+    """Where a model looked for n words.
+
+    alphas: float32 [n, rows, columns], each summing to 1.
+    betas: float32 [n].
+    """
+
+    alphas: np.ndarray
+    betas: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Caption:
+    """A caption and where each of its words looked.
+
+    words: its n words, without the end.
+    log_probabilities: of each word and, if it came, of the end, in nats: float32 [n or n + 1].
+    score: by which captions of an image are ranked, see `--length_normalization`.
+    attention: of each model of the ensemble.
+    """
+
+    words: tuple[str, ...]
+    log_probabilities: np.ndarray
+    score: float
+    attention: tuple[Attention, ...]
+
+    @property
+    def text(self) -> str:
+        """The words with spaces between them."""
+        return " ".join(self.words)
+
+    @property
+    def log_probability(self) -> float:
+        """Of the caption, its end included, in nats."""
+        return float(self.log_probabilities.sum())
+
+    @property
+    def alphas(self) -> np.ndarray:
+        """Of the (first) model: float32 [n, rows, columns]."""
+        return self.attention[0].alphas
+
+    @property
+    def betas(self) -> np.ndarray:
+        """Of the (first) model: float32 [n]."""
+        return self.attention[0].betas
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Reading(NamedTuple):
+    """Given captions as the models read them.
+
+    log_probabilities: of each token, float32 [B, T], zero at padded steps.
+    looks: of each model (alphas float32 [B, T, L], betas float32 [B, T]).
+    """
+
+    log_probabilities: tf.Tensor
+    looks: tuple[tuple[tf.Tensor, tf.Tensor], ...]
+
+
+def search_captions(
+    models: Sequence[CaptionModel], annotations: Sequence[tf.Tensor], settings: DecodingSettings
+) -> Decoded:
+    """Captions of images.
+
+    Args:
+      models: the ensemble.
+      annotations: of the same images for each model, [I, rows, columns, D].
+      settings: how to search.
+
+    Returns:
+      Its `looks` are, for each model, (alphas float32 [I, K, T, L], betas float32 [I, K, T]).
+    """
+    memories = [
+        model.cell.prepare(model.locations(grid))
+        for model, grid in zip(models, annotations, strict=True)
+    ]
+    state = tuple(
+        model.cell.initial_state(memory.annotations)
+        for model, memory in zip(models, memories, strict=True)
+    )
+
+    def step(tokens: tf.Tensor, states: Any) -> tuple[tf.Tensor, Any, Any]:
+        logits, states, looks = zip(
+            *(
+                model.cell.next_word(tokens, state, memory)
+                for model, state, memory in zip(models, states, memories, strict=True)
+            ),
+            strict=True,
+        )
+        seen = tuple((look.alpha, look.beta[:, 0]) for look in looks)
+        return _average(logits), states, seen
+
+    first = tf.fill([tf.shape(annotations[0])[0]], START)
+    dtypes = ((tf.float32, tf.float32),) * len(models)
+    walk = (step, state, first, _rules(settings), dtypes)
+    if settings.search == "sample":
+        decoded = sample(
+            *walk,
+            draws=settings.beam_size,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+            seed=settings.sampling_seed,
+        )
+    elif settings.beam_size == 1:
+        decoded = greedy_search(*walk)
+    else:
+        decoded = beam_search(*walk, beam_size=settings.beam_size)
+    for (alphas, betas), memory in zip(decoded.looks, memories, strict=True):
+        alphas.set_shape([None, settings.beam_size, None, memory.annotations.shape[1]])
+        betas.set_shape([None, settings.beam_size, None])
+    return decoded
+
+
+def _rules(settings: DecodingSettings) -> Rules:
+    return Rules(
+        end=END,
+        max_steps=settings.max_decode_words,
+        min_steps=settings.min_decode_words,
+        barred=(PAD,) if settings.unknown_words else (PAD, UNK),
+        no_repeat_ngram=settings.no_repeat_ngram,
+        length_normalization=settings.length_normalization,
+        exponent=settings.gnmt_exponent,
+    )
+
+
+def _average(logits: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Log of the mean probability: several [..., V] -> [..., V]."""
+    each = [tf.nn.log_softmax(one) for one in logits]
+    if len(each) == 1:
+        return each[0]
+    return tf.reduce_logsumexp(tf.stack(each), axis=0) - math.log(len(each))
+
+
+def make_search(
+    models: Sequence[CaptionModel], settings: DecodingSettings
+) -> Callable[[Batches], Decoded]:
+    """`search_captions` compiled, from batches of images or of their annotations."""
+
+    @tf.function(reduce_retracing=True)
+    def search(batches: Batches) -> Decoded:
+        annotations = [model.annotate(batch) for model, batch in zip(models, batches, strict=True)]
+        return search_captions(models, annotations, settings)
+
+    return search
+
+
+def make_reader(models: Sequence[CaptionModel]) -> Callable[[Batches], Reading]:
+    """A compiled function that reads given captions, see `sat_tf.data.batches.caption_batches`."""
+
+    @tf.function(reduce_retracing=True)
+    def read(batches: Batches) -> Reading:
+        tokens = batches[0]["tokens"]  # [B, T]
+        logits, alphas, betas = zip(
+            *(
+                model(model.annotate(batch), tokens, batch["image_index"])
+                for model, batch in zip(models, batches, strict=True)
+            ),
+            strict=True,
+        )
+        log_probabilities = tf.gather(_average(logits), tokens, batch_dims=2)
+        looks = tuple(zip(alphas, betas, strict=True))
+        return Reading(log_probabilities * real_steps(tokens), looks)
+
+    return read
+
+
+def read_captions(
+    decoded: Decoded, vocabulary: Vocabulary, grids: Sequence[tuple[int, int]]
+) -> list[tuple[Caption, ...]]:
+    """The captions of a batch: for each image those that were found, in their order.
+
+    Args:
+      decoded: see `search_captions`.
+      vocabulary: of the models.
+      grids: rows and columns of each model's annotations.
+    """
+    batch = tf.nest.map_structure(lambda x: x.numpy(), decoded)
+
+    def caption(i: int, k: int) -> Caption:
+        length = batch.lengths[i, k]
+        words = vocabulary.words_of(batch.tokens[i, k, :length].tolist())
+        looks = [(alphas[i, k], betas[i, k]) for alphas, betas in batch.looks]
+        return make_caption(
+            words,
+            batch.log_probabilities[i, k, :length],
+            float(batch.scores[i, k]),
+            zip(looks, grids, strict=True),
+        )
+
+    images, beams = batch.lengths.shape
+    return [
+        tuple(caption(i, k) for k in range(beams) if batch.lengths[i, k]) for i in range(images)
+    ]
+
+
+def make_caption(
+    words: Sequence[str],
+    log_probabilities: np.ndarray,
+    score: float,
+    looks: Iterable[tuple[tuple[np.ndarray, np.ndarray], tuple[int, int]]],
+) -> Caption:
+    """A caption of n words.
+
+    Args:
+      words: without the end.
+      log_probabilities: see `Caption`.
+      score: see `Caption`.
+      looks: of each model ((alphas [T, L], betas [T]), (rows, columns)), T at least n.
+    """
+    n = len(words)
+    attention = tuple(
+        Attention(alphas[:n].reshape(n, *grid), betas[:n]) for (alphas, betas), grid in looks
+    )
+    return Caption(tuple(words), log_probabilities, score, attention)

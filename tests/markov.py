@@ -1,0 +1,125 @@
+"""A step function that is no network: a chain whose next word depends on the last two and the time.
+
+Its alpha and beta tell where a hypothesis has been, so that a test can see whether they followed
+it through every reordering.
+"""
+
+import itertools
+
+import numpy as np
+import tensorflow as tf
+
+END, L = 1, 5
+NEVER = -1e9
+
+
+class Chain:
+    """Random log probabilities of a word after the two before it: [inputs, time, V, V, V]."""
+
+    # It begins anew then; with no time at all, sequences of the same pairs would be equally good.
+    period = 10
+
+    def __init__(self, inputs=2, words=4, seed=0, peaked=1.0):
+        random = np.random.default_rng(seed)
+        shape = (inputs, self.period, words, words)
+        self.words = words
+        self.log_p = np.log(random.dirichlet(peaked * np.ones(words), shape)).astype(np.float32)
+        # PAD, id 0, is a word like any other here; the start is two of the last word.
+        self.start = words - 1
+
+    @property
+    def first(self):
+        return tf.fill([len(self.log_p)], self.start)
+
+    @property
+    def state(self):
+        """The word before the last, which input it is, how many words there are."""
+        inputs = len(self.log_p)
+        return tf.fill([inputs], self.start), tf.range(inputs), tf.zeros([inputs], tf.int32)
+
+    def step(self, tokens, state):
+        before, inputs, t = state
+        place = tf.stack([inputs, t % self.period, before, tokens], axis=-1)
+        log_p = tf.gather_nd(tf.constant(self.log_p), place)
+        alpha = tf.one_hot((before + 2 * tokens) % L, L)
+        beta = tf.cast(10 * inputs + t + 1, tf.float32)
+        return log_p, (tokens, inputs, t + 1), (alpha, beta)
+
+    look_dtypes = (tf.float32, tf.float32)
+
+    def score(self, number, sequence):
+        """Log probability of each token of a sequence."""
+        path = (self.start, self.start, *sequence)
+        return [
+            float(self.log_p[number, t % self.period, a, b, c])
+            for t, (a, b, c) in enumerate(zip(path, path[1:], path[2:], strict=False))
+        ]
+
+    def looks(self, number, sequence):
+        """Alpha's place and beta, for each token of a sequence."""
+        path = (self.start, self.start, *sequence)
+        return [
+            ((a + 2 * b) % L, 10.0 * number + t + 1)
+            for t, (a, b) in enumerate(itertools.pairwise(path[:-1]))
+        ]
+
+
+def is_allowed(sequence, rules):
+    """Whether the rules let a sequence come."""
+    n = rules.no_repeat_ngram
+    grams = [sequence[i : i + n] for i in range(len(sequence) - n + 1)] if n else []
+    return (
+        not set(sequence) & set(rules.barred)
+        and len(set(grams)) == len(grams)
+        and not (END in sequence and sequence.index(END) < rules.min_steps)
+    )
+
+
+def normalized(total, length, rules):
+    if rules.length_normalization == "length":
+        return total / length
+    if rules.length_normalization == "gnmt":
+        return total / ((5 + length) / 6) ** rules.exponent
+    return total
+
+
+def all_sequences(chain, number, rules):
+    """Every sequence there is with its score: (has ended, score, sequence), best first."""
+    others = [word for word in range(chain.words) if word != END]
+    found = []
+    for length in range(1, rules.max_steps + 1):
+        for words in itertools.product(others, repeat=length - 1):
+            endings = [END] if length < rules.max_steps else range(chain.words)
+            for last in endings:
+                sequence = (*words, last)
+                if is_allowed(sequence, rules):
+                    total = sum(chain.score(number, sequence))
+                    found.append((last == END, normalized(total, length, rules), sequence))
+    return sorted(found, reverse=True)
+
+
+def beam_by_hand(chain, number, rules, beam_size):
+    """The same search with lists, one input at a time."""
+    live, ended = [(0.0, ())], []
+    for length in range(1, rules.max_steps + 1):
+        candidates = [
+            (total + chain.score(number, (*sequence, word))[-1], (*sequence, word))
+            for total, sequence in live
+            for word in range(chain.words)
+            if is_allowed((*sequence, word), rules)
+        ]
+        candidates = sorted(candidates, reverse=True)[: 2 * beam_size]
+        ended += [
+            (normalized(total, length, rules), sequence)
+            for total, sequence in candidates[:beam_size]
+            if sequence[-1] == END
+        ]
+        ended = sorted(ended, reverse=True)[:beam_size]
+        live = [one for one in candidates if one[1][-1] != END][:beam_size]
+        if not live:
+            break
+        hope = normalized(live[0][0], length, rules)
+        if len(ended) == beam_size and ended[-1][0] >= hope:
+            break
+    cut = [(normalized(total, length, rules), sequence) for total, sequence in live]
+    return (ended + cut)[:beam_size]

@@ -1,0 +1,149 @@
+"""Searches on the caption model itself: what they return is what teacher forcing gives."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sat_tf.captioning import make_reader, make_search, read_captions
+from sat_tf.config import DecoderSettings, DecodingSettings
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.vocabulary import END, SPECIAL, UNK, Vocabulary
+
+IMAGES, V = 3, 11
+GRIDS = [(2, 3), (3, 3)]
+SETTINGS = DecodingSettings(beam_size=4, max_decode_words=6)
+VARIANTS = {
+    "greedy": dataclasses.replace(SETTINGS, beam_size=1),
+    "beam": SETTINGS,
+    "normalised": dataclasses.replace(SETTINGS, length_normalization="length"),
+    "no repeats": dataclasses.replace(SETTINGS, no_repeat_ngram=2, min_decode_words=3),
+    "sample": dataclasses.replace(SETTINGS, search="sample", temperature=2.0),
+}
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Two of one vocabulary, with grids, sizes and options of their own, and large weights."""
+    keras.utils.set_random_seed(3)
+    made = []
+    for grid, changes in zip(
+        GRIDS, ({}, {"query": "hidden_and_word", "position": "coordinates"}), strict=True
+    ):
+        pixels = keras.Input((*grid, 5))
+        settings = DecoderSettings(
+            embedding_size=6, hidden_size=7, attention_size=4, **changes, dropout=0.5
+        )
+        model = CaptionModel(keras.Model(pixels, pixels), settings, V)
+        for weight in model.cell.weights:
+            if "seed" not in weight.path:
+                weight.assign(weight + tf.random.normal(weight.shape, stddev=0.7))
+        made.append(model)
+    return made
+
+
+@pytest.fixture(scope="module")
+def batches():
+    random = np.random.default_rng(0)
+    return [
+        {"annotations": tf.constant(random.normal(size=(IMAGES, *grid, 5)), tf.float32)}
+        for grid in GRIDS
+    ]
+
+
+def vocabulary():
+    return Vocabulary((*SPECIAL, *(f"w{i}" for i in range(V - len(SPECIAL)))), (1,) * V)
+
+
+@pytest.mark.parametrize("members", [1, 2], ids=["alone", "ensemble"])
+@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
+def test_looks_and_scores_equal_those_of_teacher_forcing(models, batches, settings, members):
+    models, batches = models[:members], batches[:members]
+    decoded = make_search(models, settings)(batches)
+    beams, steps = decoded.tokens.shape[1:]
+    assert beams == settings.beam_size
+    tokens = tf.reshape(decoded.tokens, [IMAGES * beams, steps])
+    index = tf.repeat(tf.range(IMAGES), beams)
+    read = make_reader(models)([{**b, "tokens": tokens, "image_index": index} for b in batches])
+    real = (tokens.numpy() != 0)[..., None]
+    flat = decoded.log_probabilities.numpy().reshape(IMAGES * beams, steps)
+    np.testing.assert_allclose(flat, read.log_probabilities, atol=1e-5)
+    assert len(decoded.looks) == members
+    moved = 0
+    for (alphas, betas), (read_alphas, read_betas) in zip(decoded.looks, read.looks, strict=True):
+        alphas = alphas.numpy().reshape(IMAGES * beams, steps, -1)
+        np.testing.assert_allclose(alphas, read_alphas * real, atol=1e-5)
+        betas = betas.numpy().reshape(IMAGES * beams, steps)
+        np.testing.assert_allclose(betas, read_betas * real[..., 0], atol=1e-5)
+        moved += np.ptp(alphas[:, 0], axis=0).max()
+    assert moved > 0.01, "all alphas are alike: the test shows nothing"
+
+
+def test_an_ensemble_averages_probabilities(models, batches):
+    tokens = tf.constant([[5, 4, END]] * IMAGES)
+    batches = [{**b, "tokens": tokens, "image_index": tf.range(IMAGES)} for b in batches]
+    each = [
+        np.exp(make_reader([model])([batch]).log_probabilities)
+        for model, batch in zip(models, batches, strict=True)
+    ]
+    together = np.exp(make_reader(models)(batches).log_probabilities)
+    np.testing.assert_allclose(together, (each[0] + each[1]) / 2, atol=1e-6)
+    assert np.abs(each[0] - each[1]).max() > 0.05
+
+
+def test_two_equal_models_are_as_one(models, batches):
+    alone = make_search(models[:1], SETTINGS)(batches[:1])
+    twice = make_search(models[:1] * 2, SETTINGS)(batches[:1] * 2)
+    np.testing.assert_array_equal(alone.tokens, twice.tokens)
+    np.testing.assert_allclose(alone.scores, twice.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "sample"])
+def test_a_batch_equals_one_by_one(models, batches, name):
+    search = make_search(models, VARIANTS[name])
+    together = search(batches)
+    for i in range(IMAGES):
+        alone = search([{"annotations": b["annotations"][i : i + 1]} for b in batches])
+        steps = alone.tokens.shape[2]
+        np.testing.assert_array_equal(alone.tokens[0], together.tokens[i, :, :steps])
+        np.testing.assert_allclose(alone.scores[0], together.scores[i], atol=1e-5)
+
+
+def test_eager_equals_compiled(models, batches):
+    search = make_search(models, SETTINGS)
+    compiled, eager = search(batches), search.python_function(batches)
+    for one, other in zip(tf.nest.flatten(compiled), tf.nest.flatten(eager), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_unknown_words_come_only_where_they_may(models, batches):
+    for model in models:
+        bias = model.cell.output_words.bias
+        bias.assign(tf.tensor_scatter_nd_add(bias, [[UNK]], [20.0]))
+    try:
+        for may in (True, False):
+            settings = dataclasses.replace(SETTINGS, unknown_words=may)
+            assert (UNK in make_search(models, settings)(batches).tokens.numpy()) == may
+    finally:
+        for model in models:
+            bias = model.cell.output_words.bias
+            bias.assign(tf.tensor_scatter_nd_sub(bias, [[UNK]], [20.0]))
+
+
+def test_captions_are_read_best_first(models, batches):
+    decoded = make_search(models, SETTINGS)(batches)
+    words = vocabulary()
+    captions = read_captions(decoded, words, GRIDS)
+    assert [len(found) for found in captions] == [4] * IMAGES
+    for i, found in enumerate(captions):
+        scores = [caption.score for caption in found]
+        assert scores == sorted(scores, reverse=True)
+        for k, caption in enumerate(found):
+            assert caption.text == words.decode(decoded.tokens[i, k].numpy().tolist())
+            assert caption.log_probability == pytest.approx(caption.score, abs=1e-4)
+            for attention, grid in zip(caption.attention, GRIDS, strict=True):
+                assert attention.alphas.shape == (len(caption.words), *grid)
+                assert attention.betas.shape == (len(caption.words),)
+            assert caption.alphas is caption.attention[0].alphas
