@@ -11,13 +11,13 @@ import tensorflow as tf
 from sat_tf.captioning import Caption, make_caption, make_reader, make_search, read_captions
 from sat_tf.config import Settings, changed
 from sat_tf.data.datasets import load_splits
-from sat_tf.data.images import decode_image, fit_image, read_image
+from sat_tf.data.images import decode_image, fit_image, read_image, unreadable
 from sat_tf.errors import UserError
 from sat_tf.evaluation.scoring import ScoredSplit, Scorer
 from sat_tf.model.annotations import annotation_source
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import load_encoder
-from sat_tf.model.precision import precision
+from sat_tf.model.precision import assign_rounded, half_precision, halve
 from sat_tf.model.weights import load_weights
 from sat_tf.run_folder import BEST, ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.vocabulary import Vocabulary, tokenize
@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
     @classmethod
     def load(cls, workdir: str | os.PathLike[str], settings: Settings) -> "Run":
-        """Reads a run's folder.
+        """Reads a run's folder; its decoder computes in float32, however it was trained.
 
         Raises:
           UserError: a file of the run is missing, damaged, or does not belong to the others.
@@ -45,10 +45,19 @@ class Run(NamedTuple):
         workdir = Path(workdir)
         vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
         encoder = load_encoder(workdir / ENCODER_FILE)
-        with precision(settings.training.precision):
-            model = CaptionModel(encoder, settings.decoder, len(vocabulary))
+        model = CaptionModel(encoder, settings.decoder, len(vocabulary))
         load_weights(model, workdir / BEST, vocabulary.fingerprint)
         return cls(settings, vocabulary, model)
+
+    def halved(self) -> "Run":
+        """The run with its weights rounded to bfloat16."""
+        with half_precision():
+            model = CaptionModel(
+                halve(self.model.encoder), self.settings.decoder, len(self.vocabulary)
+            )
+        assign_rounded(model.locations, self.model.locations)
+        assign_rounded(model.cell, self.model.cell)
+        return self._replace(model=model)
 
 
 class Captioner:
@@ -106,8 +115,7 @@ class Captioner:
         try:
             pixels = decode_image(read_image(source))
         except tf.errors.InvalidArgumentError:
-            name = "the bytes" if isinstance(source, bytes) else source
-            raise UserError(f"{name}: can't be read as an image") from None
+            raise unreadable(source) from None
         return tuple(fit_image(pixels, run.settings.images).numpy() for run in self.runs)
 
     def caption(self, paths: Sequence[str | os.PathLike[str]]) -> list[Caption]:

@@ -16,6 +16,9 @@ from sat_tf.storage import read_json, write_json
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
+# A greater image is refused before it is decoded: small files can claim sizes that fill all
+# memory. Decoding takes 3 bytes a pixel for the result, and up to 6 more on the way.
+MOST_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ class TrainingSettings(Checked):
     plateau_patience: int = setting(2, "Patience of the plateau schedule, epochs.", minimum=1)
     clip_norm: float = setting(5.0, "Largest global norm of the gradient; 0: any.", minimum=0)
     precision: str = setting(
-        "float32", "Arithmetic of the network.", choices=("float32", "bfloat16")
+        "float32", "Arithmetic of the network in training.", choices=("float32", "bfloat16")
     )
     max_epochs: int = setting(30, "Epochs at most.", minimum=1, may_change=True)
     patience: int = setting(

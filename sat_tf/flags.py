@@ -47,9 +47,18 @@ COMMAND_FLAGS: dict[str, Any] = {
     "figure": setting("", "Picture (.png, .pdf or .svg) of where the model looked, word by word."),
     "text": setting("", "A sentence to be scored in place of captions that are searched for."),
     "captions_per_image": setting(1, "Captions printed of each image, best first.", minimum=1),
+    "export_dir": setting("", "Folder that receives the SavedModel; must not hold files yet."),
+    "precision": setting(
+        "float32",
+        "Weights and arithmetic of the export: float32, or bfloat16 of half the size.",
+        choices=("float32", "bfloat16"),
+    ),
+    "max_pixels": setting(
+        config.MOST_PIXELS, "Images of more pixels are refused before they are decoded.", minimum=1
+    ),
     "decode_batch_size": setting(64, "Images captioned at once.", minimum=1),
 }
-REQUIRED = ("workdir",)
+REQUIRED = ("workdir", "export_dir")
 
 _HELP = {"-h", "-?", "-help", "--help", "--helpshort"}
 
@@ -81,11 +90,9 @@ def define_overrides(*names: str, flag_values: absl_flags.FlagValues = FLAGS) ->
 
 def overrides(flag_values: absl_flags.FlagValues = FLAGS) -> dict[str, Any]:
     """The values given for flags of `define_overrides`, by the settings' names."""
-    return {
-        name: flag_values[name].value
-        for name in config.to_flat(Settings())
-        if name in flag_values and flag_values[name].value is not None
-    }
+    by_group = flag_values.flags_by_module_dict()
+    given = (flag for part in config.parts() for flag in by_group.get(part, ()))
+    return {flag.name: flag.value for flag in given if flag.value is not None}
 
 
 def define_command_flags(*names: str, flag_values: absl_flags.FlagValues = FLAGS) -> None:

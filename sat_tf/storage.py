@@ -15,7 +15,8 @@ from sat_tf.errors import UserError
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside `path`, with its suffix; moves it there on success.
 
-    When the body raises, the temporary file is removed and `path` stays as it was.
+    What is written there may be a file or a folder. When the body raises, it is removed and
+    `path` stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +31,15 @@ def check_target(path: str, flag: str) -> None:
     """Raises `UserError`, naming the flag, if no file can be written at `path`."""
     if path and Path(path).is_dir():
         raise UserError(f"--{flag}={path}: is a folder; name a file")
+
+
+def check_new_folder(path: str, flag: str) -> None:
+    """Raises `UserError`, naming the flag, if something is at `path` but for an empty folder."""
+    folder = Path(path)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"--{flag}={path}: holds files already; name a new folder")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--{flag}={path}: is a file; name a new folder")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

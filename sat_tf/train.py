@@ -1,5 +1,6 @@
 """Trains a run, scores it on the held-out split and draws where it looked."""
 
+import dataclasses
 from pathlib import Path
 
 from sat_tf import flags
@@ -31,7 +32,9 @@ def main(argv: list[str]) -> int:
         return 130
     captioner = Captioner.load(workdir)
     scored = captioner.score(split)
-    write_json(workdir / SCORES_FILE, {"split": split, "scores": scored.scores})
+    decoding = dataclasses.asdict(captioner.settings.decoding)
+    document = {"split": split, "decoding": decoding, "scores": scored.scores}
+    write_json(workdir / SCORES_FILE, document)
     print(f"\nscores on {split}, {len(scored.records)} images\n{score_table(scored.scores)}")
     caption = scored.captions[0]
     image = captioner.read_image(scored.records[0].image)[0]

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "sat_tf"
 
 # Lowest first; rooms of one storey do not import each other.
 STOREYS = (
-    ("errors", "run_folder"),
+    ("errors", "run_folder", "check_export"),
     ("setting", "storage"),
     ("config",),
     ("vocabulary",),
@@ -22,7 +22,8 @@ STOREYS = (
     ("inspection",),
     ("training",),
     ("captioner",),
-    ("train", "evaluate", "caption", "extract_features"),
+    ("serving",),
+    ("train", "evaluate", "caption", "export", "extract_features"),
 )
 HEIGHT = {room: height for height, storey in enumerate(STOREYS) for room in storey}
 COMMANDS = STOREYS[-1]

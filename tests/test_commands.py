@@ -98,6 +98,51 @@ def test_caption_goes_on_past_what_it_can_t_read(run, photographs, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("where*")) == ["where-1.png", "where-2.png"]
 
 
+def test_caption_prints_several_with_their_log_probabilities(run, photographs):
+    image = str(photographs / "0.png")
+    done = call("caption", f"--workdir={run}", "--captions_per_image=2", image)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == [image] * 2
+    assert lines[0][1] != lines[1][1]
+    assert float(lines[0][2]) > float(lines[1][2])
+
+
+def test_caption_scores_a_sentence_and_draws_it(run, photographs, tmp_path):
+    figure, image = tmp_path / "where.png", str(photographs / "0.png")
+    done = call("caption", f"--workdir={run}", "--text=A dog yodels.", f"--figure={figure}", image)
+    assert done.returncode == 0, done.stderr
+    assert "yodels" in done.stderr
+    path, total, each = done.stdout.rstrip("\n").split("\t")
+    words, probabilities = zip(*(word.split() for word in each.split(", ")), strict=True)
+    assert (path, words) == (image, ("a", "dog", "yodels", "<end>"))
+    assert float(total) == pytest.approx(np.log(np.array(probabilities, float)).sum(), abs=0.1)
+    assert figure.stat().st_size > 1000
+
+
+def test_two_runs_caption_together(run, photographs):
+    image = str(photographs / "0.png")
+    alone = call("caption", f"--workdir={run}", image)
+    together = call("caption", f"--workdir={run},{run}", image)
+    assert together.returncode == 0, together.stderr
+    assert together.stdout == alone.stdout
+
+
+def test_export_captions_as_the_run_does(run, photographs, tmp_path):
+    image, target = str(photographs / "1.jpg"), tmp_path / "exports" / "1"
+    done = call("export", f"--workdir={run}", f"--export_dir={target}", "--beam_size=2")
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    assert "2 of 2 captions are those of the run" in done.stdout
+    model = tf.saved_model.load(str(target)).signatures["serving_default"]
+    outputs = model(image_bytes=tf.constant([(photographs / "1.jpg").read_bytes()]))
+    captioned = call("caption", f"--workdir={run}", "--beam_size=2", image)
+    assert captioned.stdout == f"{image}\t{outputs['captions'][0, 0].numpy().decode()}\n"
+    again = call("export", f"--workdir={run}", f"--export_dir={target}")
+    assert again.returncode == 1
+    assert again.stderr.startswith(f"error: --export_dir={target}: holds files already")
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "what"),
     [
@@ -116,6 +161,11 @@ def test_caption_goes_on_past_what_it_can_t_read(run, photographs, tmp_path):
         ("caption", ["--workdir=none", "a.jpg"], "--workdir=none"),
         ("evaluate", ["--workdir=none", "--output=/"], "--output=/: is a folder"),
         ("extract_features", ["--nocache_features"], "--nocache_features"),
+        ("export", ["--workdir=none", "--export_dir=OUT"], "--workdir=none"),
+        ("export", ["--workdir=none"], "--export_dir"),
+        ("export", ["--workdir=A,B", "--export_dir=OUT"], "one run"),
+        ("export", ["--workdir=none", "--export_dir=OUT", "--precision=half"], "bfloat16"),
+        ("evaluate", ["--workdir=none", "--beam_size=0"], "--beam_size"),
     ],
 )
 def test_a_mistake_gets_one_clear_line(tmp_path, command, arguments, what):
@@ -126,6 +176,22 @@ def test_a_mistake_gets_one_clear_line(tmp_path, command, arguments, what):
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not done.stdout
     assert not list(tmp_path.iterdir()), "something was left behind"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--captions_per_image=4"], "--captions_per_image=4"),
+        (["--top_k=3"], "--search=sample"),
+        (["--min_decode_words=50"], "--min_decode_words=50"),
+        (["--text=..."], "has no word"),
+    ],
+)
+def test_a_wrong_way_to_search_is_named(run, photographs, arguments, what):
+    done = call("caption", f"--workdir={run}", *arguments, str(photographs / "0.png"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and what in done.stderr
+    assert not done.stdout
 
 
 def test_bad_captions_stop_the_command_before_it_writes(photographs, tmp_path):

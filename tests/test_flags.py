@@ -17,7 +17,7 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 COMMANDS = sorted(
     path.stem
     for path in Path(flags.__file__).parent.glob("*.py")
-    if "\nif __name__" in path.read_text(encoding="utf-8")
+    if "\nUSAGE = " in path.read_text(encoding="utf-8")
 )
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from sat_tf.config import ImageSettings
 from sat_tf.data.captions import Record
-from sat_tf.data.images import decode_image, fit_image, read_image
+from sat_tf.data.images import decode_image, fit_image, read_image, unreadable
 from sat_tf.data.regions import word_regions
 from sat_tf.errors import UserError
 from sat_tf.vocabulary import PAD, Vocabulary, tokenize
@@ -165,11 +165,10 @@ class EncodedImages:
     def find_problem(self) -> UserError | None:
         """See `ImageSource`: the first image that can't be read."""
         for image in self._images:
-            name = image if isinstance(image, str) else "an image of the data set"
             try:
                 decode_image(read_image(image))
             except tf.errors.InvalidArgumentError:
-                return UserError(f"{name}: can't be read as an image")
+                return unreadable(image)
             except UserError as error:
                 return error
         return None

@@ -101,6 +101,11 @@ class AttentionDecoderCell(keras.layers.Layer):
         self.embedding_size = embedding_size
         self.hidden_size = hidden_size
         policy = self.dtype_policy
+        in_float32 = keras.initializers.Orthogonal()
+
+        def orthogonal(shape: tuple[int, ...], dtype: str) -> tf.Tensor:
+            # TensorFlow makes no orthogonal matrices of bfloat16.
+            return keras.ops.cast(in_float32(shape, "float32"), dtype)
 
         def dense(size: int, name: str, **options: Any) -> keras.layers.Dense:
             return keras.layers.Dense(size, name=name, dtype=policy, **options)
@@ -121,7 +126,7 @@ class AttentionDecoderCell(keras.layers.Layer):
             4 * hidden_size,
             "gates_of_hidden",
             use_bias=False,
-            kernel_initializer="orthogonal",
+            kernel_initializer=orthogonal,
         )
         self.gates_of_context = dense(4 * hidden_size, "gates_of_context", use_bias=False)
         self.output_of_hidden = dense(embedding_size, "output_of_hidden")

@@ -1,6 +1,11 @@
 """From the bytes of an image file to the square that the encoder sees."""
 
 import io
+import json
+import struct
+import subprocess
+import sys
+import zlib
 
 import keras
 import numpy as np
@@ -9,7 +14,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from sat_tf.config import ImageSettings
-from sat_tf.data.images import decode_image, exif_orientation, fit_image, read_image
+from sat_tf.data.images import MOST_PIXELS, covered_box, decode_image, fit_image, read_image
 from sat_tf.errors import UserError
 from sat_tf.model.encoder import Preprocessing
 
@@ -42,12 +47,38 @@ def as_stored(jpeg):
     return tf.io.decode_jpeg(jpeg, channels=3).numpy()
 
 
-def segment(marker, content):
-    return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
+def changed(data, at, new):
+    return data[:at] + new + data[at + len(new) :]
 
 
-def after_the_start(jpeg, *inserted):
-    return b"".join([jpeg[:2], *inserted, jpeg[2:]])
+def png_chunk(name, content):
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+def one_colour_png(side):
+    """Its pixels never lie in memory: one bit each, a row at a time."""
+    packer = zlib.compressobj(1)
+    row = bytes(1 + (side + 7) // 8)
+    packed = b"".join([*(packer.compress(row) for _ in range(side)), packer.flush()])
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", packed), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
+def one_colour_gif(side, frames=1):
+    file = io.BytesIO()
+    Image.new("P", (side, side)).save(file, "GIF")
+    gif = file.getvalue()
+    start = gif.index(b",", 13)
+    return gif[:start] + gif[start:-1] * frames + b";"
+
+
+def animation(kind, *images):
+    first, *others = (Image.fromarray(image).quantize(16) for image in images)
+    file = io.BytesIO()
+    first.save(file, kind, save_all=True, append_images=others)
+    return file.getvalue()
 
 
 @pytest.mark.parametrize("endian", ["<", ">"])
@@ -60,73 +91,18 @@ def test_exif_orientation_is_applied(decode, orientation, endian):
 
 
 @pytest.mark.parametrize(
-    "inserted",
-    [
-        [segment(0xFE, b"x" * 298)],
-        [segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + b"x" * 60_000)] * 3,
-        [b"\xff\xff\xff"],  # fill bytes, which may come before any marker
-    ],
-    ids=["comment", "xmp", "fill"],
-)
-def test_exif_after_other_segments_is_found(inserted):
-    jpeg = after_the_start(encoded("JPEG", exif=exif(6)), *inserted)
-    assert Image.open(io.BytesIO(jpeg)).getexif()[0x0112] == 6
-    assert exif_orientation(tf.constant(jpeg)) == 6
-
-
-@pytest.mark.parametrize("endian", ["<", ">"])
-@pytest.mark.parametrize("left", range(10, len(exif(6)), 7))
-def test_exif_is_not_read_beyond_its_segment(decode, left, endian):
-    """What follows would complete the directory that was cut off."""
-    whole = exif(6, endian)
-    entry = whole.index((0x0112).to_bytes(2, "little" if endian == "<" else "big"))
-    cut, rest = segment(0xE1, whole[:left]), segment(0xFE, whole[left + 4 :])
-    jpeg = after_the_start(encoded("JPEG"), cut, rest)
-    stored = as_stored(jpeg)
-    expected = stored if left <= entry + 8 else np.rot90(stored, -1)
-    np.testing.assert_array_equal(decode(jpeg), expected)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\xff",
-        b"\xff\xd8",
-        b"\xff\xd8\xff\xe1",
-        b"\xff\xd8\xff\xe1\x00\x00Exif\x00\x00",
-        b"\xff\xd8\xff\xfe\x00\x00" * 3,
-        b"\xff\xd8" + b"\xff\xe0\x00\x00" * 60_000,
-        b"\xff\xd8" + b"\xff\xe0\x00\x02" * 60_000,
-        b"\xff\xd8" + b"\xff" * 240_000,
-        encoded("JPEG", exif=exif(6).replace(b"II*", b"XX*")),
-        encoded("JPEG", exif=exif(6).replace(b"II*", b"II+")),
-        encoded("JPEG", exif=exif(6))[:40],
-        encoded("JPEG"),
-        encoded("JPEG", exif=exif(9)),
-        b"\xff\xd8" + segment(0xDA, b"") + segment(0xE1, exif(6)),
-        encoded("PNG"),
-    ],
-)
-def test_what_has_no_whole_exif_is_upright(data):
-    assert exif_orientation(tf.constant(data)) == 1
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_no_header_breaks_the_reader(seed):
-    random = np.random.default_rng(seed)
-    jpeg = bytearray(encoded("JPEG", exif=exif(6))[:120])
-    for place in random.integers(2, 120, 6):
-        jpeg[place] = random.integers(256)
-    assert 1 <= exif_orientation(tf.constant(bytes(jpeg))) <= 8
-
-
-@pytest.mark.parametrize(
     ("kind", "mode", "tolerance"),
-    [("PNG", "RGB", 0), ("BMP", "RGB", 0), ("PNG", "RGBA", 0), ("JPEG", "RGB", 3)],
+    [
+        ("PNG", "RGB", 0),
+        ("BMP", "RGB", 0),
+        ("PNG", "RGBA", 0),
+        ("JPEG", "RGB", 3),
+        ("WEBP", "RGB", 0),
+        ("WEBP", "RGBA", 0),
+    ],
 )
 def test_colour_images_are_read(decode, kind, mode, tolerance):
-    options = {"quality": 95} if kind == "JPEG" else {}
+    options = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(kind, {})
     pixels = decode(encoded(kind, mode=mode, **options)).numpy()
     assert np.abs(pixels.astype(int) - PIXELS).mean() <= tolerance
 
@@ -144,11 +120,28 @@ def test_cmyk_has_the_right_colours(decode):
     assert np.abs(decode(jpeg).numpy().astype(int) - expected).mean() < 2
 
 
+def test_alpha_is_dropped(decode):
+    """Where it hides all, there are still colours."""
+    hidden = np.dstack([PIXELS, np.zeros_like(PIXELS[..., 0])])
+    for kind, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True})):
+        np.testing.assert_array_equal(decode(encoded(kind, hidden, "RGBA", **options)), PIXELS)
+
+
 def test_the_first_frame_of_an_animation_is_read(decode):
-    first, second = (Image.fromarray(image).quantize(16) for image in (PIXELS, 255 - PIXELS))
-    file = io.BytesIO()
-    first.save(file, "GIF", save_all=True, append_images=[second])
-    np.testing.assert_array_equal(decode(file.getvalue()), first.convert("RGB"))
+    first = Image.fromarray(PIXELS).quantize(16).convert("RGB")
+    np.testing.assert_array_equal(decode(animation("GIF", PIXELS, 255 - PIXELS)), first)
+
+
+def test_a_frame_beside_the_origin_is_read_whole(decode):
+    gif = encoded("GIF", mode="P")
+    place = gif.index(b",\0\0\0\0", 13) + 1
+    moved = changed(gif, place, struct.pack("<HH", 7, 5))
+    np.testing.assert_array_equal(decode(moved), decode(gif))
+
+
+def test_an_animated_webp_image_is_refused(decode):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="animated WebP"):
+        decode(animation("WEBP", PIXELS, 255 - PIXELS))
 
 
 def test_sixteen_bits_become_eight(decode):
@@ -163,16 +156,124 @@ def test_sixteen_bits_become_eight(decode):
     [
         b"",
         b"no image",
-        encoded("JPEG")[:200],
-        encoded("JPEG")[:-20],
-        encoded("PNG")[:90],
         encoded("BMP", mode="P"),  # TensorFlow would show the numbers of its colours
         encoded("TIFF"),
+        changed(encoded("WEBP", exif=exif(6)), 24, b"\x09\0\0\x09\0\0"),  # 10 x 10, says VP8X
     ],
 )
 def test_what_is_no_image_is_an_error(decode, data):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(data)
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (1, 1)])
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("JPEG", "RGB", {}),
+        ("JPEG", "L", {}),
+        ("JPEG", "CMYK", {}),
+        ("JPEG", "RGB", {"progressive": True}),
+        ("PNG", "RGB", {}),
+        ("PNG", "RGBA", {}),
+        ("PNG", "L", {}),
+        ("PNG", "P", {}),
+        ("PNG", "I;16", {}),
+        ("GIF", "P", {"interlace": False}),
+        ("GIF", "P", {"interlace": True, "transparency": 3}),
+        ("BMP", "RGB", {}),
+        ("BMP", "RGBA", {}),
+        ("WEBP", "RGB", {}),
+        ("WEBP", "RGBA", {}),
+        ("WEBP", "RGB", {"lossless": True}),
+        ("WEBP", "RGBA", {"lossless": True, "exif": exif(6)}),
+    ],
+)
+def test_whole_files_are_read_and_cut_ones_refused(decode, kind, mode, options, shape):
+    noise = np.random.default_rng(0).integers(0, 256, [*shape, 4], dtype=np.uint8)
+    deep = mode == "I;16"
+    whole = encoded(kind, noise[..., 0].astype(np.uint16) if deep else noise, mode, **options)
+    assert decode(whole).shape == (*shape, 3)
+    # A GIF's and a JPEG's end marker, of one byte and two, tell nothing of the image.
+    most = len(whole) - {"GIF": 1, "JPEG": 2}.get(kind, 0)
+    for length in {*range(0, most, 1 + most // 40), *range(max(most - 20, 0), most)}:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            decode(whole[:length])
+
+
+def with_sides(kind, width, height):
+    """A small image whose header tells of a great one."""
+    if kind == "PNG":
+        png = encoded(kind)
+        header = struct.pack(">II", width, height) + png[24:29]
+        return changed(png, 8, png_chunk(b"IHDR", header))
+    if kind == "JPEG":
+        jpeg = encoded(kind)
+        return changed(jpeg, jpeg.index(b"\xff\xc0") + 5, struct.pack(">HH", height, width))
+    if kind == "GIF":
+        gif = encoded(kind, mode="P")
+        return changed(gif, gif.index(b",\0\0\0\0", 13) + 5, struct.pack("<HH", width, height))
+    if kind == "BMP":
+        return changed(encoded(kind), 18, struct.pack("<ii", width, -height))
+    return changed(encoded(kind), 26, struct.pack("<HH", width, height))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
+def test_a_header_of_a_great_image_is_enough_to_refuse_it(decode, kind):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more pixels than"):
+        decode(with_sides(kind, 16_000, MOST_PIXELS // 16_000 + 1))
+    assert decode(with_sides(kind, 40, 30)).shape == (30, 40, 3)
+
+
+def test_sides_whose_product_is_beyond_64_bits_are_refused(decode):
+    for sides in ((2**31 - 1, 2**31 - 1), (2**32 - 1, 2**32 - 1), (2**31, 2**31)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="more pixels than"):
+            decode(with_sides("PNG", *sides))
+
+
+def test_the_most_pixels_may_be_set():
+    assert decode_image(encoded("PNG"), max_pixels=30 * 40).shape == (30, 40, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more pixels than"):
+        decode_image(encoded("PNG"), max_pixels=30 * 40 - 1)
+
+
+# Prints, for each file: whether it was read, and by how many MB that raised the greatest memory.
+MEASURE = """
+import json, pathlib, resource, sys
+import tensorflow as tf
+from sat_tf.data.images import decode_image
+
+def measure(path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        was_read = decode_image(tf.io.read_file(path)).shape.rank == 3
+    except tf.errors.InvalidArgumentError:
+        was_read = False
+    return was_read, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+print(json.dumps([measure(path) for path in sys.argv[1:]]))
+"""
+
+
+@pytest.mark.slow
+def test_bombs_take_no_memory(tmp_path):
+    text = png_chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(7_900_000), 9))
+    png = encoded("PNG")
+    files = {
+        "small.png": png,  # what comes first takes memory for itself
+        "small.gif": encoded("GIF", mode="P"),
+        "pixels.png": one_colour_png(20_000),  # would be 1.2 GB
+        "pixels.gif": one_colour_gif(12_000),  # 0.6 GB
+        "texts.png": png[:33] + 100 * text + png[33:],  # 0.8 GB
+        "frames.gif": one_colour_gif(1000, frames=1000),  # 1 GB, but for 3 MB of the first frame
+    }
+    for name, data in files.items():
+        assert len(data) < 2_000_000
+        (tmp_path / name).write_bytes(data)
+    command = [sys.executable, "-c", MEASURE, *(str(tmp_path / name) for name in files)]
+    measured = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert [was_read for was_read, _ in measured] == [True, True, False, False, False, True]
+    assert max(grown for _, grown in measured[2:]) < 100
 
 
 def test_pipeline_and_export_give_the_pixels_of_the_eager_function(tmp_path):
@@ -188,7 +289,10 @@ def test_pipeline_and_export_give_the_pixels_of_the_eager_function(tmp_path):
     module = tf.Module()
     module.prepare = tf.function(prepare, input_signature=[tf.TensorSpec([], tf.string)])
     tf.saved_model.save(module, str(tmp_path))
-    np.testing.assert_array_equal(tf.saved_model.load(str(tmp_path)).prepare(jpeg), expected)
+    loaded = tf.saved_model.load(str(tmp_path)).prepare
+    np.testing.assert_array_equal(loaded(jpeg), expected)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more pixels than"):
+        loaded(with_sides("GIF", 16_000, 16_000))
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash"])
@@ -231,6 +335,13 @@ def test_an_image_of_the_right_size_stays_as_it_is():
     np.testing.assert_array_equal(fitted, PIXELS[:30, :30])
 
 
+def test_the_longer_side_is_rounded_to_the_nearest():
+    noise = np.random.default_rng(0).integers(64, 192, [61, 97, 3], dtype=np.uint8)
+    resized = tf.image.resize(noise, [28, 45], method="bicubic", antialias=True)  # 44.52
+    fitted = fit_image(tf.constant(noise), ImageSettings(image_size=24, shorter_side=28))
+    np.testing.assert_allclose(fitted, resized[2:26, 10:34], atol=1e-3)
+
+
 @pytest.mark.parametrize("shape", [(61, 97), (97, 61), (24, 150), (13, 9)])
 def test_resizing_is_pillow_s_bicubic(shape):
     # Grays without extremes: Pillow clips and rounds between its two passes.
@@ -239,6 +350,55 @@ def test_resizing_is_pillow_s_bicubic(shape):
     fitted = fit_image(tf.constant(noise), settings)
     expected = Image.fromarray(noise).resize((24, 24), Image.Resampling.BICUBIC)
     assert np.abs(fitted - np.asarray(expected, np.float32)).max() < 1.5
+
+
+# image_size, shorter_side, resize
+CROP, SQUASH = ImageSettings(24, "crop", 28), ImageSettings(24, "squash", 28)
+
+
+@pytest.mark.parametrize("settings", [CROP, SQUASH], ids=["crop", "squash"])
+@pytest.mark.parametrize(
+    "shape", [(60, 90), (90, 60), (64, 64), (61, 97), (97, 61), (28, 28), (3000, 40), (40, 3000)]
+)
+def test_the_square_shows_the_covered_box_and_nothing_else(shape, settings):
+    top, left, bottom, right = covered_box(tf.constant(shape), settings).numpy()
+    y, x = ((np.arange(side) + 0.5) / side for side in shape)
+    is_inside = ((top < y) & (y < bottom))[:, np.newaxis] & ((left < x) & (x < right))
+    red, blue = [255, 0, 0], [0, 0, 255]
+    marked = np.where(is_inside[..., np.newaxis], blue, red).astype(np.uint8)
+    fitted = fit_image(tf.constant(marked), settings).numpy()
+    assert np.abs(fitted[3:-3, 3:-3] - blue).max() < 4  # beyond the blur of the border
+    assert fitted[..., 2].min() > 60  # half of a border's pixel, less what bicubic overshoots
+
+
+@pytest.mark.parametrize("settings", [CROP, SQUASH], ids=["crop", "squash"])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(
+    "shape", [(60, 90), (61, 97), (97, 61), (13, 9), (3000, 1), (1, 3000), (3001, 40), (300, 37)]
+)
+def test_the_covered_box_is_where_the_square_lies(shape, axis, settings):
+    """Of a ramp along one side, the square's middle tells exactly what was covered."""
+    ramp = (np.arange(shape[axis]) + 0.5) / shape[axis]
+    image = np.broadcast_to(np.expand_dims(ramp, 1 - axis), shape)[..., np.newaxis]
+    fitted = fit_image(tf.constant(image.repeat(3, axis=-1), tf.float32), settings)
+    middle = np.arange(6, 18) + 0.5
+    slope, start = np.polyfit(middle, np.moveaxis(fitted.numpy(), axis, 0)[6:18, 12, 0], 1)
+    box = covered_box(tf.constant(shape), settings).numpy()
+    if shape[axis] == 1:
+        np.testing.assert_allclose(box[axis::2], [2 / 28, 26 / 28] if settings == CROP else [0, 1])
+    else:
+        a_tenth = 0.1 / shape[axis]
+        np.testing.assert_allclose(box[axis::2], [start, start + 24 * slope], atol=a_tenth)
+
+
+def test_the_covered_box_in_a_graph():
+    graph = tf.function(
+        lambda shape: (covered_box(shape, ImageSettings()), covered_box(shape, SQUASH)),
+        input_signature=[tf.TensorSpec([2], tf.int32)],
+    )
+    cropped, squashed = graph([512, 1024])
+    np.testing.assert_array_equal(cropped, np.float32([1 / 16, 9 / 32, 15 / 16, 23 / 32]))
+    np.testing.assert_array_equal(squashed, [0, 0, 1, 1])
 
 
 def test_a_long_strip_gives_its_middle():

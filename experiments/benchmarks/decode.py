@@ -1,0 +1,139 @@
+"""Times captioning: the search on cached annotations, and an export from JPEG bytes on.
+
+    python experiments/benchmarks/decode.py [--seconds=3] [--no-export]
+
+L=196, D=A=H=E=512, V=10,000, and all captions go on for T=16 steps: random weights would end them
+anywhere. Variants take turns in each of the rounds, so that a change of the machine's speed shows
+in all of them. The export has a VGG16 with random weights and reads JPEG files of 500x375.
+"""
+
+import argparse
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+GRID, SIZE, V, T = (14, 14), 512, 10_000, 16
+BEAMS, BATCHES, ROUNDS = (1, 3, 10), (1, 16, 64), 2
+EXPORT_BATCHES = (1, 16)
+
+
+def seconds_of(call: Callable[[], object], least: float) -> float:
+    """Mean time of a call, repeated for at least so many seconds."""
+    started, calls = time.monotonic(), 0
+    while not calls or time.monotonic() - started < least:
+        call()
+        calls += 1
+    return (time.monotonic() - started) / calls
+
+
+def make_run(encoder, beam_size: int):
+    """A run with random weights, whose captions all have T words."""
+    from sat_tf.captioner import Run
+    from sat_tf.config import DecodingSettings, Settings
+    from sat_tf.model.caption_model import CaptionModel
+    from sat_tf.vocabulary import SPECIAL, Vocabulary
+
+    decoding = DecodingSettings(beam_size=beam_size, max_decode_words=T, min_decode_words=T)
+    settings = dataclasses.replace(Settings(), decoding=decoding)
+    words = (*SPECIAL, *(f"word{i}" for i in range(V - len(SPECIAL))))
+    model = CaptionModel(encoder, settings.decoder, V)
+    return Run(settings, Vocabulary(words, (1,) * V), model)
+
+
+def time_searches(least: float) -> None:
+    """Captions a second from annotations, for each beam and batch."""
+    import keras
+    import tensorflow as tf
+
+    from sat_tf.captioning import make_search
+
+    grid = keras.Input((*GRID, SIZE))
+    run = make_run(keras.Model(grid, grid), 1)
+    annotations = tf.cast(tf.random.uniform([max(BATCHES), *GRID, SIZE]), tf.float16)
+    calls = {}
+    for beam in BEAMS:
+        search = make_search(
+            [run.model], dataclasses.replace(run.settings.decoding, beam_size=beam)
+        )
+        for batch in BATCHES:
+            part = annotations[:batch]
+            calls[beam, batch] = lambda s=search, p=part: s([{"annotations": p}]).scores.numpy()
+            calls[beam, batch]()  # compiles
+    for number in range(ROUNDS):
+        for (beam, batch), call in calls.items():
+            seconds = seconds_of(call, least)
+            print(
+                f"round {number + 1}  K={beam:<2}  batch {batch:<2}  "
+                f"{1000 * seconds / batch:7.1f} ms an image  {batch / seconds:7.1f} captions/s",
+                flush=True,
+            )
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"peak memory {memory:.1f} GB")
+
+
+def time_export(least: float) -> None:
+    """Writes an export; each figure is then of a process of its own."""
+    from sat_tf.config import MOST_PIXELS, EncoderSettings
+    from sat_tf.model.encoder import build_encoder
+    from sat_tf.serving import write_saved_model
+
+    settings = EncoderSettings(
+        encoder="vgg16", encoder_weights="none", finetune_from="all", cache_features=False
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_saved_model(make_run(build_encoder(settings, 224), 3), folder, MOST_PIXELS)
+        for number in range(ROUNDS):
+            command = [sys.executable, __file__, f"--only={folder}", f"--seconds={least}"]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            figures = json.loads(done.stdout.splitlines()[-1])
+            shown = "  ".join(f"{name} {value:.1f}" for name, value in figures.items())
+            print(f"round {number + 1}  export, K=3  {shown}", flush=True)
+
+
+def measure_export(folder: str, least: float) -> dict[str, float]:
+    """What a fresh process needs to load, for its first caption, and then."""
+    import numpy as np
+    import tensorflow as tf
+
+    small = np.random.default_rng(0).integers(0, 255, [12, 16, 3]).astype(np.uint8)
+    pixels = tf.cast(tf.image.resize(small, [375, 500]), tf.uint8)
+    file = tf.io.encode_jpeg(pixels)
+    started = time.monotonic()
+    caption = tf.saved_model.load(folder).signatures["serving_default"]
+    loaded = time.monotonic()
+    caption(image_bytes=file[tf.newaxis])
+    figures = {
+        "ms_to_load": 1000 * (loaded - started),
+        "ms_to_first_caption": 1000 * (time.monotonic() - loaded),
+    }
+    for batch in EXPORT_BATCHES:
+        files = tf.fill([batch], file)
+        call = lambda f=files: caption(image_bytes=f)["scores"].numpy()  # noqa: E731
+        call()
+        figures[f"ms_an_image_at_batch_{batch}"] = 1000 * seconds_of(call, least) / batch
+    figures["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return figures
+
+
+def main() -> None:
+    """Prints the figures as they come."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--no-export", action="store_true")
+    parser.add_argument("--only", metavar="SAVED_MODEL", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only:
+        print(json.dumps(measure_export(options.only, options.seconds)))
+        return
+    time_searches(options.seconds)
+    if not options.no_export:
+        time_export(options.seconds)
+
+
+if __name__ == "__main__":
+    main()

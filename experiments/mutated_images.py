@@ -1,0 +1,177 @@
+"""Feeds mutated image files to an export, between whole ones, and looks for harm.
+
+    python experiments/mutated_images.py EXPORT_DIR IMAGE ... [--count=2000] [--seed=0]
+
+The images are written in every format that sat_tf reads, and these files are mutated: bits are
+flipped, ends cut off, headers swapped, bytes removed, repeated and replaced. Every batch holds
+whole images at its even places; what they give must stay what it is when nothing is mutated.
+Prints how many mutated files were taken for images; exit status 1 if any harm was done. (A crash
+ends the process: the batch's number was printed before.)
+"""
+
+import argparse
+import io
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import tensorflow as tf
+
+BATCH = 16
+COMPARED = ("captions", "lengths", "attention_box", "decoded")
+SHOWN_EVERY = 25  # batches
+_HEADER = 32  # bytes in which every format says what it is
+_MOST_FLIPS = 20
+
+
+def in_every_format(image: PIL.Image.Image) -> list[bytes]:
+    """The image as files of all kinds."""
+    rgb = image.convert("RGB")
+    # Pillow writes 16 bits for gray images alone.
+    deep = PIL.Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 257)
+    kinds: list[tuple[PIL.Image.Image, str, dict[str, Any]]] = [
+        (rgb, "JPEG", {}),
+        (rgb, "JPEG", {"progressive": True}),
+        (rgb.convert("L"), "JPEG", {}),
+        (rgb.convert("CMYK"), "JPEG", {}),
+        (rgb, "PNG", {}),
+        (rgb.convert("RGBA"), "PNG", {}),
+        (deep, "PNG", {}),
+        (rgb.convert("P"), "PNG", {}),
+        (rgb, "WEBP", {}),
+        (rgb, "WEBP", {"lossless": True}),
+        (rgb, "GIF", {}),
+        (rgb, "BMP", {}),
+    ]
+    files = []
+    for pixels, name, options in kinds:
+        buffer = io.BytesIO()
+        pixels.save(buffer, name, **options)
+        files.append(buffer.getvalue())
+    return files
+
+
+def _flip(random: np.random.Generator, file: bytes, other: bytes) -> bytes:
+    data = bytearray(file)
+    for place in random.integers(0, len(data), random.integers(1, _MOST_FLIPS)):
+        data[place] ^= 1 << random.integers(0, 8)
+    return bytes(data)
+
+
+def _flip_in_header(random: np.random.Generator, file: bytes, other: bytes) -> bytes:
+    return _flip(random, file[: 4 * _HEADER], other) + file[4 * _HEADER :]
+
+
+def _truncate(random: np.random.Generator, file: bytes, other: bytes) -> bytes:
+    return file[: random.integers(0, len(file))]
+
+
+def _swap_header(random: np.random.Generator, file: bytes, other: bytes) -> bytes:
+    size = random.integers(1, _HEADER)
+    return other[:size] + file[size:]
+
+
+def _remove(random: np.random.Generator, file: bytes, other: bytes) -> bytes:
+    start, end = sorted(random.integers(0, len(file), 2))
+    return file[:start] + file[end:]
+
+
+def _repeat(random: np.random.Generator, file: bytes, other: bytes) -> bytes:
+    start, end = sorted(random.integers(0, len(file), 2))
+    return file[:end] + file[start:]
+
+
+def _extreme(random: np.random.Generator, file: bytes, other: bytes) -> bytes:
+    """Sizes and lengths become the greatest and the least there are."""
+    start = random.integers(0, min(len(file), 4 * _HEADER))
+    size = random.integers(1, 5)
+    return file[:start] + bytes([random.choice([0, 0x7F, 0xFF])]) * size + file[start + size :]
+
+
+def _noise(random: np.random.Generator, file: bytes, other: bytes) -> bytes:
+    kept = random.integers(0, _HEADER)
+    return file[:kept] + random.bytes(random.integers(0, len(file)))
+
+
+MUTATIONS: tuple[Callable[[np.random.Generator, bytes, bytes], bytes], ...] = (
+    _flip,
+    _flip_in_header,
+    _truncate,
+    _swap_header,
+    _remove,
+    _repeat,
+    _extreme,
+    _noise,
+)
+
+
+def campaign(
+    caption: Callable[..., dict[str, tf.Tensor]],
+    images: Sequence[PIL.Image.Image],
+    count: int,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, int]:
+    """Mutates `count` files and captions them between whole ones.
+
+    Args:
+      caption: the signature `serving_default`.
+      images: what the files are made of.
+      count: mutated files.
+      seed: of the mutations.
+      say: told how it is getting on.
+
+    Returns:
+      `mutated` files, how many of them were `decoded`, and how many `harmed` neighbours there
+      were: whole images that gave something else than in a batch where nothing is mutated.
+    """
+    random = np.random.default_rng(seed)
+    files = [file for image in images for file in in_every_format(image)]
+    whole = [files[i] for i in random.choice(len(files), BATCH)]
+    untouched = np.arange(0, BATCH, 2)
+    expected = caption(image_bytes=tf.constant(whole))
+    if not expected["decoded"].numpy().all():
+        raise ValueError("a file that nothing was done to was not decoded")
+    done = {"mutated": 0, "decoded": 0, "harmed": 0}
+    for number in range(-(-count // (BATCH // 2))):
+        if number % SHOWN_EVERY == 0:
+            say(f"batch {number}: {done}")
+        batch = list(whole)
+        for place in range(1, BATCH, 2):
+            file, other = (files[i] for i in random.integers(0, len(files), 2))
+            batch[place] = MUTATIONS[random.integers(len(MUTATIONS))](random, file, other)
+        found = caption(image_bytes=tf.constant(batch))
+        done["mutated"] += BATCH // 2
+        done["decoded"] += int(found["decoded"].numpy()[1::2].sum())
+        same = np.isclose(found["scores"], expected["scores"], rtol=1e-5).all(axis=1)
+        for name in COMPARED:
+            equal = found[name].numpy() == expected[name].numpy()
+            same &= equal.reshape(BATCH, -1).all(axis=1)
+        done["harmed"] += int((~same[untouched]).sum())
+    return done
+
+
+def main() -> int:
+    """Runs the campaign on the images named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("export_dir")
+    parser.add_argument("image", nargs="+", type=Path)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    started = time.monotonic()
+    caption = tf.saved_model.load(options.export_dir).signatures["serving_default"]
+    images = [PIL.Image.open(path) for path in options.image]
+    done = campaign(caption, images, options.count, options.seed, lambda text: print(text))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"{done}; {time.monotonic() - started:.0f} s, peak memory {memory:.1f} GB")
+    return 1 if done["harmed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

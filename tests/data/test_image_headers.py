@@ -1,0 +1,326 @@
+"""What the first bytes of an image file tell."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from sat_tf.data.image_headers import (
+    exif_orientation,
+    first_gif_frame,
+    has_webp_alpha,
+    image_size,
+)
+
+MOST = np.iinfo(np.int32).max
+ONE_STRING = [tf.TensorSpec([], tf.string)]
+
+
+def encoded(kind, shape=(30, 40), mode="RGB", **options):
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, [*shape, 4], dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+def animation(kind, frames=2):
+    first, *others = (Image.new("RGB", (40, 30), (90 * number, 0, 200)) for number in range(frames))
+    file = io.BytesIO()
+    first.save(file, kind, save_all=True, append_images=others)
+    return file.getvalue()
+
+
+def changed(data, at, new):
+    return data[:at] + new + data[at + len(new) :]
+
+
+def png_chunk(name, content):
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+def exif(orientation, endian="<"):
+    header = Image.Exif()
+    header[0x010F] = "a maker"
+    header[0x0112] = orientation
+    header.endian = endian
+    return header.tobytes()
+
+
+def segment(marker, content):
+    return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
+
+
+def after_the_start(jpeg, *inserted):
+    return b"".join([jpeg[:2], *inserted, jpeg[2:]])
+
+
+def blocks(content, size):
+    """A GIF's data in blocks of that size, without the empty one at the end."""
+    parts = [content[start : start + size] for start in range(0, len(content), size)]
+    return b"".join(bytes([len(part)]) + part for part in parts)
+
+
+def gif(*frames, screen=(40, 30), extensions=b"", table=True):
+    """A GIF file with a table of two colours, of the screen or of each frame."""
+    start = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x80 if table else 0, 0, 0)
+    return start + bytes(6 if table else 0) + extensions + b"".join(frames) + b";"
+
+
+def gif_frame(place=(0, 0), sides=(40, 30), table=False, content=b"\x44\x01" * 3, size=255):
+    start = b"," + struct.pack("<HHHHB", *place, *sides, 0x80 if table else 0)
+    return start + bytes(6 if table else 0) + b"\x02" + blocks(content, size) + b"\0"
+
+
+@pytest.fixture(scope="module")
+def size():
+    """In a graph, as in the pipeline and in an export."""
+    graph = tf.function(image_size, input_signature=ONE_STRING)
+    return lambda data: tuple(graph(data).numpy())
+
+
+@pytest.fixture(scope="module")
+def first_frame():
+    return tf.function(first_gif_frame, input_signature=ONE_STRING)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (30, 40), (257, 3), (2, 3000)])
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("JPEG", "RGB", {}),
+        ("JPEG", "CMYK", {"progressive": True}),
+        ("JPEG", "RGB", {"exif": exif(6)}),  # as stored, not as seen
+        ("PNG", "RGBA", {}),
+        ("PNG", "1", {}),
+        ("GIF", "P", {}),
+        ("GIF", "P", {"transparency": 3, "comment": b"x" * 1000}),
+        ("BMP", "RGB", {}),
+        ("BMP", "RGBA", {}),
+        ("WEBP", "RGB", {}),
+        ("WEBP", "RGBA", {}),
+        ("WEBP", "RGB", {"lossless": True}),
+        ("WEBP", "RGBA", {"lossless": True}),
+        ("WEBP", "RGB", {"exif": exif(6)}),
+        ("WEBP", "RGBA", {"lossless": True, "exif": exif(6)}),
+    ],
+)
+def test_the_size_is_what_was_written(size, kind, mode, options, shape):
+    assert size(encoded(kind, shape, mode, **options)) == shape
+
+
+def test_the_greatest_sides_are_read(size):
+    def png(width, height):
+        return changed(encoded("PNG"), 16, struct.pack(">II", width, height))
+
+    def bmp(width, height):
+        return changed(encoded("BMP"), 18, struct.pack("<Ii", width, height))
+
+    assert size(png(1000, 2**31 - 1)) == (2**31 - 1, 1000)
+    assert size(png(2**32 - 1, 2**31)) == (MOST, MOST)
+    assert size(bmp(2**31 + 5, -(2**31))) == (MOST, MOST)
+    lossy = changed(encoded("WEBP"), 26, struct.pack("<HH", 16383, 16382))
+    assert size(lossy) == (16382, 16383)
+    scaled = changed(encoded("WEBP"), 26, struct.pack("<HH", 40 | 1 << 14, 30 | 3 << 14))
+    assert size(scaled) == (30, 40)
+    lossless = changed(encoded("WEBP", lossless=True), 21, b"\xff\xff\xff\x0f")
+    assert size(lossless) == (16384, 16384)
+    extended = changed(encoded("WEBP", exif=exif(6)), 24, b"\xfe\xff\xff\xff\xff\xff")
+    assert size(extended) == (1 << 24, (1 << 24) - 1)
+
+
+def test_a_bmp_s_rows_may_begin_at_the_top(size):
+    bmp = changed(encoded("BMP"), 22, struct.pack("<i", -30))
+    assert size(bmp) == (30, 40)
+
+
+@pytest.mark.parametrize(
+    ("screen", "place", "sides", "expected"),
+    [
+        ((40, 30), (0, 0), (40, 30), (30, 40)),
+        ((65535, 30), (0, 0), (40, 30), (30, 65535)),
+        ((40, 30), (0, 0), (40, 65535), (65535, 40)),
+        ((40, 30), (65535, 1), (65535, 50), (51, 131070)),
+        ((0, 0), (0, 0), (40, 30), (30, 40)),
+    ],
+)
+@pytest.mark.parametrize("extensions", [b"", b"!\xfe\x03abc\x00", b"!\xfe\x00" * 20])
+@pytest.mark.parametrize("table", [True, False])
+def test_a_gif_holds_its_screen_and_its_first_frame(
+    size, screen, place, sides, expected, extensions, table
+):
+    frame = gif_frame(place, sides, table=not table)
+    data = gif(
+        frame, gif_frame(sides=(9999, 9999)), screen=screen, extensions=extensions, table=table
+    )
+    assert size(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "no image of a known format"),
+        (b"\xff\xd8", "no image of a known format"),
+        (b"no image", "no image of a known format"),
+        (encoded("TIFF"), "no image of a known format"),
+        (b"\xff\x0a" + bytes(60), "no image of a known format"),  # JPEG XL
+        (b"\xff\xd8\xff", "JPEG"),
+        (encoded("JPEG")[:60], "JPEG"),
+        (encoded("PNG")[:12], "without header"),
+        (encoded("PNG")[:20], "and size"),
+        (changed(encoded("PNG"), 12, b"IDAT"), "without header"),
+        (changed(encoded("PNG"), 16, bytes(4)), "and size"),
+        (encoded("BMP")[:28], "24 or 32 bits"),
+        (encoded("BMP", mode="P"), "24 or 32 bits"),
+        (changed(encoded("BMP"), 28, b"\x10"), "24 or 32 bits"),
+        (changed(encoded("BMP"), 14, b"\x0c"), "24 or 32 bits"),  # of OS/2, with 16-bit sides
+        (encoded("WEBP")[:26], "and size"),
+        (changed(encoded("WEBP"), 12, b"ALPH"), "and size"),
+        (changed(encoded("WEBP"), 8, b"WAVE"), "no image of a known format"),
+        (animation("WEBP"), "animated WebP"),
+        (b"GIF89a", "without image"),
+        (gif(), "without image"),
+        (gif(b"\0" + gif_frame()), "without image"),
+        (gif(extensions=b"!\xfe\x03abc"), "cut off"),
+        (gif(extensions=b"!\xfe" + b"\x01x" * 20_000 + b"\0"), "too many blocks"),
+        (gif(gif_frame(), extensions=b"!\xfe\0" * 40), "without image"),
+    ],
+)
+def test_what_has_no_size_is_refused(size, data, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        size(data)
+
+
+@pytest.mark.parametrize("name", [b"zTXt", b"iTXt"])
+def test_a_png_with_many_texts_is_refused(size, name):
+    """A few hundred, of kilobytes in the file, would fill gigabytes."""
+    png = encoded("PNG")
+    text = png_chunk(name, b"key\0\0" + zlib.compress(bytes(100)))
+    assert size(png[:33] + 16 * text + png[33:]) == (30, 40)
+    for many in (png[:33] + 17 * text + png[33:], png[:-12] + 17 * text + png[-12:]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="too many texts"):
+            size(many)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize("options", [{}, {"exif": exif(6)}])
+def test_alpha_of_webp_is_seen(lossless, options):
+    for mode in ("RGB", "RGBA"):
+        webp = encoded("WEBP", mode=mode, lossless=lossless, **options)
+        assert bool(has_webp_alpha(tf.constant(webp))) == (mode == "RGBA")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF"])
+def test_other_formats_have_no_webp_alpha(kind):
+    assert not has_webp_alpha(tf.constant(encoded(kind)))
+
+
+@pytest.mark.parametrize("size", [1, 3, 254, 255])
+@pytest.mark.parametrize("length", [0, 1, 254, 255, 256, 254 * 3, 255 * 4, 2000])
+@pytest.mark.parametrize("table", [True, False])
+def test_the_first_frame_is_cut_out(first_frame, size, length, table):
+    content = b"\x05" * length
+    frame = gif_frame(content=content, size=size, table=table)
+    extension = b"!\xf9\x04\x01\x00\x00\x03\x00"
+    whole = gif(frame, gif_frame(), extensions=extension, table=not table)
+    assert first_frame(whole) == gif(frame, extensions=extension, table=not table)
+
+
+def test_the_first_frame_comes_to_the_origin(first_frame):
+    frame = gif_frame(place=(300, 513), sides=(3, 2))
+    assert first_frame(gif(frame, frame)) == gif(gif_frame(sides=(3, 2)))
+
+
+def test_the_first_frame_of_an_animation_of_pillow_s_is_cut_out(first_frame):
+    three, one = animation("GIF", 3), animation("GIF", 1)
+    cut = Image.open(io.BytesIO(first_frame(three).numpy()))
+    assert cut.n_frames == 1
+    np.testing.assert_array_equal(cut.convert("RGB"), Image.open(io.BytesIO(one)).convert("RGB"))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
+def test_other_formats_stay_as_they_are(first_frame, kind):
+    assert first_frame(encoded(kind)) == encoded(kind)
+
+
+def test_a_gif_that_ends_within_its_first_frame_is_refused(first_frame):
+    frame = gif_frame(content=b"\x05" * 300, table=True)
+    whole = gif(frame, gif_frame(), extensions=b"!\xfe\x03abc\0")
+    end = whole.index(frame) + len(frame)
+    for length in (end, end + 1, end + 20, len(whole) - 1):
+        assert first_frame(whole[:length]) == first_frame(whole)
+    for length in range(4, end):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="a GIF file"):
+            first_frame(whole[:length])
+
+
+def test_a_gif_of_very_many_blocks_is_refused(first_frame):
+    """To pass over each takes microseconds, of which a file must not buy many with two bytes."""
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too many blocks"):
+        first_frame(gif(gif_frame(content=bytes(20_000), size=1)))
+    full = gif(gif_frame(content=bytes(255 * 20_000)))
+    assert first_frame(full) == full
+
+
+@pytest.mark.parametrize(
+    "inserted",
+    [
+        [segment(0xFE, b"x" * 298)],
+        [segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + b"x" * 60_000)] * 3,
+        [b"\xff\xff\xff"],  # fill bytes, which may come before any marker
+    ],
+    ids=["comment", "xmp", "fill"],
+)
+def test_exif_after_other_segments_is_found(inserted):
+    jpeg = after_the_start(encoded("JPEG", exif=exif(6)), *inserted)
+    assert Image.open(io.BytesIO(jpeg)).getexif()[0x0112] == 6
+    assert exif_orientation(tf.constant(jpeg)) == 6
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("left", range(10, len(exif(6)), 7))
+def test_exif_is_not_read_beyond_its_segment(left, endian):
+    """What follows would complete the directory that was cut off."""
+    whole = exif(6, endian)
+    entry = whole.index((0x0112).to_bytes(2, "little" if endian == "<" else "big"))
+    cut, rest = segment(0xE1, whole[:left]), segment(0xFE, whole[left + 4 :])
+    jpeg = after_the_start(encoded("JPEG"), cut, rest)
+    assert exif_orientation(tf.constant(jpeg)) == (1 if left <= entry + 8 else 6)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"\xff\xd8",
+        b"\xff\xd8\xff\xe1",
+        b"\xff\xd8\xff\xe1\x00\x00Exif\x00\x00",
+        b"\xff\xd8\xff\xfe\x00\x00" * 3,
+        b"\xff\xd8" + b"\xff\xe0\x00\x00" * 60_000,
+        b"\xff\xd8" + b"\xff\xe0\x00\x02" * 60_000,
+        b"\xff\xd8" + b"\xff" * 240_000,
+        encoded("JPEG", exif=exif(6).replace(b"II*", b"XX*")),
+        encoded("JPEG", exif=exif(6).replace(b"II*", b"II+")),
+        encoded("JPEG", exif=exif(6))[:40],
+        encoded("JPEG"),
+        encoded("JPEG", exif=exif(9)),
+        b"\xff\xd8" + segment(0xDA, b"") + segment(0xE1, exif(6)),
+        encoded("PNG"),
+    ],
+)
+def test_what_has_no_whole_exif_is_upright(data):
+    assert exif_orientation(tf.constant(data)) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_header_breaks_the_reader(seed):
+    random = np.random.default_rng(seed)
+    jpeg = bytearray(encoded("JPEG", exif=exif(6))[:120])
+    for place in random.integers(2, 120, 6):
+        jpeg[place] = random.integers(256)
+    assert 1 <= exif_orientation(tf.constant(bytes(jpeg))) <= 8
