@@ -135,7 +135,10 @@ def _check(captioner: "Captioner", folder: Path, images: list[bytes], half: bool
     found = _caption_in_fresh_process(folder, [*images, _NO_IMAGE])
     expected = captioner.caption_images([captioner.read_image(image) for image in images])
     if found["decoded"] != [True] * len(images) + [False]:
-        raise UserError("the export takes images for broken, or the other way round; not written")
+        raise UserError(
+            "the export takes images of the sample for broken, or what is none for an image; not "
+            "written (is --max_pixels less than they have?)"
+        )
     is_exact = not half and captioner.models[0].encoder.output.dtype == "float32"
     furthest = max(
         abs(score - captions[0].score)

@@ -100,9 +100,9 @@ def test_two_equal_models_are_as_one(models, batches):
     np.testing.assert_allclose(alone.scores, twice.scores, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "sample"])
-def test_a_batch_equals_one_by_one(models, batches, name):
-    search = make_search(models, VARIANTS[name])
+@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
+def test_a_batch_equals_one_by_one(models, batches, settings):
+    search = make_search(models, settings)
     together = search(batches)
     for i in range(IMAGES):
         alone = search([{"annotations": b["annotations"][i : i + 1]} for b in batches])

@@ -246,7 +246,7 @@ def test_warm_up_requests_run(export_dir, serve):
             "count = len(json.load(open(sys.argv[2])))\n"
             "json.dump({'captions': [''] * count, 'scores': [-1.0] * count,\n"
             "  'decoded': [True] * count}, open(sys.argv[3], 'w'))",
-            "takes images for broken",
+            "takes images of the sample for broken",
         ),
     ],
     ids=["fails", "says nothing", "differs", "decodes anything"],

@@ -8,6 +8,8 @@ import tensorflow as tf
 from sat_tf.decoding.hypotheses import Decoded, Paths, StepFunction, finish, look_arrays
 from sat_tf.decoding.rules import IMPOSSIBLE, Rules
 
+_LEAST = 1e-30  # keeps logarithms finite
+
 
 def greedy_search(
     step: StepFunction, state: Any, first: tf.Tensor, rules: Rules, look_dtypes: Any
@@ -44,7 +46,8 @@ def sample(
 ) -> Decoded:
     """Draws each token from the model's distribution: K = `draws`, in no order.
 
-    The same seed, on the same batch, draws the same.
+    The same seed draws the same for an input, whatever stands beside it in the batch: the k-th
+    draws of all inputs share their random numbers.
 
     Args:
       step: gives the next tokens' log probabilities; rows b K to b K + K - 1 are input b's.
@@ -61,8 +64,12 @@ def sample(
 
     def choose(allowed: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
         logits = _likeliest(allowed / temperature, top_k, top_p)
-        drawn = tf.random.stateless_categorical(logits, 1, tf.stack([seed, t]), dtype=tf.int32)
-        return drawn[:, 0]
+        size = tf.shape(logits)[1]
+        # The largest sum with Gumbel noise is a draw from the softmax.
+        uniform = tf.random.stateless_uniform([draws, size], tf.stack([seed, t]), minval=_LEAST)
+        gumbel = -tf.math.log(-tf.math.log(uniform))
+        noisy = tf.reshape(logits, [-1, draws, size]) + gumbel
+        return tf.reshape(tf.argmax(noisy, axis=-1, output_type=tf.int32), [-1])
 
     state, first = tf.nest.map_structure(lambda x: tf.repeat(x, draws, axis=0), (state, first))
     return _follow(choose, step, state, first, rules, look_dtypes, paths=draws)

@@ -64,9 +64,23 @@ def test_a_beam_that_prunes_nothing_finds_the_best_of_all_sequences(rules):
         assert_same(hypotheses(decoded, number), [one[1:] for one in expected])
 
 
+def test_every_beam_up_to_the_exhaustive_one():
+    """Each is the search by hand; from where nothing is pruned on, it is the best of all."""
+    chain, rules = Chain(inputs=2, seed=9), dataclasses.replace(RULES, max_steps=3)
+    of_all = [[one[1:] for one in markov.all_sequences(chain, n, rules)] for n in range(2)]
+    exhaustive = len(of_all[0])
+    for beam_size in range(1, exhaustive + 1):
+        decoded = search(chain, rules, beam_size)
+        for number in range(2):
+            found = hypotheses(decoded, number)
+            assert_same(found, markov.beam_by_hand(chain, number, rules, beam_size))
+            if beam_size >= 3**2 * chain.words:  # of the last step
+                assert_same(found, of_all[number][:beam_size])
+
+
 @pytest.mark.parametrize("beam_size", [1, 2, 3, 4, 7, 12, 40])
 @pytest.mark.parametrize("rules", VARIANTS, ids=NAMES)
-def test_every_beam_is_the_search_by_hand(rules, beam_size):
+def test_beams_are_the_search_by_hand(rules, beam_size):
     chain = Chain(inputs=4, seed=beam_size)
     decoded = search(chain, rules, beam_size)
     for number in range(4):

@@ -113,3 +113,16 @@ def test_scores_are_the_models_whatever_the_temperature():
             n = int(decoded.lengths[number, k])
             total = sum(chain.score(number, tuple(decoded.tokens[number, k, :n].numpy())))
             assert decoded.scores[number, k].numpy() == pytest.approx(total, abs=1e-4)
+
+
+def test_a_draw_does_not_depend_on_what_stands_beside():
+    whole = Chain(inputs=5, words=6, seed=7)
+    together = draw(whole, 6, temperature=1.5)
+    assert len({tuple(row) for row in together.tokens.numpy().reshape(30, -1)}) > 5
+    for number in range(5):
+        alone = Chain(words=6)
+        alone.log_p = whole.log_p[number : number + 1]
+        single = draw(alone, 6, temperature=1.5)
+        steps = single.tokens.shape[2]
+        np.testing.assert_array_equal(single.tokens[0], together.tokens[number, :, :steps])
+        np.testing.assert_array_equal(single.lengths[0], together.lengths[number])
