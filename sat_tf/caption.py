@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ from sat_tf.errors import UserError
 from sat_tf.storage import check_target
 
 if TYPE_CHECKING:
-    from sat_tf.captioner import Captioner, Views
+    from sat_tf.captioner import Captioner, Image
     from sat_tf.captioning import Caption
+    from sat_tf.inspection.inspections import Inspection
 
 USAGE = """python -m sat_tf.caption --workdir=RUN [--figure=FILE] [--text=SENTENCE] IMAGE ...
 
@@ -21,7 +22,8 @@ Prints a line for each image: its path, a tab, its caption; with --captions_per_
 them, each with its log probability after another tab. With --text it prints the sentence's log
 probability and the probability of each of its words. An image that can't be read is named on
 standard error, and the exit status is then 1. --figure draws, word by word, where it looked; with
-several images OUT.png becomes OUT-1.png, OUT-2.png and so on. --workdir=RUN_A,RUN_B averages the
+several images OUT.png becomes OUT-1.png, OUT-2.png and so on. --report writes one HTML file to
+look at them in. --workdir=RUN_A,RUN_B averages the
 words' probabilities over runs of one vocabulary; the figure is then the first one's."""
 
 
@@ -31,6 +33,7 @@ def main(argv: list[str]) -> int:
     # Before the work, so that a mistake costs none of it.
     if not paths:
         raise UserError("no image given: name one file or more after the flags")
+    check_target(options.report, "report")
     if options.figure:
         from sat_tf.inspection.overlays import check_figure_path
 
@@ -46,39 +49,59 @@ def main(argv: list[str]) -> int:
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
-    from sat_tf.inspection.overlays import attention_figure, save_figure
+    from sat_tf.inspection.report import write_report
 
     captioner = Captioner.load(*workdirs, **changes)
     _warn_of_unknown_words(captioner, options.text)
-    read = drawn = 0
+    unreadable: list[str] = []
+    captioned = _caption(captioner, paths, unreadable)
+    if options.report:
+        write_report(options.report, captioned, "Captions", options.workdir)
+    else:
+        for _ in captioned:
+            pass
+    return 1 if unreadable else 0
+
+
+def _caption(
+    captioner: "Captioner", paths: list[str], unreadable: list[str]
+) -> Iterator["Inspection"]:
+    """Captions images, prints and draws what was found; notes the paths that can't be read."""
+    from sat_tf.inspection.inspections import Inspection
+    from sat_tf.inspection.overlays import attention_figure, save_figure
+
+    options, drawn = flags.FLAGS, 0
     for start in range(0, len(paths), options.decode_batch_size):
-        images = _read_images(captioner, paths[start : start + options.decode_batch_size])
-        read += len(images)
-        found = _caption(captioner, [views for _, views in images], options.text)
-        for (path, views), captions in zip(images, found, strict=True):
+        batch = paths[start : start + options.decode_batch_size]
+        images = _read_images(captioner, batch, unreadable)
+        found = _find(captioner, [image for _, image in images], options.text)
+        for (path, image), captions in zip(images, found, strict=True):
             for caption in captions[: options.captions_per_image]:
                 print(f"{path}\t{_line(caption)}", flush=True)
             if options.figure:
                 drawn += 1
-                best = captions[0]
-                figure = attention_figure(views[0], best.words, best.alphas, best.betas)
+                best, (picture, box) = captions[0], image.photograph
+                figure = attention_figure(picture, best.words, best.alphas, best.betas, box=box)
                 save_figure(figure, _figure_path(options.figure, drawn, len(paths)))
-    return 0 if read == len(paths) else 1
+            yield Inspection(path, image.photograph, captions)
 
 
-def _read_images(captioner: "Captioner", paths: list[str]) -> list[tuple[str, "Views"]]:
-    """Those that can be read; the others are named on standard error."""
+def _read_images(
+    captioner: "Captioner", paths: list[str], unreadable: list[str]
+) -> list[tuple[str, "Image"]]:
+    """Those that can be read; the others are noted, and named on standard error."""
     images = []
     for path in paths:
         try:
             images.append((path, captioner.read_image(path)))
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            unreadable.append(path)
     return images
 
 
-def _caption(
-    captioner: "Captioner", images: list["Views"], text: str
+def _find(
+    captioner: "Captioner", images: list["Image"], text: str
 ) -> Sequence[Sequence["Caption"]]:
     """Of each image the captions that were found, or the one that was given."""
     if not images:
@@ -121,7 +144,7 @@ def _figure_path(path: str, number: int, of: int) -> Path:
 
 if __name__ == "__main__":
     flags.define_command_flags(
-        "workdir", "figure", "text", "captions_per_image", "decode_batch_size"
+        "workdir", "figure", "report", "text", "captions_per_image", "decode_batch_size"
     )
     flags.define_overrides(*names("decoding"))
     flags.run(main, USAGE, takes_arguments=True)

@@ -11,7 +11,14 @@ import tensorflow as tf
 from sat_tf.captioning import Caption, make_caption, make_reader, make_search, read_captions
 from sat_tf.config import Settings, changed
 from sat_tf.data.datasets import load_splits
-from sat_tf.data.images import decode_image, fit_image, read_image, unreadable
+from sat_tf.data.images import (
+    Photograph,
+    decode_image,
+    fit_image,
+    photograph,
+    read_image,
+    unreadable,
+)
 from sat_tf.errors import UserError
 from sat_tf.evaluation.scoring import ScoredSplit, Scorer
 from sat_tf.model.annotations import annotation_source
@@ -24,8 +31,16 @@ from sat_tf.vocabulary import Vocabulary, tokenize
 
 _BATCH = 64  # images held in memory at a time
 
-# An image as the encoder of each run sees it: float32 [S, S, 3], 0..255.
-Views = tuple[np.ndarray, ...]
+
+class Image(NamedTuple):
+    """An image that was read.
+
+    photograph: as people see it, with the part that the (first) run's encoder sees.
+    squares: as the encoder of each run sees it, float32 [S, S, 3], 0..255.
+    """
+
+    photograph: Photograph
+    squares: tuple[np.ndarray, ...]
 
 
 class Run(NamedTuple):
@@ -102,8 +117,8 @@ class Captioner:
                 )
         return cls(*runs)
 
-    def read_image(self, image: str | os.PathLike[str] | bytes) -> Views:
-        """An image as the encoders see it.
+    def read_image(self, image: str | os.PathLike[str] | bytes) -> Image:
+        """Reads an image.
 
         Args:
           image: a file's path, or the bytes of one.
@@ -116,7 +131,8 @@ class Captioner:
             pixels = decode_image(read_image(source))
         except tf.errors.InvalidArgumentError:
             raise unreadable(source) from None
-        return tuple(fit_image(pixels, run.settings.images).numpy() for run in self.runs)
+        squares = (fit_image(pixels, run.settings.images).numpy() for run in self.runs)
+        return Image(photograph(pixels, self.settings.images), tuple(squares))
 
     def caption(self, paths: Sequence[str | os.PathLike[str]]) -> list[Caption]:
         """The best caption of each image file, in their order.
@@ -130,12 +146,12 @@ class Captioner:
             captions += (found[0] for found in self.caption_images(images))
         return captions
 
-    def caption_images(self, images: Sequence[Views]) -> list[tuple[Caption, ...]]:
+    def caption_images(self, images: Sequence[Image]) -> list[tuple[Caption, ...]]:
         """For each of the images, from `read_image`, up to `beam_size` captions, best first."""
         decoded = self._search(self._batches(images))
         return read_captions(decoded, self.vocabulary, self._grids)
 
-    def read_text(self, images: Sequence[Views], text: str) -> list[Caption]:
+    def read_text(self, images: Sequence[Image], text: str) -> list[Caption]:
         """A given sentence as a caption of each of the images, from `read_image`.
 
         Its log probabilities and its attention are the model's; words that the vocabulary does
@@ -179,9 +195,9 @@ class Captioner:
         scorer = Scorer(self.models, self.vocabulary, self.settings.decoding)
         return scorer.score(records, sources, batch_size)
 
-    def _batches(self, images: Sequence[Views]) -> list[dict[str, tf.Tensor]]:
+    def _batches(self, images: Sequence[Image]) -> list[dict[str, tf.Tensor]]:
         """A batch for each run."""
         return [
-            {"images": tf.constant(np.stack(views), tf.float32)}
-            for views in zip(*images, strict=True)
+            {"images": tf.constant(np.stack(squares), tf.float32)}
+            for squares in zip(*(image.squares for image in images), strict=True)
         ]

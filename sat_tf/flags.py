@@ -31,8 +31,9 @@ from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 from sat_tf import config
-from sat_tf.config import Settings, setting
+from sat_tf.config import Settings
 from sat_tf.errors import UserError
+from sat_tf.setting import setting
 
 FLAGS = absl_flags.FLAGS
 
@@ -45,6 +46,7 @@ COMMAND_FLAGS: dict[str, Any] = {
     "output": setting("", "JSON file that receives the scores."),
     "captions": setting("", "JSON file that receives the captions, one an image."),
     "figure": setting("", "Picture (.png, .pdf or .svg) of where the model looked, word by word."),
+    "report": setting("", "HTML file of images, captions and attention, to open in a browser."),
     "text": setting("", "A sentence to be scored in place of captions that are searched for."),
     "captions_per_image": setting(1, "Captions printed of each image, best first.", minimum=1),
     "export_dir": setting("", "Folder that receives the SavedModel; must not hold files yet."),

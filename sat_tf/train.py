@@ -37,11 +37,9 @@ def main(argv: list[str]) -> int:
     write_json(workdir / SCORES_FILE, document)
     print(f"\nscores on {split}, {len(scored.records)} images\n{score_table(scored.scores)}")
     caption = scored.captions[0]
-    image = captioner.read_image(scored.records[0].image)[0]
-    save_figure(
-        attention_figure(image, caption.words, caption.alphas, caption.betas),
-        workdir / FIGURE_FILE,
-    )
+    picture, box = captioner.read_image(scored.records[0].image).photograph
+    figure = attention_figure(picture, caption.words, caption.alphas, caption.betas, box=box)
+    save_figure(figure, workdir / FIGURE_FILE)
     print(f"\nwhere it looked: {workdir / FIGURE_FILE}")
     return 0
 

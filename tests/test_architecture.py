@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "sat_tf"
 STOREYS = (
     ("errors", "run_folder", "check_export"),
     ("setting", "storage"),
+    ("config_parts",),
     ("config",),
     ("vocabulary",),
     ("data", "decoding"),
@@ -28,12 +29,20 @@ STOREYS = (
 HEIGHT = {room: height for height, storey in enumerate(STOREYS) for room in storey}
 COMMANDS = STOREYS[-1]
 # It stands beside the house: commands alone read it, and it knows the settings alone.
-FLAGS_MAY_IMPORT = ("config", "errors")
+FLAGS_MAY_IMPORT = ("config", "errors", "setting")
 # Names that say nothing of what is inside.
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 MOST_LINES = 400
 
-STANDARD_LIBRARY_ALONE = ("errors", "run_folder", "setting", "storage", "config", "vocabulary")
+STANDARD_LIBRARY_ALONE = (
+    "errors",
+    "run_folder",
+    "setting",
+    "storage",
+    "config_parts",
+    "config",
+    "vocabulary",
+)
 WITHOUT_TENSORFLOW = (
     *STANDARD_LIBRARY_ALONE,
     "flags",
@@ -44,6 +53,7 @@ WITHOUT_TENSORFLOW = (
     "evaluation.bleu",
     "evaluation.shapes_scores",
     "inspection.overlays",
+    "inspection.tensorboard_plugin",
 )
 
 

@@ -120,6 +120,21 @@ def test_caption_scores_a_sentence_and_draws_it(run, photographs, tmp_path):
     assert figure.stat().st_size > 1000
 
 
+def test_caption_and_evaluate_write_reports(run, photographs, tmp_path):
+    first, second = tmp_path / "captions.html", tmp_path / "dev.html"
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    images = [str(photographs / "0.png"), str(broken), str(photographs / "1.jpg")]
+    done = call("caption", f"--workdir={run}", f"--report={first}", *images)
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 2
+    assert all(path in first.read_text() for path in (images[0], images[2]))
+    assert images[1] not in first.read_text()
+    done = call("evaluate", f"--workdir={run}", "--split=dev", f"--report={second}")
+    assert done.returncode == 0, done.stderr
+    assert all(text in second.read_text() for text in ("4.png", "5.jpg", "smoothed BLEU-4"))
+
+
 def test_two_runs_caption_together(run, photographs):
     image = str(photographs / "0.png")
     alone = call("caption", f"--workdir={run}", image)
@@ -166,6 +181,8 @@ def test_export_captions_as_the_run_does(run, photographs, tmp_path):
         ("export", ["--workdir=A,B", "--export_dir=OUT"], "one run"),
         ("export", ["--workdir=none", "--export_dir=OUT", "--precision=half"], "bfloat16"),
         ("evaluate", ["--workdir=none", "--beam_size=0"], "--beam_size"),
+        ("evaluate", ["--workdir=none", "--report=/"], "--report=/: is a folder"),
+        ("caption", ["--workdir=none", "--report=/", "a.jpg"], "--report=/: is a folder"),
     ],
 )
 def test_a_mistake_gets_one_clear_line(tmp_path, command, arguments, what):

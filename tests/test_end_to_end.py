@@ -217,3 +217,21 @@ def test_a_cached_run_equals_one_that_encodes(data_dir, finished, tmp_path):
         scores.append(Captioner.load(workdir).score("test").scores["perplexity"])
     assert scores[0] == pytest.approx(scores[1], rel=0.05)
     assert (tmp_path / "features").exists()
+
+
+def test_attention_of_the_same_images_is_written_at_each_validation(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from sat_tf.inspection import PLUGIN_NAME
+
+    events = EventAccumulator(str(finished[0] / "tensorboard"), {"tensors": 0}).Reload()
+    images = events.summary_metadata
+    inspected = [tag for tag, data in images.items() if data.plugin_data.plugin_name == PLUGIN_NAME]
+    assert len(inspected) == 4  # all of the validation split, which has fewer than eight
+    for tag in inspected:
+        documents = [json.loads(event.tensor_proto.string_val[0]) for event in events.Tensors(tag)]
+        assert [event.step for event in events.Tensors(tag)] == [3, 6]
+        assert [document["image_id"] for document in documents] == [tag] * 2
+        assert documents[0]["captions"] != documents[1]["captions"]
+        assert {tag, f"attention/{tag}"} <= set(images)
+    assert {"attention/beta", "attention/entropy"} <= set(images)

@@ -178,7 +178,7 @@ def test_other_signatures_agree(serve, signatures, captioner):
     files = [encoded(picture(seed=seed), "PNG") for seed in (1, 6)]
     by_bytes = serve(files)
     by_pixels = signatures["from_images"](images=tf.constant(pixels))
-    views = np.stack([captioner.read_image(file)[0] for file in files])
+    views = np.stack([captioner.read_image(file).squares[0] for file in files])
     annotations = captioner.models[0].annotate({"images": tf.constant(views)})
     cached = signatures["from_annotations"](annotations=tf.cast(annotations, tf.float16))
     assert set(by_pixels) == set(by_bytes)

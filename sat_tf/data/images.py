@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import PIL.Image
 import tensorflow as tf
 
 from sat_tf.config import MOST_PIXELS, ImageSettings
@@ -19,6 +21,8 @@ from sat_tf.data.image_headers import (
 )
 from sat_tf.errors import UserError
 
+# Of what is kept of an image to be shown.
+LONGEST_SIDE = 512
 # Longer strips are cut to their middle before resizing: a 10,000 x 1 image would else be enlarged
 # to gigabytes, of which the crop takes the centre anyway.
 _MOST_ASPECT = 8
@@ -116,6 +120,25 @@ def covered_box(shape: tf.Tensor, settings: ImageSettings) -> tf.Tensor:
     corners = tf.stack([fit.square, fit.square + settings.image_size])  # [2, 2]
     corners = (fit.start + corners * fit.kept / fit.resized) / tf.cast(shape, tf.float64)
     return tf.cast(tf.reshape(corners, [4]), tf.float32)
+
+
+class Photograph(NamedTuple):
+    """An image as people see it, and the part of it that an encoder sees.
+
+    picture: upright and whole, its longer side at most `LONGEST_SIDE` pixels, uint8 [H, W, 3].
+    box: see `covered_box`.
+    """
+
+    picture: np.ndarray
+    box: tuple[float, float, float, float]
+
+
+def photograph(pixels: tf.Tensor, settings: ImageSettings) -> Photograph:
+    """What to show of a decoded image, uint8 [H, W, 3]."""
+    top, left, bottom, right = covered_box(tf.shape(pixels)[:2], settings).numpy().tolist()
+    picture = PIL.Image.fromarray(pixels.numpy())
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    return Photograph(np.asarray(picture), (top, left, bottom, right))
 
 
 class _Fit(NamedTuple):

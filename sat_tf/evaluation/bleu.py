@@ -41,3 +41,12 @@ def bleu_scores(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) 
         penalised[f"bleu_{order}"] = result.score
         unpenalised[f"bleu_{order}_no_bp"] = result.score / result.bp if result.bp else 0.0
     return penalised | unpenalised
+
+
+def sentence_bleu(hypothesis: str, references: Sequence[str]) -> float:
+    """BLEU-4 of one caption, 0 to 100, smoothed, to compare captions with each other.
+
+    Its mean over images is not the BLEU of the corpus.
+    """
+    metric = BLEU(tokenize="none", force=True, effective_order=True)
+    return metric.sentence_score(hypothesis, list(references)).score

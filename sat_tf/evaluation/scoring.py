@@ -29,11 +29,19 @@ _MOST_NATS = 700.0  # a word; exp of more overflows
 
 @dataclasses.dataclass(frozen=True)
 class ScoredSplit:
-    """The scores of a split, and the captions that were scored beside their records."""
+    """The scores of a split, and the captions found of each image beside its record.
+
+    Of the captions of an image the first, the best, is what was scored.
+    """
 
     scores: Scores
-    captions: list[Caption]
+    found: list[tuple[Caption, ...]]
     records: Sequence[Record]
+
+    @property
+    def captions(self) -> list[Caption]:
+        """The best of each image."""
+        return [best for best, *_ in self.found]
 
 
 class Scorer:
@@ -63,14 +71,13 @@ class Scorer:
           sources: of their images, one for each model.
           batch_size: images captioned, or reference captions read, at a time.
         """
-        captions: list[Caption] = []
+        found: list[tuple[Caption, ...]] = []
         images = [image_batches(len(records), source, batch_size) for source in sources]
         for batches in iterate(tf.data.Dataset.zip(tuple(images)), *sources):
-            found = read_captions(self._search(batches), self._vocabulary, self._grids)
-            captions += (best for best, *_ in found)
-        scores = text_scores(captions, records)
+            found += read_captions(self._search(batches), self._vocabulary, self._grids)
+        scores = text_scores([best for best, *_ in found], records)
         scores["perplexity"] = self._perplexity(records, sources, batch_size)
-        return ScoredSplit(scores, captions, records)
+        return ScoredSplit(scores, found, records)
 
     def _perplexity(
         self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sat_tf.errors import UserError
@@ -17,6 +18,10 @@ SIGMA_SHARE = 20 / 224
 # Where the model did not look, so much of the image is left; where it did, so much, and white for
 # the rest: dark images show the place too, and colours stay what they are.
 UNSEEN, SEEN = 0.28, 0.72
+
+# Top, left, bottom and right of a part of an image, as fractions of its height and width.
+Box = tuple[float, float, float, float]
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 _FRAMES_IN_A_ROW = 6
 _FRAME_INCHES = 1.9
@@ -29,51 +34,63 @@ _DOTS_PER_INCH = 150
 _POINTS_PER_INCH = 72
 
 
-def overlay(image: np.ndarray, alpha: np.ndarray, smooth: bool = True) -> np.ndarray:
+def overlay(
+    image: np.ndarray, alpha: np.ndarray, smooth: bool = True, box: Box = WHOLE
+) -> np.ndarray:
     """Alpha enlarged to the image: each pixel has the weight of the cell that covers it.
 
-    Smoothing keeps to the image: at its edges the Gaussian is normalised anew, so that uniform
-    attention stays uniform. Its width scales with each side of the image.
+    Smoothing keeps to the part that the grid covers: at its edges the Gaussian is normalised
+    anew, so that uniform attention stays uniform. Its width scales with each side of that part.
 
     Args:
       image: [H, W, ...], asked for its size only.
       alpha: [rows, columns].
       smooth: whether to smooth with the paper's Gaussian.
+      box: the part that the grid covers, see `sat_tf.data.images.covered_box`; zero outside.
 
     Returns:
       float [H, W].
     """
     height, width = image.shape[:2]
     rows, columns = alpha.shape
-    down = _spread(height, rows, smooth)  # [H, rows]
-    across = _spread(width, columns, smooth)  # [W, columns]
+    top, left, bottom, right = box
+    down = _spread(height, rows, smooth, top, bottom)  # [H, rows]
+    across = _spread(width, columns, smooth, left, right)  # [W, columns]
     return down @ alpha @ across.T  # [H, W]
 
 
-def _spread(pixels: int, cells: int, smooth: bool) -> np.ndarray:
-    """How much each cell of one axis adds to each pixel: float [pixels, cells], rows sum to 1."""
-    places = np.arange(pixels)
-    cell_of_pixel = ((places + 0.5) * cells / pixels).astype(int)
-    covers = (cell_of_pixel[:, None] == np.arange(cells)).astype(float)
+def _spread(pixels: int, cells: int, smooth: bool, start: float, end: float) -> np.ndarray:
+    """How much each cell of one axis adds to each pixel: float [pixels, cells].
+
+    Rows sum to 1 from `start` to `end`, shares of the axis, and to 0 outside.
+    """
+    places = (np.arange(pixels) + 0.5) / pixels
+    inside = (start <= places) & (places < end)
+    cell_of_pixel = np.floor((places - start) * cells / (end - start)).astype(int)
+    covers = ((cell_of_pixel[:, None] == np.arange(cells)) & inside[:, None]).astype(float)
     if not smooth:
         return covers
-    distance = (places[:, None] - places[None, :]) / (SIGMA_SHARE * pixels)
-    gaussian = np.exp(-0.5 * distance**2)
-    return (gaussian / gaussian.sum(axis=1, keepdims=True)) @ covers
+    distance = (places[:, None] - places[None, :]) / (SIGMA_SHARE * (end - start))
+    gaussian = np.exp(-0.5 * distance**2) * inside * inside[:, None]
+    total = np.maximum(gaussian.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    return (gaussian / total) @ covers
 
 
-def lay_over(image: np.ndarray, alpha: np.ndarray, smooth: bool = True) -> np.ndarray:
+def lay_over(
+    image: np.ndarray, alpha: np.ndarray, smooth: bool = True, box: Box = WHOLE
+) -> np.ndarray:
     """The image, bright where the model looked and dark elsewhere.
 
     Args:
       image: [H, W, 3], 0..255.
       alpha: [rows, columns]; the largest value of its map becomes the brightest.
       smooth: as in `overlay`.
+      box: as in `overlay`.
 
     Returns:
       uint8 [H, W, 3].
     """
-    look = overlay(image, alpha, smooth)
+    look = overlay(image, alpha, smooth, box)
     light = look / max(look.max(), np.finfo(float).tiny)
     kept = UNSEEN + (SEEN - UNSEEN) * light[..., None]  # [H, W, 1]
     mixed = kept * image.astype(float) + (1 - SEEN) * 255 * light[..., None]
@@ -86,6 +103,7 @@ def attention_figure(
     alphas: np.ndarray,
     betas: np.ndarray | None = None,
     smooth: bool = True,
+    box: Box = WHOLE,
 ) -> Figure:
     """The image, then a frame for each word with where the model looked.
 
@@ -95,6 +113,7 @@ def attention_figure(
       alphas: [T, rows, columns].
       betas: [T], shown beneath the frames; or None.
       smooth: as in `overlay`.
+      box: as in `overlay`.
     """
     if len(alphas) != len(words) or (betas is not None and len(betas) != len(words)):
         raise ValueError(f"{len(words)} words need as many maps and betas")
@@ -106,7 +125,7 @@ def attention_figure(
     _show(axes[0], np.clip(image, 0, 255).astype(np.uint8))
     for step, (word, alpha) in enumerate(zip(words, alphas, strict=True)):
         axis = axes[1 + step]
-        _show(axis, lay_over(image, alpha, smooth))
+        _show(axis, lay_over(image, alpha, smooth, box))
         axis.set_title(
             word, color=_WORD_COLOUR, fontsize=_word_points(word), pad=5, parse_math=False
         )
@@ -148,6 +167,13 @@ def _word_points(word: str) -> float:
     """A font size at which the word is no wider than its frame."""
     fitting = _FRAME_INCHES * _POINTS_PER_INCH / (_LETTER_WIDTH * max(1, len(word)))
     return min(_WORD_POINTS, fitting)
+
+
+def render(figure: Figure) -> np.ndarray:
+    """The figure's pixels: uint8 [H, W, 3]."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def check_figure_path(path: str | os.PathLike[str]) -> None:

@@ -32,6 +32,7 @@ from sat_tf.model.losses import total_loss
 from sat_tf.model.precision import precision
 from sat_tf.run_folder import ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.training.checkpoints import Checkpoints
+from sat_tf.training.inspector import Inspector
 from sat_tf.training.interrupt import Interrupt
 from sat_tf.training.reports import Reports
 from sat_tf.training.schedule import end_epoch, is_finished, learning_rate
@@ -122,6 +123,9 @@ class Trainer:
             settings.decoding, beam_size=settings.training.validation_beam_size
         )
         self._scorer = Scorer([self.model], self.vocabulary, search)
+        self._inspector = Inspector(
+            self.model, self.vocabulary, settings, self._dev_records, self._dev_source
+        )
 
     def _open_vocabulary(self, records: Sequence[Record]) -> Vocabulary:
         built = Vocabulary.build(
@@ -255,3 +259,4 @@ class Trainer:
         self._checkpoints.save(progress)
         reports.epoch(progress, training.best_by)
         reports.samples(scored, training.samples)
+        reports.attention(self._inspector.inspect(), progress.total_steps)

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from sat_tf.evaluation.scoring import ScoredSplit
+from sat_tf.inspection.inspections import Inspection
+from sat_tf.inspection.overlays import attention_figure, render
+from sat_tf.inspection.summaries import write_inspection, write_means, write_strip
 from sat_tf.run_folder import METRICS_FILE, TENSORBOARD
 from sat_tf.storage import write_text
 from sat_tf.training.schedule import Progress
@@ -83,6 +87,17 @@ class Reports:
         for i in np.linspace(0, last, min(count, last + 1)).astype(int):
             caption, record = scored.captions[i], scored.records[i]
             self.say(f"  {record.image_id}: {caption.text}\n      reference: {record.captions[0]}")
+
+    def attention(self, inspections: Sequence[Inspection], step: int) -> None:
+        """For TensorBoard: where the words of each image's caption looked, now."""
+        with self._writer.as_default():
+            write_means(inspections, step)
+            for inspection in inspections:
+                write_inspection(inspection, step)
+                best, (picture, box) = inspection.captions[0], inspection.photograph
+                figure = attention_figure(picture, best.words, best.alphas, best.betas, box=box)
+                write_strip(inspection.image_id, render(figure), step)
+        self._writer.flush()
 
     def say(self, text: str) -> None:
         """Prints above the bar."""

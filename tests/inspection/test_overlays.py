@@ -14,6 +14,7 @@ from sat_tf.inspection.overlays import (
     check_figure_path,
     lay_over,
     overlay,
+    render,
     save_figure,
 )
 
@@ -157,3 +158,44 @@ def test_an_unknown_suffix_is_refused(tmp_path, name):
 def test_servers_need_no_display():
     code = "import sys, sat_tf.inspection.overlays\nassert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("grid", [(14, 14), (3, 5), (13, 13)])
+@pytest.mark.parametrize("resize", ["crop", "squash"])
+@pytest.mark.parametrize("size", [(60, 150), (150, 60), (90, 90), (400, 30)])
+def test_a_hot_cell_lands_where_the_encoder_saw_it(size, resize, grid):
+    """A mark is painted on the original where the overlay says; in the encoder's square it must
+    fill that cell, and nothing else."""
+    from sat_tf.config import ImageSettings
+    from sat_tf.data.images import covered_box, fit_image
+
+    side = 210
+    settings = ImageSettings(image_size=side, shorter_side=side + 30, resize=resize)
+    box = tuple(covered_box(np.asarray(size), settings).numpy().tolist())
+    large = np.zeros((size[0] * 10, size[1] * 10, 3), np.uint8)  # fine enough for small cells
+    for row, column in [(0, 0), (1, grid[1] - 1), (grid[0] - 1, 2)]:
+        seen = overlay(large, hot(grid, row, column), smooth=False, box=box)
+        marked = np.where(seen[..., None] > 0, np.uint8(255), large)
+        square = fit_image(marked, settings).numpy()[..., 0] / 255
+        rows, columns = np.indices(square.shape)
+        inside = (rows * grid[0] // side == row) & (columns * grid[1] // side == column)
+        assert square[inside].mean() > 0.85
+        assert square[~inside].mean() < 0.01
+
+
+def test_outside_the_box_there_is_nothing():
+    box = (0.25, 0.5, 0.75, 1.0)
+    for smooth in (False, True):
+        seen = overlay(np.zeros((40, 80, 3)), np.full((4, 4), 1 / 16), smooth, box)
+        np.testing.assert_allclose(seen[10:30, 40:], 1 / 16)
+        assert seen.sum() == pytest.approx(20 * 40 / 16)
+    image = np.full((40, 80, 3), 200, np.uint8)
+    laid = lay_over(image, np.full((4, 4), 1 / 16), box=box)
+    assert laid[0, 0, 0] < 100 < laid[20, 60, 0]
+
+
+def test_render_gives_the_figures_pixels():
+    pixels = render(make_figure(["a", "dog"]))
+    assert pixels.dtype == np.uint8
+    assert pixels.shape[2] == 3
+    assert np.ptp(pixels) > 100

@@ -1,0 +1,151 @@
+"""What there is to see of one captioned image, as one JSON document.
+
+TensorBoard's plugin and the report show these documents; `static/viewer.js` draws them.
+"""
+
+import base64
+import dataclasses
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from sat_tf.captioning import Caption
+from sat_tf.data.images import Photograph
+from sat_tf.data.regions import cells_inside
+from sat_tf.data.shapes_grammar import judge
+from sat_tf.data.shapes_scenes import Scene
+
+FORMAT_VERSION = 1
+_QUALITY = 85  # of the JPEG
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """One image, its captions, and where each of their words looked.
+
+    image_id: its name.
+    photograph: the image, and the part of it that the attention's grid covers.
+    captions: best first.
+    references: captions of people, if there are any.
+    scene: what is drawn on it, if that is known; the encoder then sees all of it.
+    scores: of the best caption, by name; what a report may be sorted by.
+    """
+
+    image_id: str
+    photograph: Photograph
+    captions: Sequence[Caption]
+    references: Sequence[str] = ()
+    scene: Scene | None = None
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The inspection as JSON has it.
+
+        `format_version`; `image_id`; `image`: `width`, `height` and `jpeg` (base64) of the
+        picture; `box`; `rows` and `columns` of the grid;
+        `references`; `objects`: `name` and `box` of each, empty if they are not known; `scores`;
+        `captions`: `score`, `log_probability` and `words`, each with `word`, `probability`,
+        `beta`, `entropy` of alpha in nats, `peak`, alpha's largest value, `alpha`, base64 of a
+        byte for each cell, row by row, 255 for the peak, `objects`, the indices of those that the
+        word may name, and `hit`, whether the peak's cell lies in one of them (null if it names
+        none).
+        """
+        picture, box = self.photograph
+        rows, columns = self.captions[0].attention[0].alphas.shape[1:]
+        objects = self.scene.objects if self.scene else ()
+        size = self.scene.size if self.scene else 1
+        return {
+            "format_version": FORMAT_VERSION,
+            "image_id": self.image_id,
+            "image": {
+                "width": picture.shape[1],
+                "height": picture.shape[0],
+                "jpeg": _jpeg(picture),
+            },
+            "box": list(box),
+            "rows": rows,
+            "columns": columns,
+            "references": list(self.references),
+            "objects": [
+                {
+                    "name": f"{thing.colour} {thing.shape}",
+                    # Drawn as left, top, right, bottom, in pixels.
+                    "box": [thing.box[side] / size for side in (1, 0, 3, 2)],
+                }
+                for thing in objects
+            ],
+            "scores": dict(self.scores),
+            "captions": [self._caption(caption) for caption in self.captions],
+        }
+
+    def _caption(self, caption: Caption) -> dict[str, Any]:
+        named = _named_objects(caption.words, self.scene)
+        return {
+            "score": caption.score,
+            "log_probability": caption.log_probability,
+            "words": [
+                self._word(word, float(log_p), alpha, float(beta), named.get(place, ()))
+                for place, (word, log_p, alpha, beta) in enumerate(
+                    # Log probabilities go on to the end, which is no word.
+                    zip(
+                        caption.words,
+                        caption.log_probabilities,
+                        caption.alphas,
+                        caption.betas,
+                        strict=False,
+                    )
+                )
+            ],
+        }
+
+    def _word(
+        self,
+        word: str,
+        log_probability: float,
+        alpha: np.ndarray,
+        beta: float,
+        objects: Sequence[int],
+    ) -> dict[str, Any]:
+        hit = None
+        if objects and self.scene:
+            inside = cells_inside(self.scene, objects, alpha.shape)
+            hit = bool(inside.flat[alpha.argmax()])
+        peak = float(alpha.max())
+        cells = np.rint(255 * alpha / max(peak, np.finfo(np.float32).tiny)).astype(np.uint8)
+        return {
+            "word": word,
+            "probability": math.exp(log_probability),
+            "beta": beta,
+            "entropy": entropy(alpha),
+            "peak": peak,
+            "alpha": base64.b64encode(cells.tobytes()).decode(),
+            "objects": list(objects),
+            "hit": hit,
+        }
+
+
+def entropy(alpha: np.ndarray) -> float:
+    """Of a distribution over cells, in nats: 0 of a single cell, log L of all alike."""
+    positive = alpha[alpha > 0]
+    return float(-(positive * np.log(positive)).sum())
+
+
+def _named_objects(words: Sequence[str], scene: Scene | None) -> dict[int, tuple[int, ...]]:
+    """For each word that names an object of the scene, the indices of those it may mean."""
+    if scene is None:
+        return {}
+    return {
+        mention.word_index: tuple(mention.matches)
+        for mention in judge(words, scene).mentions
+        if mention.exists
+    }
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(picture).save(buffer, "JPEG", quality=_QUALITY)
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,299 @@
+// TensorBoard's tab Attention: which run, image and training step to see, and runs side by side.
+// `viewer.js` draws each document.
+
+import { mount } from "./viewer.js";
+
+const NO_DATA =
+  "No attention in these runs yet: train with --inspect_images=8, and come back after a validation.";
+const EARLIER_KEY = ",";
+const LATER_KEY = ".";
+
+// TensorBoard calls this once, when the tab is first opened.
+export async function render() {
+  for (const name of ["viewer.css", "plugin.css"]) {
+    document.head.append(make("link", { rel: "stylesheet", href: address(name) }));
+  }
+  const page = new Page(document.body);
+  listenToReloads(() => page.reload());
+  await page.reload();
+}
+
+class Page {
+  constructor(body) {
+    this.runs = {}; // run -> images
+    this.run = make("select", { id: "run", onchange: () => this.choose() });
+    this.image = make("select", { id: "image", onchange: () => this.choose() });
+    this.other = make("select", { id: "other", onchange: () => this.choose() });
+    this.linked = make("input", { id: "linked", type: "checkbox", checked: true });
+    this.linked.onchange = () => this.moved(this.first);
+    this.linkedLabel = make("label", { hidden: true }, this.linked, "same step");
+    this.message = make("p", { id: "message", role: "status" });
+    this.panes = make("main", { hidden: true });
+    this.bar = make(
+      "header",
+      {},
+      make("label", {}, "Run", this.run),
+      make("span", { className: "group" },
+        make("label", {}, "Image", this.image),
+        button("‹", () => this.turn(-1), "previous image"),
+        button("›", () => this.turn(1), "next image")),
+      make("label", {}, "Compare with", this.other),
+      this.linkedLabel,
+      Object.assign(button("Reload", () => this.reload()), { id: "reload" }),
+    );
+    this.first = new Pane((pane) => this.moved(pane));
+    this.second = new Pane((pane) => this.moved(pane));
+    this.panes.append(this.first.root, this.second.root);
+    for (const [pane, twin] of [[this.first, this.second], [this.second, this.first]]) {
+      // What is set in one pane holds in the other, or they could not be compared.
+      pane.host.addEventListener("change", () => twin.viewer.configure(pane.viewer.settings));
+    }
+    body.append(this.bar, this.message, this.panes);
+    body.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  // Reads anew what there is; the choices stay as they are where they can.
+  async reload() {
+    try {
+      this.runs = await ask("tags");
+    } catch (error) {
+      this.say(error.message);
+      return;
+    }
+    const names = Object.keys(this.runs);
+    this.say(names.length ? "" : NO_DATA);
+    offer(this.run, names);
+    await this.choose();
+  }
+
+  // Shows what is chosen.
+  async choose() {
+    const run = this.run.value;
+    if (!(run in this.runs)) return;
+    offer(this.image, this.runs[run]);
+    const others = Object.keys(this.runs).filter((name) => name !== run);
+    offer(this.other, ["", ...others], ["none", ...others.map(shown)]);
+    const other = this.other.value;
+    const compares = Boolean(other);
+    this.panes.classList.toggle("compares", compares);
+    this.second.root.hidden = this.linkedLabel.hidden = !compares;
+    const image = this.image.value;
+    await Promise.all([
+      this.first.choose(run, image, true),
+      compares ? this.second.choose(other, image, this.runs[other].includes(image))
+        : this.second.clear(),
+    ]);
+    this.moved(this.first);
+  }
+
+  turn(sign) {
+    const count = this.image.options.length;
+    if (!count) return;
+    this.image.selectedIndex = (this.image.selectedIndex + sign + count) % count;
+    this.choose();
+  }
+
+  // A pane shows another step: the other pane follows.
+  moved(pane) {
+    if (!this.linked.checked || this.second.root.hidden) return;
+    const follower = pane === this.first ? this.second : this.first;
+    follower.follow(pane.step);
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const sign = { [EARLIER_KEY]: -1, [LATER_KEY]: 1 }[event.key];
+    if (event.target === document.body && ["ArrowLeft", "ArrowRight"].includes(event.key)) {
+      // The viewer hears its keys only when it has the focus; nothing else here wants these.
+      this.first.host.querySelector("[data-role=word]")?.focus();
+    }
+    if (!sign) return;
+    event.preventDefault();
+    (this.second.root.contains(event.target) ? this.second : this.first).walk(sign);
+  }
+
+  say(text) {
+    this.message.textContent = text;
+    this.message.hidden = !text;
+    this.panes.hidden = Boolean(text);
+  }
+}
+
+// One image in one run: its steps, and the viewer of the chosen one.
+class Pane {
+  constructor(onMove) {
+    this.onMove = onMove;
+    this.title = make("h2");
+    this.slider = make("input", { type: "range", min: 0, max: 0, value: 0 });
+    this.slider.setAttribute("aria-label", "training step");
+    this.slider.oninput = () => this.goTo(Number(this.slider.value));
+    this.label = make("output", { className: "step" });
+    this.stepper = make("div", { className: "stepper" },
+      button("‹", () => this.walk(-1), `earlier step (key ${EARLIER_KEY})`),
+      this.slider,
+      button("›", () => this.walk(1), `later step (key ${LATER_KEY})`),
+      this.label);
+    this.host = make("div", { className: "host" });
+    this.root = make("section", { className: "pane" }, this.title, this.stepper, this.host);
+    this.viewer = mount(this.host);
+    this.steps = [];
+    this.at = -1; // which of the steps is shown
+    this.clear();
+  }
+
+  get step() {
+    return this.steps[this.at];
+  }
+
+  clear() {
+    this.begin();
+    this.text = null; // of the document shown
+    this.wanted = null; // the step to stay at; null: the last, also when later ones come
+  }
+
+  // Shows an image of a run: at the step shown so far, or at the last one.
+  async choose(run, image, known) {
+    const signal = this.begin();
+    this.steps = [];
+    this.at = -1;
+    this.run = run;
+    this.image = image;
+    this.title.textContent = shown(run);
+    this.stepper.hidden = !known;
+    if (!known) {
+      this.fail(`The image ${image} is not in the run ${shown(run)}.`);
+      return;
+    }
+    await this.attempt(signal, async () => {
+      this.steps = await ask("steps", { run, tag: image }, signal);
+      this.at = this.wanted === null ? this.steps.length - 1 : nearest(this.steps, this.wanted);
+      await this.show(signal);
+    });
+  }
+
+  walk(sign) {
+    this.goTo(Math.min(Math.max(this.at + sign, 0), this.steps.length - 1));
+  }
+
+  // A person chose the step at this place.
+  goTo(at) {
+    if (!(at in this.steps) || at === this.at) return;
+    this.move(at);
+    this.onMove(this);
+  }
+
+  // The other pane went to a step: to the nearest that there is here.
+  follow(step) {
+    const at = nearest(this.steps, step);
+    if (at >= 0 && at !== this.at) this.move(at);
+  }
+
+  move(at) {
+    this.at = at;
+    this.wanted = at === this.steps.length - 1 ? null : this.step;
+    const signal = this.begin();
+    this.attempt(signal, () => this.show(signal));
+  }
+
+  // What was still on its way is wanted no more.
+  begin() {
+    this.pending?.abort();
+    this.pending = new AbortController();
+    return this.pending.signal;
+  }
+
+  async attempt(signal, act) {
+    try {
+      await act();
+    } catch (error) {
+      if (!signal.aborted) this.fail(error.message);
+    }
+  }
+
+  async show(signal) {
+    this.slider.max = this.steps.length - 1;
+    this.slider.value = this.at;
+    this.slider.disabled = this.steps.length < 2;
+    this.slider.setAttribute("aria-valuetext", `step ${this.step}`);
+    this.label.textContent =
+      `step ${this.step.toLocaleString("en")} · ${this.at + 1} of ${this.steps.length}`;
+    const wanted = { run: this.run, tag: this.image, step: this.step };
+    const inspection = await ask("inspection", wanted, signal);
+    const text = JSON.stringify(inspection);
+    if (signal.aborted || text === this.text) return; // a reload leaves what is held or played
+    this.text = text;
+    this.viewer.show(inspection);
+  }
+
+  fail(sentence) {
+    this.text = null;
+    this.viewer.message(sentence);
+  }
+}
+
+// What the back end answers; throws an error with a sentence for the page.
+async function ask(route, parameters = {}, signal = undefined) {
+  const url = address(route);
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  let response;
+  try {
+    response = await fetch(url, { signal });
+  } catch {
+    throw new Error("TensorBoard does not answer. Is it still running?");
+  }
+  let content = null;
+  try {
+    content = await response.json();
+  } catch {
+    throw new Error(`TensorBoard's answer can't be read (status ${response.status}).`);
+  }
+  if (!response.ok) throw new Error(content?.error ?? `Status ${response.status}.`);
+  return content;
+}
+
+// TensorBoard tells its plugins over a message channel when it has read new data.
+function listenToReloads(onReload) {
+  const channel = new MessageChannel();
+  channel.port1.onmessage = (event) => {
+    if (JSON.parse(event.data).type === "experimental.DataReloaded") onReload();
+  };
+  window.parent.postMessage("experimental.bootstrap", "*", [channel.port2]);
+}
+
+// Fills a list of choices, and keeps what is chosen if it is still there.
+function offer(select, values, texts = values.map(shown)) {
+  const chosen = select.value;
+  select.replaceChildren(
+    ...values.map((value, i) => make("option", { value, textContent: texts[i] })),
+  );
+  select.selectedIndex = Math.max(values.indexOf(chosen), 0);
+}
+
+// The place of the step nearest to this one, or -1 if there are none.
+function nearest(steps, step) {
+  let best = steps.length - 1;
+  steps.forEach((other, i) => {
+    if (Math.abs(other - step) < Math.abs(steps[best] - step)) best = i;
+  });
+  return best;
+}
+
+// TensorBoard calls the run that lies in the log directory itself ".".
+function shown(name) {
+  return name === "." ? ". (the log directory itself)" : name;
+}
+
+// Beside this script, wherever TensorBoard serves it.
+function address(name) {
+  return new URL(name, import.meta.url);
+}
+
+function button(text, onclick, title = "") {
+  return make("button", { type: "button", textContent: text, title, onclick });
+}
+
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}

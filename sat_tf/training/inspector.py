@@ -1,0 +1,65 @@
+"""Captions the same few images at every validation, so that one can watch attention form."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from sat_tf.captioning import make_search, read_captions
+from sat_tf.config import Settings
+from sat_tf.data.batches import ImageSource, iterate
+from sat_tf.data.captions import Record
+from sat_tf.data.images import decode_image, photograph, read_image
+from sat_tf.inspection.inspections import Inspection
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.vocabulary import Vocabulary
+
+
+class Inspector:
+    """Inspects images of the validation split: the same ones in every run on the same data.
+
+    Args:
+      model: whose weights change in between.
+      vocabulary: of the model.
+      settings: of the run.
+      records: of the split.
+      source: of their images.
+    """
+
+    def __init__(
+        self,
+        model: CaptionModel,
+        vocabulary: Vocabulary,
+        settings: Settings,
+        records: tuple[Record, ...],
+        source: ImageSource,
+    ) -> None:
+        self._model, self._vocabulary, self._source = model, vocabulary, source
+        self._search = make_search([model], settings.decoding)
+        by_name = sorted(range(len(records)), key=lambda row: records[row].image_id)
+        count = min(settings.training.inspect_images, len(records))
+        places = np.linspace(0, len(records) - 1, count).astype(int)
+        self._rows = [by_name[place] for place in places]
+        # What does not change; the captions come later.
+        self._blank = [
+            Inspection(
+                record.image_id,
+                photograph(decode_image(read_image(record.image)), settings.images),
+                (),
+                record.captions,
+                record.scene,
+            )
+            for record in (records[row] for row in self._rows)
+        ]
+
+    def inspect(self) -> list[Inspection]:
+        """The images with the captions that the model gives them now."""
+        if not self._rows:
+            return []
+        rows = tf.data.Dataset.from_tensors({"rows": tf.constant(self._rows, tf.int64)})
+        (batch,) = iterate(self._source.read(rows), self._source)
+        found = read_captions(self._search([batch]), self._vocabulary, [self._model.grid])
+        return [
+            dataclasses.replace(blank, captions=captions)
+            for blank, captions in zip(self._blank, found, strict=True)
+        ]

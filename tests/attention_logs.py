@@ -1,0 +1,55 @@
+"""Log directories with attention that is known: each word looks at one cell."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from sat_tf.captioning import Attention, Caption
+from sat_tf.data.images import Photograph
+from sat_tf.inspection import PLUGIN_NAME
+from sat_tf.inspection.inspections import Inspection
+from sat_tf.inspection.summaries import write_inspection
+
+GRID = (4, 4)
+# The grid covers the middle of a wide image.
+HEIGHT, WIDTH = 100, 200
+BOX = (0.0, 0.25, 1.0, 0.75)
+
+
+def caption(words: Sequence[str], cells: Sequence[int], beta: float = 0.5) -> Caption:
+    """A caption whose words look at these cells, counted row by row."""
+    alphas = np.eye(GRID[0] * GRID[1], dtype=np.float32)[list(cells)].reshape(-1, *GRID)
+    betas = np.full(len(words), beta, np.float32)
+    log_probabilities = np.full(len(words) + 1, np.log(0.5), np.float32)
+    return Caption(tuple(words), log_probabilities, -1.0, (Attention(alphas, betas),))
+
+
+def inspection(
+    image_id: str, words: Sequence[str], cells: Sequence[int], references: Sequence[str] = ()
+) -> Inspection:
+    """A gray image with one caption."""
+    pixels = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    return Inspection(image_id, Photograph(pixels, BOX), [caption(words, cells)], references)
+
+
+def write_run(folder: Path, written: Sequence[tuple[int, Inspection]]) -> None:
+    """Writes (step, inspection) after each other."""
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default():
+        for step, one in written:
+            write_inspection(one, step)
+    writer.close()
+
+
+def write_value(folder: Path, tag: str, value: object, step: int) -> None:
+    """Writes any value where a document should be."""
+    metadata = tf.compat.v1.SummaryMetadata(
+        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name=PLUGIN_NAME),
+        data_class=2,
+    )
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default():
+        tf.summary.write(tag, value, step=step, metadata=metadata)
+    writer.close()

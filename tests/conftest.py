@@ -1,0 +1,3 @@
+"""Fixtures of more than one file."""
+
+pytest_plugins = ["browser", "viewer_page"]

@@ -1,0 +1,161 @@
+"""The tab Attention: a real TensorBoard over known attention, asked over HTTP."""
+
+import http.client
+import json
+import subprocess
+import sys
+from urllib.parse import quote, urlencode
+
+import pytest
+from tensorboard_server import LAST, MANY, MARKUP, SHARED, SOFT, server_fixture  # noqa: F401
+
+PREFIX = "/data/plugin/sat_tf_attention"
+
+
+class Answer:
+    def __init__(self, response: http.client.HTTPResponse):
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+@pytest.fixture(name="get")
+def get_fixture(server):
+    """Asks for a path as it is: nothing tidies it up on the way."""
+
+    def get(path: str, **parameters) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        try:
+            query = f"?{urlencode(parameters)}" if parameters else ""
+            connection.request("GET", path + query)
+            return Answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    return get
+
+
+def test_the_tab_is_there_by_the_entry_point_alone(get):
+    plugin = get("/data/plugins_listing").json["sat_tf_attention"]
+    assert plugin["enabled"]
+    assert plugin["tab_name"] == "Attention"
+    assert plugin["loading_mechanism"]["module_path"] == f"{PREFIX}/index.js"
+
+
+def test_tags_are_runs_and_their_images(get):
+    assert get(f"{PREFIX}/tags").json == {
+        "broken": ["deep", "number", "text", "version"],
+        "hard": [SHARED],
+        "soft": sorted([SHARED, MANY, MARKUP]),
+    }
+
+
+def test_steps_ascend(get):
+    assert get(f"{PREFIX}/steps", run="soft", tag=SHARED).json == list(SOFT)
+
+
+def test_no_step_is_sampled_away(get):
+    # TensorBoard's data server would keep 100.
+    assert get(f"{PREFIX}/steps", run="soft", tag=MANY).json == list(range(0, 1500, 10))
+
+
+def test_a_document_is_the_one_of_its_step(get, server):
+    for step, one in server.soft.items():
+        answer = get(f"{PREFIX}/inspection", run="soft", tag=SHARED, step=step)
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.json == one.document()
+
+
+def test_of_a_step_written_twice_the_later_counts(get):
+    words = get(f"{PREFIX}/inspection", run="hard", tag=SHARED, step=LAST).json["captions"][0]
+    assert words["words"][0]["word"] == "later"
+
+
+def test_what_is_not_finite_is_null(get):
+    document = get(f"{PREFIX}/inspection", run="soft", tag=MARKUP, step=1).json
+    assert document["captions"][0]["score"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [("index.js", "text/javascript"), ("viewer.js", "text/javascript"), ("plugin.css", "text/css")],
+)
+def test_the_pages_files(get, name, content_type):
+    answer = get(f"{PREFIX}/{name}")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith(content_type)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("route", "parameters", "status", "named"),
+    [
+        ("steps", {}, 400, "'run'"),
+        ("steps", {"run": "soft"}, 400, "'tag'"),
+        ("steps", {"run": "none", "tag": SHARED}, 404, "'none'"),
+        ("steps", {"run": "../..", "tag": "passwd"}, 404, "'../..'"),
+        ("steps", {"run": b"\xff", "tag": b"\xff\x00"}, 404, "no attention"),
+        ("inspection", {"run": "soft", "tag": SHARED}, 400, "'step'"),
+        ("inspection", {"run": "soft", "tag": SHARED, "step": "1.5"}, 400, "'1.5'"),
+        ("inspection", {"run": "soft", "tag": SHARED, "step": "9" * 5000}, 400, "whole number"),
+        ("inspection", {"run": "soft", "tag": SHARED, "step": -1}, 404, "step -1"),
+        ("inspection", {"run": "soft", "tag": "none", "step": 1}, 404, "'none'"),
+        ("inspection", {"run": "broken", "tag": "text", "step": 1}, 422, "malformed"),
+        ("inspection", {"run": "broken", "tag": "deep", "step": 1}, 422, "malformed"),
+        ("inspection", {"run": "broken", "tag": "number", "step": 1}, 422, "no document"),
+        ("inspection", {"run": "broken", "tag": "version", "step": 1}, 422, "version"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_a_sentence(get, route, parameters, status, named):
+    answer = get(f"{PREFIX}/{route}", **parameters)
+    assert answer.status == status
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    (sentence,) = answer.json.values()
+    assert answer.json.keys() == {"error"}
+    assert named.lower() in sentence.lower()
+    assert sentence.endswith(".") and len(sentence) < 150
+    assert "Traceback" not in sentence
+
+
+ABOVE = "../" * 12
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{PREFIX}/{ABOVE}etc/passwd",
+        f"{PREFIX}/{quote(ABOVE, safe='')}etc/passwd",
+        f"{PREFIX}/..%2f..%2f__init__.py",
+        f"{PREFIX}/%2e%2e/tensorboard_plugin.py",
+        f"{PREFIX}/../tensorboard_plugin.py",
+        f"{PREFIX}/static/../../tensorboard_plugin.py",
+        f"{PREFIX}/index.js/../../tensorboard_plugin.py",
+        f"{PREFIX}/index.js%00.css",
+        f"{PREFIX}//etc/passwd",
+        f"{PREFIX}/..%5c..%5cetc%5cpasswd",
+        f"{PREFIX}/inspection?run=../../../../etc&tag=passwd&step=0",
+        f"{PREFIX}/steps?run=/etc&tag=passwd",
+        f"{PREFIX}/inspection?run=soft&tag=../../../etc/passwd&step=0",
+    ],
+)
+def test_nothing_else_can_be_read(get, path):
+    answer = get(path)
+    assert answer.status >= 400
+    assert b"root:" not in answer.body
+    assert b"TensorBoard's tab" not in answer.body
+
+
+def test_the_plugin_brings_no_tensorflow():
+    code = "import sat_tf.inspection.tensorboard_plugin, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    heavy = {"tensorflow", "keras", "matplotlib", "PIL", "sat_tf.captioning"}
+    assert heavy & set(done.stdout.split()) == set()

@@ -1,0 +1,404 @@
+"""The viewer, in a real browser."""
+
+import copy
+
+import numpy as np
+import pytest
+from viewer_page import HOSTILE, WHOLE, caption, check_light, hot, inspection
+
+from sat_tf.data.images import Photograph
+from sat_tf.data.shapes_scenes import draw_scene, make_scene
+from sat_tf.inspection.inspections import Inspection
+from sat_tf.inspection.overlays import overlay
+
+# Rows and columns of the grid, height and width of the picture, the box of it that is seen.
+PLACES = {
+    "wide, cropped": ((14, 14), (60, 90), (0.0, 1 / 6, 1.0, 5 / 6)),
+    "wide, squashed": ((14, 14), (60, 90), WHOLE),
+    "tall, cropped": ((7, 7), (96, 64), (1 / 6, 0.0, 5 / 6, 1.0)),
+    "tall, squashed": ((8, 8), (96, 64), WHOLE),
+    "square, margin": ((14, 14), (64, 64), (1 / 16, 1 / 16, 15 / 16, 15 / 16)),
+    "oblong grid": ((3, 5), (60, 90), (0.1, 0.2, 0.9, 0.8)),
+}
+
+
+@pytest.mark.parametrize("smooth", [False, True], ids=["raw", "smooth"])
+@pytest.mark.parametrize("place", PLACES)
+def test_another_word_moves_the_overlay_to_its_place(empty_page, place, smooth):
+    grid, size, box = PLACES[place]
+    page = empty_page(inspection(grid=grid, size=size, box=box).document())
+    page.browser.run("viewer.configure({ smooth: arguments[0] })", smooth)
+    cells = [(0, 0), (grid[0] - 2, grid[1] - 1)]
+    for word, (row, column) in enumerate(cells):
+        page.words()[word].click()
+        check_light(page, grid, box, size, hot(grid, row, column), smooth)
+        # On the picture: the brightest pixel lies in the cell, by hand.
+        light = page.light()
+        y, x = (np.argwhere(light >= light.max() - 1e-6) + 0.5).mean(axis=0)
+        if not smooth:
+            top, left, bottom, right = page.place_of("overlay")
+            assert top + (bottom - top) * y / light.shape[0] == pytest.approx(
+                box[0] + (row + 0.5) / grid[0] * (box[2] - box[0]), abs=0.02
+            )
+            assert left + (right - left) * x / light.shape[1] == pytest.approx(
+                box[1] + (column + 0.5) / grid[1] * (box[3] - box[1]), abs=0.02
+            )
+
+
+@pytest.mark.parametrize("smooth", [False, True], ids=["raw", "smooth"])
+@pytest.mark.parametrize(("grid", "size"), [((14, 14), (224, 224)), ((4, 7), (30, 45))])
+def test_weights_are_those_of_python(empty_page, grid, size, smooth):
+    alpha = np.random.default_rng(1).dirichlet(np.ones(grid[0] * grid[1])).reshape(grid)
+    page = empty_page(inspection().document())
+    weights = page.browser.run(
+        "return Array.from(overlay(...arguments))", alpha.ravel().tolist(), *grid, *size, smooth
+    )
+    expected = overlay(np.zeros(size), alpha, smooth)
+    np.testing.assert_allclose(np.reshape(weights, size), expected, rtol=1e-5)
+
+
+def test_an_uneven_map_is_drawn_as_python_draws_it(empty_page):
+    alpha = np.random.default_rng(2).dirichlet(np.full(196, 0.3)).reshape(14, 14)
+    page = empty_page(inspection(captions=[caption(["one"], [alpha])]).document())
+    page.words()[0].click()
+    check_light(page, (14, 14), WHOLE, (60, 90), alpha, True)
+
+
+def test_what_the_model_does_not_see_is_marked(empty_page):
+    page = empty_page(inspection(box=(0.0, 1 / 6, 1.0, 5 / 6)).document())
+    hole = page.browser.find("unseen").value_of_css_property("clip-path")
+    assert "16.6667%" in hole and "83.3333%" in hole
+    assert page.browser.find("unseen").is_displayed()
+    page = empty_page(inspection().document())
+    assert not page.browser.find("unseen").is_displayed()
+
+
+def test_the_mouse_shows_and_a_click_holds(empty_page):
+    page = empty_page(inspection().document())
+    first, second, _ = page.words()
+    assert page.shown() == [-1, -1]
+    assert page.browser.run(
+        "return getComputedStyle(document.querySelector('.sat-overlay')).opacity"
+    )
+    page.hover(first)
+    assert page.shown() == [0, -1]
+    page.chain().click().perform()
+    assert page.shown() == [0, 0]
+    page.hover(second)
+    assert page.shown() == [1, 0]
+    page.leave()
+    assert page.shown() == [0, 0]
+    first.click()
+    page.leave()
+    assert page.shown() == [-1, -1]
+    assert page.light().min() > 1  # nothing drawn
+
+
+def test_words_tell_their_numbers(empty_page):
+    document = inspection().document()
+    document["captions"][0]["words"][1].update(probability=0.5, beta=0.625)
+    page = empty_page(document)
+    word = page.words()[1]
+    assert page.browser.find("text", word).text == "right"
+    assert page.browser.find("value", word).text == "50%"
+    for text in ("probability 50%", "β 0.63", "row 13 of 14, column 14 of 14"):
+        assert text in word.get_attribute("title")
+        assert text in word.get_attribute("aria-label")
+    for bar, share in (("probability", 0.5), ("beta", 0.625)):
+        drawn = page.browser.find(bar, word).value_of_css_property("background-image")
+        assert f"{100 * share:g}%" in drawn
+
+
+def test_the_keyboard_walks_and_holds(empty_page):
+    from selenium.webdriver import Keys
+
+    page = empty_page(inspection().document())
+    page.browser.run("document.querySelector('.sat-play').focus()")
+    for key, shown in [(Keys.ARROW_RIGHT, 0), (Keys.ARROW_RIGHT, 1), (Keys.ARROW_LEFT, 0)]:
+        page.press(key)
+        assert page.shown() == [shown, -1]
+    check_light(page, (14, 14), WHOLE, (60, 90), hot((14, 14), 0, 0), True)
+    page.press(Keys.ARROW_LEFT)
+    assert page.shown() == [0, -1]  # no word before the first
+    page.press(Keys.ENTER)
+    assert page.shown() == [0, 0]
+    page.press(Keys.ARROW_RIGHT)
+    assert page.shown() == [1, 1]  # what is held goes along
+    page.press(Keys.SPACE)
+    assert page.shown() == [1, -1]
+
+
+def test_play_walks_through_the_words(empty_page):
+    page = empty_page(inspection().document())
+    play = page.browser.find("play")
+    page.browser.run("""
+        window.walked = [];
+        host.addEventListener('change', (event) => walked.push(event.detail.held));""")
+    play.click()
+    assert play.text == "Pause"
+    page.browser.wait("return document.querySelector('.sat-play').textContent === 'Play'")
+    assert page.browser.run("return walked") == [0, 1, 2, None]
+    play.click()
+    play.click()
+    assert (play.text, page.shown()) == ("Play", [0, 0])
+
+
+def test_opacity_fades_the_overlay(empty_page):
+    from selenium.webdriver import Keys
+
+    page = empty_page(inspection().document())
+    canvas, slider = page.browser.find("overlay"), page.browser.find("opacity")
+    assert canvas.value_of_css_property("opacity") == "1"
+    slider.send_keys(Keys.HOME)
+    assert canvas.value_of_css_property("opacity") == "0"
+    slider.send_keys(Keys.ARROW_RIGHT * 3)
+    assert float(canvas.value_of_css_property("opacity")) == pytest.approx(0.03)
+
+
+def test_raw_cells_show_their_values(empty_page):
+    page = empty_page(inspection(grid=(3, 5)).document())
+    page.words()[1].click()
+    assert page.browser.find_all("cell") == []
+    page.browser.find("smooth").click()
+    texts = [cell.text for cell in page.browser.find_all("cell")]
+    assert texts == ["0%"] * 9 + ["100%"] + ["0%"] * 5
+    page = empty_page(inspection(grid=(90, 90)).document())  # no room
+    page.browser.find("smooth").click()
+    page.words()[1].click()
+    assert page.browser.find_all("cell") == []
+
+
+def test_maps_may_share_a_scale(empty_page):
+    page = empty_page(inspection().document())
+    page.browser.find("smooth").click()
+    page.words()[2].click()
+    np.testing.assert_allclose(page.light(), 1, atol=2 / 255)
+    page.browser.find("shared").click()
+    np.testing.assert_allclose(page.light(), 1 / 196, atol=4 / 255)
+
+
+def shades(page):
+    return [
+        float(page.browser.run("return arguments[0].style.getPropertyValue('--looked')", word))
+        for word in page.words()
+    ]
+
+
+def values(page):
+    return [node.text for node in page.browser.find_all("value")]
+
+
+def test_pointing_at_the_picture_shades_the_words_that_looked_there(empty_page):
+    page = empty_page(inspection(grid=(2, 3)).document())  # cells: top left, top right, all
+    page.browser.find("smooth").click()
+    picture = page.browser.find("stage")
+    before = values(page)
+    width, height = picture.size["width"], picture.size["height"]
+    page.hover(picture, -int(0.4 * width), -int(0.3 * height))
+    assert shades(page) == pytest.approx([1, 0, 1 / 6], abs=0.001)
+    assert values(page) == ["100%", "0%", "17%"]
+    colours = {word.value_of_css_property("background-color") for word in page.words()}
+    assert len(colours) == 3
+    page.hover(picture, int(0.4 * width), -int(0.3 * height))
+    assert values(page) == ["0%", "100%", "17%"]
+    page.hover(page.words()[0])
+    assert shades(page) == [0, 0, 0]
+    assert values(page) == before
+
+
+def test_pointing_counts_within_the_box(empty_page):
+    page = empty_page(inspection(grid=(2, 3), box=(0.0, 0.5, 1.0, 1.0)).document())
+    page.browser.find("smooth").click()
+    picture = page.browser.find("stage")
+    width, height = picture.size["width"], picture.size["height"]
+    page.hover(picture, int(0.05 * width), -int(0.3 * height))
+    assert values(page)[0] == "100%"
+    page.hover(picture, -int(0.05 * width), -int(0.3 * height))
+    assert shades(page) == [0, 0, 0]
+
+
+def test_the_keyboard_points_too(empty_page):
+    from selenium.webdriver import Keys
+
+    page = empty_page(inspection(grid=(3, 3)).document())
+    page.browser.find("smooth").click()
+    page.browser.run("document.querySelector('.sat-stage').focus()")
+    page.press(Keys.ARROW_UP)
+    page.press(Keys.ARROW_LEFT)
+    assert values(page) == ["100%", "0%", "11%"]
+    spoken = page.browser.run("return document.querySelector('.sat-spoken').textContent")
+    assert spoken == "left 100%, all 11%, right 0%"
+
+
+def test_other_beams_may_be_chosen(empty_page):
+    captions = [
+        caption(["left", "right"], [hot((14, 14), 0, 0), hot((14, 14), 2, 2)]),
+        caption(["other"], [hot((14, 14), 7, 3)], -2.5),
+        caption([], np.zeros((0, 14, 14))),
+    ]
+    page = empty_page(inspection(captions=captions).document())
+    beams = page.browser.find_all("beam-text")
+    assert [beam.text for beam in beams] == ["left right", "other", "(no words)"]
+    beams[1].click()
+    assert [page.browser.find("text", word).text for word in page.words()] == ["other"]
+    pressed = [beam.get_attribute("aria-pressed") for beam in page.browser.find_all("beam")]
+    assert pressed == ["false", "true", "false"]
+    page.words()[0].click()
+    check_light(page, (14, 14), WHOLE, (60, 90), hot((14, 14), 7, 3), True)
+    page.browser.find_all("beam")[2].click()
+    assert page.words() == []
+    assert "without words" in page.browser.find("words").text
+
+
+def scene_inspection():
+    """A caption of a scene: its last word looked at the object, then one that looked elsewhere."""
+    scene = next(
+        scene
+        for scene in (make_scene(5, index, 64) for index in range(99))
+        if len(scene.objects) == 1 and scene.objects[0].size == "large"
+    )
+    thing = scene.objects[0]
+    left, top, right, bottom = (side * 14 // 64 for side in thing.box)
+    inside = hot((14, 14), (top + bottom) // 2, (left + right) // 2)
+    words = ["a", thing.size, thing.colour, thing.shape]
+    captions = [caption(words, [inside] * 4), caption(words, [np.roll(inside, 7, (0, 1))] * 4)]
+    return scene, Inspection(
+        "scene", Photograph(draw_scene(scene), WHOLE), captions, ["one thing"], scene
+    )
+
+
+def test_objects_and_hits_are_marked(empty_page):
+    scene, one = scene_inspection()
+    page = empty_page(one.document())
+    page.browser.find_all("beam")[0].click()
+    assert page.browser.find("hit", page.words()[3]).text == "✓"
+    assert page.browser.find_all("hit", page.words()[0]) == []
+    assert "in the right box" in page.words()[3].get_attribute("title")
+    box = page.browser.find("object")
+    assert not box.is_displayed()
+    page.browser.find("boxes").click()
+    assert box.is_displayed()
+    left, top, right, bottom = (side / 64 for side in scene.objects[0].box)
+    np.testing.assert_allclose(page.place_of("object"), [top, left, bottom, right], atol=0.005)
+    page.words()[3].click()
+    assert "sat-named" in box.get_attribute("class")
+    peak = page.place_of("peak")
+    assert top <= (peak[0] + peak[2]) / 2 <= bottom and left <= (peak[1] + peak[3]) / 2 <= right
+    page.browser.find_all("beam")[1].click()
+    assert page.browser.find("miss", page.words()[3]).text == "✗"
+
+
+def test_images_without_known_objects_offer_none(empty_page):
+    page = empty_page(inspection().document())
+    assert not page.browser.find("boxes").is_displayed()
+
+
+def test_texts_are_never_html(empty_page):
+    alphas = [hot((14, 14), 0, 0)]
+    document = inspection(
+        HOSTILE, captions=[caption([HOSTILE], alphas)] * 2, references=[HOSTILE]
+    ).document()
+    document["objects"] = [{"name": HOSTILE, "box": [0, 0, 1, 1]}]
+    page = empty_page(document)
+    page.browser.find("boxes").click()
+    for role in ("text", "beam-text", "reference", "name"):
+        assert page.browser.find(role).text == HOSTILE
+    assert page.browser.run("return document.querySelectorAll('#host :is(script, b)').length") == 0
+    page.browser.run("viewer.message(arguments[0])", HOSTILE)
+    assert page.browser.find("message").text == HOSTILE
+
+
+def changed(path, value):
+    """A document with one of its parts replaced, or with `...` for a value, removed."""
+    document = copy.deepcopy(inspection().document())
+    *parents, last = path
+    part = document
+    for step in parents:
+        part = part[step]
+    if value is ...:
+        del part[last]
+    else:
+        part[last] = value
+    return document
+
+
+WORD = ("captions", 0, "words", 1)
+MALFORMED = [
+    (None, "no inspection"),
+    ([], "no inspection"),
+    ("text", "no inspection"),
+    (changed(["format_version"], 2), "version 2"),
+    (changed(["image_id"], 7), "image_id"),
+    (changed(["image"], ...), "no image"),
+    (changed(["image", "jpeg"], "x' onerror='alert(1)"), "no image"),
+    (changed(["image", "jpeg"], "http://example.com/a.jpg"), "no image"),
+    (changed(["image", "width"], 0), "no image"),
+    (changed(["box"], [0, 0, 1]), "box"),
+    (changed(["box"], [0, 0.5, 1, 0.5]), "box"),
+    (changed(["box"], [0, 0, 1, 7]), "box"),
+    (changed(["rows"], 0), "grid"),
+    (changed(["columns"], 1e9), "grid"),
+    (changed(["references"], [3]), "references"),
+    (changed(["objects"], [{"name": "x", "box": None}]), "objects"),
+    (changed(["captions"], []), "no captions"),
+    (changed(["captions"], ...), "no captions"),
+    (changed(["captions", 0], None), "caption 1 is incomplete"),
+    (changed(["captions", 0, "words"], None), "caption 1 is incomplete"),
+    (changed(WORD, 3), "word 2 of caption 1 is incomplete"),
+    (changed([*WORD, "word"], None), "word 2 of caption 1 is incomplete"),
+    (changed([*WORD, "beta"], "0.5"), "word 2 of caption 1 is incomplete"),
+    (changed([*WORD, "objects"], [4]), "word 2 of caption 1 is incomplete"),
+    (changed([*WORD, "hit"], "yes"), "word 2 of caption 1 is incomplete"),
+    (changed([*WORD, "alpha"], "%%%"), "word 2 of caption 1 has no attention of 14 x 14"),
+    (changed([*WORD, "alpha"], "AAAA"), "word 2 of caption 1 has no attention of 14 x 14"),
+    (changed([*WORD, "alpha"], ...), "word 2 of caption 1 has no attention of 14 x 14"),
+]
+
+
+@pytest.mark.parametrize(("document", "part"), MALFORMED)
+def test_what_is_malformed_is_told(empty_page, document, part):
+    page = empty_page(inspection().document())
+    page.browser.run("viewer.show(arguments[0])", document)
+    assert part in page.browser.find("message").text
+    assert not page.browser.find("picture").is_displayed()
+    page.browser.run("viewer.show(arguments[0])", inspection().document())
+    assert not page.browser.find("message").is_displayed()
+    assert page.browser.find("picture").is_displayed()
+
+
+def test_a_picture_that_cannot_be_read_is_told(empty_page):
+    page = empty_page(changed(["image", "jpeg"], "AAAA"))
+    page.browser.wait("return !document.querySelector('.sat-message').hidden")
+    assert "picture can't be read" in page.browser.find("message").text
+
+
+def test_numbers_may_be_missing(empty_page):
+    page = empty_page(changed([*WORD, "beta"], None))
+    assert "β –" in page.words()[1].get_attribute("title")
+
+
+def test_the_held_word_stays_from_step_to_step(empty_page):
+    page = empty_page(inspection().document())
+    page.words()[1].click()
+    page.browser.run("viewer.show(arguments[0])", inspection().document())
+    assert page.shown()[1] == 1
+    page.browser.run("viewer.show(arguments[0])", inspection("another").document())
+    assert page.shown()[1] == -1
+
+
+def test_changes_are_announced(empty_page):
+    page = empty_page(inspection().document())
+    page.browser.run("""
+        window.details = [];
+        host.addEventListener('change', (event) => details.push(event.detail));""")
+    page.words()[1].click()
+    page.browser.find("shared").click()
+    *_, held, scaled = page.browser.run("return details")
+    assert (held["caption"], held["word"], held["held"]) == (0, 1, 1)
+    assert scaled["settings"] == {"opacity": 1, "smooth": True, "shared": True, "boxes": False}
+
+
+def test_destroyed_viewers_leave_nothing(empty_page):
+    page = empty_page(inspection().document())
+    page.browser.run("viewer.destroy()")
+    assert page.browser.run("return host.childNodes.length") == 0

@@ -1,0 +1,95 @@
+"""A real TensorBoard over a log directory with known attention."""
+
+import dataclasses
+import math
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attention_logs import inspection, write_run, write_value
+
+from sat_tf.inspection.inspections import Inspection
+
+# Images: in both runs, of very many steps, and of texts that would be HTML.
+SHARED, MANY, MARKUP = "shared.jpg", "many.jpg", "<img src=x onerror=alert(1)>"
+SCRIPT = "<script>alert(1)</script>"
+# Step -> the cells that two words look at; the grid has 4 x 4.
+SOFT = {100: (5, 6), 200: (12, 3), 300: (0, 15)}
+HARD = {110: (10, 9), 290: (3, 12)}
+LAST = 290
+_SECONDS = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """Where TensorBoard listens, and what lies in its log directory.
+
+    soft: of the image SHARED in run "soft", by step.
+    """
+
+    port: int
+    logs: Path
+    soft: dict[int, Inspection]
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def write_logs(logs: Path) -> dict[int, Inspection]:
+    """Three runs; returns `Server.soft`."""
+    soft = {
+        step: inspection(SHARED, ["one", "two"], cells, ["a reference"])
+        for step, cells in SOFT.items()
+    }
+    hard = {step: inspection(SHARED, ["uno", "due"], cells) for step, cells in HARD.items()}
+    small = inspection(MANY, ["a"], [0])
+    markup = inspection(MARKUP, [SCRIPT, "&amp;"], [0, 1], [SCRIPT])
+    endless = dataclasses.replace(markup.captions[0], score=math.nan)
+    markup = dataclasses.replace(markup, captions=[endless])
+    many = [(step, small) for step in range(0, 1500, 10)]
+    write_run(logs / "soft", [*many, *soft.items(), (1, markup)])
+    write_run(logs / "hard", hard.items())
+    # As of a run that was resumed: the last step once more.
+    write_run(logs / "hard", [(LAST, inspection(SHARED, ["later", "due"], HARD[LAST]))])
+    write_value(logs / "broken", "text", "{ half", 1)
+    write_value(logs / "broken", "deep", "[" * 100_000, 1)
+    write_value(logs / "broken", "number", 3.0, 1)
+    write_value(logs / "broken", "version", '{"format_version": 999}', 1)
+    return soft
+
+
+def serve(logs: Path, folder: Path) -> Iterator[int]:
+    """The port of a TensorBoard that has started."""
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs)]
+    options = ["--host", "127.0.0.1", "--port", "0", "--reload_interval", "1"]
+    output = folder / "tensorboard.txt"
+    with output.open("w") as sink:
+        process = subprocess.Popen([*command, *options], stdout=sink, stderr=sink)
+        try:
+            yield _port(process, output)
+        finally:
+            process.terminate()
+            process.wait(_SECONDS)
+
+
+def _port(process: subprocess.Popen, output: Path) -> int:
+    deadline = time.monotonic() + _SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := re.search(r"http://127\.0\.0\.1:(\d+)/", output.read_text()):
+            return int(found[1])
+        time.sleep(0.05)
+    raise AssertionError(f"TensorBoard did not start: {output.read_text()}")
+
+
+@pytest.fixture(name="server", scope="module")
+def server_fixture(tmp_path_factory) -> Iterator[Server]:
+    """TensorBoard over `write_logs`."""
+    logs = tmp_path_factory.mktemp("logs")
+    soft = write_logs(logs)
+    for port in serve(logs, tmp_path_factory.mktemp("output")):
+        yield Server(port, logs, soft)

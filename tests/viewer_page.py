@@ -1,0 +1,157 @@
+"""A page with the viewer in it, and inspections to show."""
+
+import base64
+import re
+
+import numpy as np
+import pytest
+
+from sat_tf.captioning import Attention, Caption
+from sat_tf.data.images import Photograph
+from sat_tf.inspection.inspections import Inspection
+from sat_tf.inspection.overlays import overlay
+from sat_tf.inspection.report import _static
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+HOSTILE = "<script>alert(1)</script><b>"
+# What the overlay's veil hides of a pixel that was looked at not at all, and most.
+DARKEST, LIGHTEST = 1 - 0.28, 1 - 0.72
+
+
+def hot(grid, row, column):
+    alpha = np.zeros(grid, np.float32)
+    alpha[row, column] = 1
+    return alpha
+
+
+def caption(words, alphas, log_probability=-1.0):
+    n = len(words)
+    alphas = np.asarray(alphas, np.float32)
+    betas = np.linspace(0.25, 0.75, n, dtype=np.float32)
+    log_probabilities = np.full(n, log_probability / max(n, 1), np.float32)
+    return Caption(tuple(words), log_probabilities, log_probability, (Attention(alphas, betas),))
+
+
+def inspection(name="an image", grid=(14, 14), size=(60, 90), box=WHOLE, alphas=None, **fields):
+    """Three words: the first looked at the top left cell, the next below right, the last at all."""
+    rows, columns = grid
+    if alphas is None:
+        alphas = [
+            hot(grid, 0, 0),
+            hot(grid, rows - 2, columns - 1),
+            np.full(grid, 1 / rows / columns, np.float32),
+        ]
+    given = {"captions": [caption(["left", "right", "all"], alphas)], **fields}
+    pixels = np.full((*size, 3), (90, 120, 150), np.uint8)
+    return Inspection(name, Photograph(pixels, box), **given)
+
+
+class Page:
+    """A page with a viewer."""
+
+    def __init__(self, browser, document):
+        self.browser = browser
+        browser.run("viewer.destroy(); viewer = mount(host); viewer.show(arguments[0])", document)
+        self.leave()
+
+    def words(self):
+        return self.browser.find_all("word")
+
+    def press(self, keys):
+        self.browser.driver.switch_to.active_element.send_keys(keys)
+
+    def hover(self, node, x=0, y=0):
+        """Moves the mouse to a place: pixels right of and below the node's centre."""
+        self.chain().move_to_element_with_offset(node, x, y).perform()
+
+    def leave(self):
+        """Moves the mouse off the viewer."""
+        self.hover(self.browser.find("corner"))
+
+    def chain(self):
+        from selenium.webdriver import ActionChains
+
+        return ActionChains(self.browser.driver, duration=0)
+
+    def shown(self):
+        """Index of the word that is laid over the picture, and of that which is held."""
+        return [
+            self.browser.run(
+                f"return [...document.querySelectorAll('.sat-word')].findIndex({test})"
+            )
+            for test in (
+                "(word) => word.classList.contains('sat-shown')",
+                "(word) => word.ariaPressed === 'true'",
+            )
+        ]
+
+    def light(self):
+        """How bright each pixel of the overlay is, of its canvas [height, width]: 0 to 1."""
+        encoded, height, width = self.browser.run("""
+            const canvas = document.querySelector('.sat-overlay');
+            const { height, width } = canvas;
+            const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
+            const veil = data.filter((_, byte) => byte % 4 === 3);
+            return [btoa(String.fromCharCode(...veil)), height, width];""")
+        veil = np.frombuffer(base64.b64decode(encoded), np.uint8).reshape(height, width) / 255
+        return (DARKEST - veil) / (DARKEST - LIGHTEST)
+
+    def place_of(self, role):
+        """Top, left, bottom and right of an element, as fractions of the picture."""
+        return self.browser.run(
+            """const [of, within] = [arguments[0], '.sat-picture'].map(
+                 (name) => document.querySelector(name).getBoundingClientRect());
+               const { top, left, height, width } = within;
+               return [(of.top - top) / height, (of.left - left) / width,
+                 (of.bottom - top) / height, (of.right - left) / width];
+            """,
+            f".sat-{role}",
+        )
+
+
+@pytest.fixture(scope="module")
+def empty_page(browser, tmp_path_factory):
+    """A page that has nothing but `host` and a viewer in it."""
+    scripts = re.sub(
+        r"^import .*\n",
+        "",
+        "".join(map(_static, ("attention.js", "stage.js", "viewer.js"))),
+        flags=re.M,
+    )
+    page = tmp_path_factory.mktemp("page") / "viewer.html"
+    page.write_text(
+        f"<!doctype html><title>viewer</title><style>{_static('viewer.css')}</style>"
+        "<body><p data-role='corner'>corner</p><div id='host'></div>"
+        f"<script type='module'>{scripts}\n"
+        "Object.assign(window, { mount, overlay, viewer: mount(host) });</script>",
+        encoding="utf-8",
+    )
+
+    def fresh(document):
+        if browser.driver.current_url != page.as_uri():
+            browser.open(page)
+        return Page(browser, document)
+
+    return fresh
+
+
+@pytest.fixture(autouse=True)
+def all_quiet(request):
+    """Whatever a test does: no complaint on the console, no request that leaves the machine."""
+    yield
+    if "browser" in request.fixturenames or "empty_page" in request.fixturenames:
+        browser = request.getfixturevalue("browser")
+        assert browser.complaints() == []
+        assert browser.requests_abroad() == []
+
+
+def check_light(page, grid, box, size, alpha, smooth):
+    """The overlay lies over the box, and is as bright there as Python's."""
+    height = round((box[2] - box[0]) * size[0])
+    width = round((box[3] - box[1]) * size[1])
+    np.testing.assert_allclose(page.place_of("overlay"), box, atol=0.002)
+    expected = overlay(np.zeros((height, width)), alpha, smooth)
+    light = page.light()
+    assert light.shape == expected.shape
+    # A byte for what lies between darkest and lightest: 2.3 / 255.
+    np.testing.assert_allclose(light, expected / expected.max(), atol=4 / 255)
