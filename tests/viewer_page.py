@@ -1,7 +1,6 @@
 """A page with the viewer in it, and inspections to show."""
 
 import base64
-import re
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from sat_tf.captioning import Attention, Caption
 from sat_tf.data.images import Photograph
 from sat_tf.inspection.inspections import Inspection
 from sat_tf.inspection.overlays import overlay
-from sat_tf.inspection.report import _static
+from sat_tf.inspection.report import join_scripts, read_static
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 HOSTILE = "<script>alert(1)</script><b>"
@@ -49,10 +48,8 @@ def inspection(name="an image", grid=(14, 14), size=(60, 90), box=WHOLE, alphas=
 class Page:
     """A page with a viewer."""
 
-    def __init__(self, browser, document):
+    def __init__(self, browser):
         self.browser = browser
-        browser.run("viewer.destroy(); viewer = mount(host); viewer.show(arguments[0])", document)
-        self.leave()
 
     def words(self):
         return self.browser.find_all("word")
@@ -109,37 +106,35 @@ class Page:
         )
 
 
-@pytest.fixture(scope="module")
-def empty_page(browser, tmp_path_factory):
-    """A page that has nothing but `host` and a viewer in it."""
-    scripts = re.sub(
-        r"^import .*\n",
-        "",
-        "".join(map(_static, ("attention.js", "stage.js", "viewer.js"))),
-        flags=re.M,
-    )
-    page = tmp_path_factory.mktemp("page") / "viewer.html"
-    page.write_text(
-        f"<!doctype html><title>viewer</title><style>{_static('viewer.css')}</style>"
+@pytest.fixture(name="empty_page", scope="module")
+def empty_page_fixture(browser, tmp_path_factory):
+    """Shows a document in a page that has nothing in it but a viewer."""
+    script = join_scripts("attention.js", "stage.js", "viewer.js")
+    path = tmp_path_factory.mktemp("page") / "viewer.html"
+    path.write_text(
+        f"<!doctype html><title>viewer</title><style>{read_static('viewer.css')}</style>"
         "<body><p data-role='corner'>corner</p><div id='host'></div>"
-        f"<script type='module'>{scripts}\n"
+        f"<script type='module'>{script}\n"
         "Object.assign(window, { mount, overlay, viewer: mount(host) });</script>",
         encoding="utf-8",
     )
 
-    def fresh(document):
-        if browser.driver.current_url != page.as_uri():
-            browser.open(page)
-        return Page(browser, document)
+    def show(document):
+        if browser.driver.current_url != path.as_uri():
+            browser.open(path)
+        browser.run("viewer.destroy(); viewer = mount(host); viewer.show(arguments[0])", document)
+        page = Page(browser)
+        page.leave()
+        return page
 
-    return fresh
+    return show
 
 
-@pytest.fixture(autouse=True)
-def all_quiet(request):
+@pytest.fixture(name="all_quiet", autouse=True)
+def all_quiet_fixture(request):
     """Whatever a test does: no complaint on the console, no request that leaves the machine."""
     yield
-    if "browser" in request.fixturenames or "empty_page" in request.fixturenames:
+    if "browser" in request.fixturenames:
         browser = request.getfixturevalue("browser")
         assert browser.complaints() == []
         assert browser.requests_abroad() == []

@@ -20,7 +20,6 @@ from sat_tf.storage import atomic_path
 
 LOG_PROBABILITY = "log probability"
 
-# Each imports those before it alone; in the report they make up one script.
 _SCRIPTS = ("attention.js", "stage.js", "viewer.js", "report.js")
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./[a-z_]+\.js";\n', re.MULTILINE)
 # What could end a block of JSON inside HTML, or a line inside JavaScript.
@@ -37,7 +36,7 @@ _BEGINNING = """<!doctype html>
 <style>{style}</style>
 </head>
 <body class="report-page">
-<header class="report-top"><h1 data-role="heading">{title}</h1>
+<header class="report-top"><h1 data-role="headline">{title}</h1>
 <p data-role="subtitle">{subtitle}</p></header>
 <nav class="report-bar" aria-label="Search and order">
 <input class="report-search" data-role="search" type="search" placeholder="Search the captions"
@@ -77,7 +76,7 @@ def write_report(
     Raises:
       ValueError: no image has a score of that name.
     """
-    style, script = _static("viewer.css"), _script()
+    style, script = read_static("viewer.css"), join_scripts(*_SCRIPTS)
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -122,13 +121,15 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _static(name: str) -> str:
+def read_static(name: str) -> str:
+    """A script or the styles of the viewer, by the name of its file."""
     file = importlib.resources.files("sat_tf.inspection").joinpath("static", name)
     return file.read_text(encoding="utf-8")
 
 
-def _script() -> str:
-    return "\n".join(_IMPORT.sub("", _static(name)) for name in _SCRIPTS)
+def join_scripts(*names: str) -> str:
+    """Scripts made one, to stand inside a page; each may import from those before it alone."""
+    return "\n".join(_IMPORT.sub("", read_static(name)) for name in names)
 
 
 def _hash(text: str) -> str:

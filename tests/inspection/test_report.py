@@ -59,8 +59,7 @@ def test_the_report_shows_its_images(report):
 
 
 def test_hovering_over_a_word_of_a_card_shows_where_it_looked(report):
-    page = Page.__new__(Page)
-    page.browser = report([inspection()])
+    page = Page(report([inspection()]))
     page.browser.wait("return document.querySelectorAll('.sat-word').length === 3")
     page.hover(page.words()[1])
     check_light(page, (14, 14), WHOLE, (60, 90), hot((14, 14), 12, 13), True)
@@ -125,7 +124,7 @@ def test_hostile_texts_stay_texts(report):
     browser = report([one], title=hostile, subtitle=hostile)
     browser.wait("return document.querySelectorAll('.sat-word').length === 1")
     expected = hostile.strip()  # of the line separator
-    for role in ("heading", "subtitle", "name", "text", "reference", "score-name"):
+    for role in ("headline", "subtitle", "name", "text", "reference", "score-name"):
         shown = [part.text.strip() for part in browser.find_all(role) if part.is_displayed()]
         assert expected in shown, role
     assert browser.run("return document.querySelectorAll('b').length") == 0
@@ -173,7 +172,7 @@ def photograph(index, size=(384, 512)):
     return np.clip(smooth + rng.normal(0, 11, (*size, 3)), 0, 255).astype(np.uint8)
 
 
-def test_200_images_stay_small_and_open_at_once(browser, tmp_path):
+def test_200_images_stay_small_and_are_mounted_as_they_come_into_view(browser, tmp_path):
     drawn = [photograph(index) for index in range(8)]
     buffer = io.BytesIO()
     PIL.Image.fromarray(drawn[0]).save(buffer, "JPEG", quality=85)
@@ -198,9 +197,6 @@ def test_200_images_stay_small_and_open_at_once(browser, tmp_path):
     assert browser.find("name").text == "image 199"
     # Those out of sight wait.
     assert 0 < browser.wait("return document.querySelectorAll('.sat-viewer').length - 1") < 40
-    timing = browser.run("return performance.getEntriesByType('navigation')[0].toJSON()")
-    print(f"{path.stat().st_size:,} bytes, loaded in {timing['loadEventEnd']:.0f} ms")
-    assert timing["loadEventEnd"] < 5000  # a second or less where nothing else runs
     browser.run("scrollTo(0, document.body.scrollHeight)")
     browser.wait(
         "return [...document.querySelectorAll('.report-card')].at(-1).querySelector('img')"
