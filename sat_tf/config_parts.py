@@ -161,7 +161,7 @@ class TrainingSettings(Checked):
     )
     keep_every_epoch: bool = setting(False, "Keep a checkpoint of every epoch.", may_change=True)
     validation_beam_size: int = setting(
-        1, "Beam of the search in validations; 1 is greedy search.", minimum=1
+        1, "Beam of the search in validations; 1 is greedy search.", minimum=1, maximum=100
     )
     inspect_images: int = setting(
         8,

@@ -97,7 +97,8 @@ def export(
     with atomic_path(export_dir) as folder:
         print(f"writing {export_dir}", flush=True)
         write_saved_model(run.halved() if half else run, folder, max_pixels)
-        write_warm_up(images, _WARM_UP_BATCHES, folder)
+        # Drawn: an export may go to people who may not have the run's images.
+        write_warm_up(_draw(run.settings), _WARM_UP_BATCHES, folder)
         print(f"captioning {len(images)} images of {origin} in a fresh process", flush=True)
         check = {"images_from": origin, **_check(captioner, folder, images, half)}
         exported = {"precision": precision, "max_pixels": max_pixels}
@@ -109,11 +110,9 @@ def export(
 def _sample(settings: Settings) -> tuple[list[bytes], str]:
     """Image files to try the export on, and where they are from."""
     import numpy as np
-    import tensorflow as tf
 
     from sat_tf.data.datasets import load_splits
     from sat_tf.data.images import read_image
-    from sat_tf.data.shapes_scenes import draw_scene, make_scene
 
     try:
         records = load_splits(settings.data, ("dev",))["dev"]
@@ -121,9 +120,17 @@ def _sample(settings: Settings) -> tuple[list[bytes], str]:
         return [read_image(records[i].image) for i in places], "the validation split"
     except UserError:
         # The run may have come from another machine; any image shows whether the export works.
-        scenes = (make_scene(0, index, settings.data.shapes_size) for index in range(_SAMPLE))
-        files = [tf.io.encode_png(draw_scene(scene)).numpy() for scene in scenes]
-        return files, "the embedded data set (the run's own is not at hand)"
+        return _draw(settings), "the embedded data set (the run's own is not at hand)"
+
+
+def _draw(settings: Settings) -> list[bytes]:
+    """Image files of drawn scenes."""
+    import tensorflow as tf
+
+    from sat_tf.data.shapes_scenes import draw_scene, make_scene
+
+    scenes = (make_scene(0, index, settings.data.shapes_size) for index in range(_SAMPLE))
+    return [tf.io.encode_png(draw_scene(scene)).numpy() for scene in scenes]
 
 
 def _check(captioner: "Captioner", folder: Path, images: list[bytes], half: bool) -> dict[str, Any]:
@@ -152,6 +159,11 @@ def _check(captioner: "Captioner", folder: Path, images: list[bytes], half: bool
         text == captions[0].text
         for text, captions in zip(found["captions"][:-1], expected, strict=True)
     )
+    if 2 * equal < len(images):
+        raise UserError(
+            f"only {equal} of {len(images)} captions are those of the run: more than rounding; "
+            "not written"
+        )
     seconds = {name: found[name] for name in ("seconds_to_load", "seconds_to_first_caption")}
     return {"images": len(images), "equal": equal, "furthest_score": furthest, **seconds}
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sat_tf.captioning import make_reader, make_search, read_captions
+from sat_tf.captioning import _rules, make_reader, make_search, read_captions
 from sat_tf.config import DecoderSettings, DecodingSettings
+from sat_tf.decoding.rules import Rules
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.vocabulary import END, SPECIAL, UNK, Vocabulary
+from sat_tf.vocabulary import END, PAD, SPECIAL, UNK, Vocabulary
 
 IMAGES, V = 3, 11
 GRIDS = [(2, 3), (3, 3)]
@@ -147,3 +148,16 @@ def test_captions_are_read_best_first(models, batches):
                 assert attention.alphas.shape == (len(caption.words), *grid)
                 assert attention.betas.shape == (len(caption.words),)
             assert caption.alphas is caption.attention[0].alphas
+
+
+def test_settings_reach_the_rules():
+    settings = DecodingSettings(
+        max_decode_words=9,
+        min_decode_words=2,
+        no_repeat_ngram=3,
+        length_normalization="gnmt",
+        gnmt_exponent=0.9,
+    )
+    expected = Rules(END, 9, 2, (PAD, UNK), 3, "gnmt", 0.9)
+    assert _rules(settings) == expected
+    assert _rules(dataclasses.replace(settings, unknown_words=True)).barred == (PAD,)
