@@ -110,7 +110,8 @@ def test_a_card_can_be_enlarged(report):
     assert not browser.find("play", browser.find("card")).is_displayed()
     browser.find("close", dialog).click()
     assert not dialog.is_displayed()
-    assert browser.driver.switch_to.active_element == browser.find_all("enlarge")[2]
+    last = browser.find_all("enlarge")[2]
+    browser.wait("return document.activeElement === arguments[0]", last)
 
 
 def test_hostile_texts_stay_texts(report):

@@ -162,10 +162,11 @@ def test_raw_cells_show_their_values(empty_page):
     page.browser.find("smooth").click()
     texts = [cell.text for cell in page.browser.find_all("cell")]
     assert texts == ["0%"] * 9 + ["100%"] + ["0%"] * 5
-    page = empty_page(inspection(grid=(90, 90)).document())  # no room
-    page.browser.find("smooth").click()
-    page.words()[1].click()
-    assert page.browser.find_all("cell") == []
+    for grid in [(2, 90), (90, 2)]:  # no room
+        page = empty_page(inspection(grid=grid).document())
+        page.browser.find("smooth").click()
+        page.words()[1].click()
+        assert page.browser.find_all("cell") == []
 
 
 def test_maps_may_share_a_scale(empty_page):
@@ -335,6 +336,7 @@ MALFORMED = [
     (changed(["image", "width"], 0), "no image"),
     (changed(["box"], [0, 0, 1]), "box"),
     (changed(["box"], [0, 0.5, 1, 0.5]), "box"),
+    (changed(["box"], [1, 0, 0.5, 1]), "box"),
     (changed(["box"], [0, 0, 1, 7]), "box"),
     (changed(["rows"], 0), "grid"),
     (changed(["columns"], 1e9), "grid"),

@@ -30,8 +30,9 @@ export function overlay(alpha, rows, columns, height, width, smooth) {
 export function weightAt(alpha, rows, columns, height, width, smooth, y, x) {
   const down = spread(height, rows, smooth);
   const across = spread(width, columns, smooth);
-  return alpha.reduce((sum, weight, cell) => sum +
-    weight * down[y * rows + Math.floor(cell / columns)] * across[x * columns + (cell % columns)], 0);
+  const share = (cell) =>
+    down[y * rows + Math.floor(cell / columns)] * across[x * columns + (cell % columns)];
+  return alpha.reduce((sum, weight, cell) => sum + weight * share(cell), 0);
 }
 
 const spreads = new Map();

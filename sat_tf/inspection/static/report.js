@@ -39,7 +39,8 @@ function makeCard(summary, index) {
   const head = add(node, "header", "head");
   add(head, "h2", "name", summary.image_id).title = summary.image_id;
   const card = { ...summary, index, node, viewer: null };
-  addButton(head, "enlarge", "Enlarge", () => enlarge(card)).ariaLabel = `Enlarge ${summary.image_id}`;
+  const button = addButton(head, "enlarge", "Enlarge", () => enlarge(card));
+  button.ariaLabel = `Enlarge ${summary.image_id}`;
   card.host = add(node, "div", "host");
   const scores = add(node, "dl", "scores");
   for (const [name, value] of Object.entries(summary.scores)) {
@@ -78,8 +79,8 @@ function arrange() {
   const value = ({ scores }) => scores[by] ?? null;
   const sorted = [...cards].sort((a, b) => {
     const [left, right] = [value(a), value(b)];
-    if (left === null || right === null) return (left === null) - (right === null) || a.index - b.index;
-    return (descending ? right - left : left - right) || a.index - b.index;
+    const missing = (left === null) - (right === null); // they come last, whichever the direction
+    return missing || (descending ? right - left : left - right) || a.index - b.index;
   });
   const words = find("search").value.toLowerCase().split(/\s+/).filter(Boolean);
   for (const card of sorted) card.node.hidden = !words.every((word) => card.text.includes(word));
@@ -87,15 +88,17 @@ function arrange() {
   orderButtons.forEach((button, index) => {
     const chosen = names[index] === by;
     button.ariaPressed = chosen;
-    const direction = descending ? "highest first" : "lowest first";
-    button.textContent = names[index] + (chosen && by !== GIVEN_ORDER ? (descending ? " ↓" : " ↑") : "");
-    button.title = names[index] === GIVEN_ORDER ? "" : chosen ? direction : "lowest first; again: highest first";
+    button.textContent = names[index];
+    if (names[index] === GIVEN_ORDER) return;
+    if (chosen) button.textContent += descending ? " ↓" : " ↑";
+    button.title = chosen && descending ? "highest first" : "lowest first; again: highest first";
   });
   for (const score of gallery.querySelectorAll(".report-score")) {
     score.classList.toggle("report-chosen", score.dataset.name === by);
   }
   const seen = cards.filter(({ node }) => !node.hidden).length;
-  find("count").textContent = seen === cards.length ? `${seen} images` : `${seen} of ${cards.length} images`;
+  const all = `${cards.length} images`;
+  find("count").textContent = seen === cards.length ? all : `${seen} of ${all}`;
 }
 
 find("search").addEventListener("input", arrange);

@@ -39,7 +39,7 @@ export class Stage {
   #word = null; // the word that is drawn
   #point = null; // row and column as fractions of the box, if the mouse is there
 
-  /** `onPoint()` is called when another place is pointed at, `onBroken()` if there is no picture. */
+  /** Calls `onPoint()` when another place is pointed at, `onBroken()` if there is no picture. */
   constructor(onPoint, onBroken) {
     this.onPoint = onPoint;
     this.picture = make("img", "picture", { alt: "", draggable: false });

@@ -150,8 +150,10 @@ class Viewer {
     if (!this.#words.length) this.row.append(make("em", "empty", {}, "a caption without words"));
     this.beams.replaceChildren(...captions.map((one, index) => {
       const text = one.words.map((word) => word.word).join(" ");
-      const title = `score ${fixed(one.score, 3)}, log probability ${fixed(one.log_probability, 3)}`;
-      const button = make("button", "beam", { type: "button", title, ariaPressed: index === caption },
+      const logProbability = fixed(one.log_probability, 3);
+      const title = `score ${fixed(one.score, 3)}, log probability ${logProbability}`;
+      const ariaPressed = index === caption;
+      const button = make("button", "beam", { type: "button", title, ariaPressed },
         make("span", "beam-text", {}, text || "(no words)"),
         make("span", "beam-score", {}, fixed(one.log_probability, 2)));
       button.addEventListener("click", () => {
@@ -169,7 +171,7 @@ class Viewer {
     const peak = cellsOf(word).indexOf(255);
     const where = peak < 0 ? "" : `; most at row ${Math.floor(peak / columns) + 1} of ${rows}, ` +
       `column ${(peak % columns) + 1} of ${columns}`;
-    const hit = { true: "; its peak lies in the right box", false: "; its peak lies outside of its box" };
+    const hit = { true: "; its peak lies in the right box", false: "; its peak lies elsewhere" };
     const title = `probability ${percent(word.probability)}, β ${fixed(word.beta, 2)}, ` +
       `entropy ${fixed(word.entropy, 2)} nats${where}${hit[word.hit] ?? ""}`;
     const button = make("button", "word",
@@ -185,8 +187,9 @@ class Viewer {
       this.#hovered = on ? index : null;
       this.#refresh();
     };
-    button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && hover(true));
-    button.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hover(false));
+    for (const [type, on] of [["pointerenter", true], ["pointerleave", false]]) {
+      button.addEventListener(type, (event) => event.pointerType === "mouse" && hover(on));
+    }
     button.addEventListener("focus", () => button.matches(":focus-visible") && hover(true));
     button.addEventListener("blur", () => hover(false));
     button.addEventListener("click", () => {
@@ -248,9 +251,9 @@ class Viewer {
 
   #walkStage(down, right) {
     this.stage.walk(down, right);
-    const most = this.#words.map((word) => ({ word: word.word, look: this.stage.lookAtPoint(word) }))
-      .sort((a, b) => b.look - a.look).slice(0, 3);
-    this.spoken.textContent = most.map(({ word, look }) => `${word} ${percent(look)}`).join(", ");
+    const looks = this.#words.map((word) => [word.word, this.stage.lookAtPoint(word)]);
+    const most = looks.sort((a, b) => b[1] - a[1]).slice(0, 3);
+    this.spoken.textContent = most.map(([word, look]) => `${word} ${percent(look)}`).join(", ");
   }
 
   /** The word that is laid over the picture: the one under the mouse, else the one held. */
@@ -275,7 +278,6 @@ class Viewer {
   #refresh() {
     if (!this.#inspection) return;
     const { shown } = this;
-    this.root.classList.toggle("sat-showing", shown !== null);
     this.root.classList.toggle("sat-boxes-on", this.settings.boxes);
     this.#words.forEach(({ button }, index) => {
       button.ariaPressed = index === this.#held;
