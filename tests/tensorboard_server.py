@@ -1,6 +1,8 @@
 """A real TensorBoard over a log directory with known attention."""
 
+import contextlib
 import dataclasses
+import json
 import math
 import re
 import subprocess
@@ -8,6 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 from attention_logs import inspection, write_run, write_value
@@ -53,9 +58,10 @@ def write_logs(logs: Path) -> dict[int, Inspection]:
     markup = dataclasses.replace(markup, captions=[endless])
     many = [(step, small) for step in range(0, 1500, 10)]
     write_run(logs / "soft", [*many, *soft.items(), (1, markup)])
-    write_run(logs / "hard", hard.items())
-    # As of a run that was resumed: the last step once more.
-    write_run(logs / "hard", [(LAST, inspection(SHARED, ["later", "due"], HARD[LAST]))])
+    # The last step once more, as of a run that was resumed; in one file, for TensorBoard reads
+    # files in the order of their names, which within a second is not that of their making.
+    again = (LAST, inspection(SHARED, ["later", "due"], HARD[LAST]))
+    write_run(logs / "hard", [*hard.items(), again])
     write_value(logs / "broken", "text", "{ half", 1)
     write_value(logs / "broken", "deep", "[" * 100_000, 1)
     write_value(logs / "broken", "number", 3.0, 1)
@@ -92,4 +98,21 @@ def server_fixture(tmp_path_factory) -> Iterator[Server]:
     logs = tmp_path_factory.mktemp("logs")
     soft = write_logs(logs)
     for port in serve(logs, tmp_path_factory.mktemp("output")):
-        yield Server(port, logs, soft)
+        server = Server(port, logs, soft)
+        _await_data(server)
+        yield server
+
+
+def _await_data(server: Server) -> None:
+    """TensorBoard answers before it has read: until what was written last is there."""
+    data = f"{server.address}/data/plugin/sat_tf_attention"
+    parameters = urlencode({"run": "soft", "tag": MARKUP})
+    deadline = time.monotonic() + _SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(HTTPError):
+            runs = json.load(urlopen(f"{data}/tags"))
+            json.load(urlopen(f"{data}/steps?{parameters}"))
+            if len(runs) == 3 and len(runs["broken"]) == 4:
+                return
+        time.sleep(0.1)
+    raise AssertionError("TensorBoard did not read its log directory")

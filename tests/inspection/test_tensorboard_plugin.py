@@ -7,7 +7,10 @@ import sys
 from urllib.parse import quote, urlencode
 
 import pytest
+from tensorboard import errors
+from tensorboard.plugins import base_plugin
 from tensorboard_server import LAST, MANY, MARKUP, SHARED, SOFT, server_fixture  # noqa: F401
+from werkzeug.test import Client
 
 PREFIX = "/data/plugin/sat_tf_attention"
 
@@ -159,3 +162,18 @@ def test_the_plugin_brings_no_tensorflow():
     )
     heavy = {"tensorflow", "keras", "matplotlib", "PIL", "sat_tf.captioning"}
     assert heavy & set(done.stdout.split()) == set()
+
+
+@pytest.mark.filterwarnings("ignore:html5lib's sanitizer is deprecated:DeprecationWarning")
+def test_what_the_data_provider_refuses_is_said_in_a_sentence():
+    # Imported here for the sake of the filter: the warning is of what TensorBoard brings.
+    from sat_tf.inspection.tensorboard_plugin import AttentionPlugin
+
+    class Provider:
+        def list_tensors(self, *args, **kwargs):
+            raise errors.PermissionDeniedError("Not yours.")
+
+    context = base_plugin.TBContext(data_provider=Provider())
+    answer = Client(AttentionPlugin(context).get_plugin_apps()["/tags"]).get("/")
+    assert answer.status_code == 403
+    assert answer.json["error"].endswith("Not yours.")

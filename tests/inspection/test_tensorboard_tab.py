@@ -6,8 +6,17 @@ Each test leaves a quiet console and asks nobody outside the machine, see `viewe
 import time
 
 import pytest
-from attention_logs import BOX, GRID
-from tensorboard_server import HARD, MARKUP, SCRIPT, SHARED, SOFT, server_fixture  # noqa: F401
+from attention_logs import BOX, GRID, inspection, write_run
+from tensorboard_server import (  # noqa: F401
+    HARD,
+    MANY,
+    MARKUP,
+    SCRIPT,
+    SHARED,
+    SOFT,
+    serve,
+    server_fixture,
+)
 
 # TensorBoard's own complaints, and that the first run's document, malformed on purpose, is refused.
 _KNOWN = ("Multiple instances of Three.js", "software WebGL", "422 (UNPROCESSABLE ENTITY)")
@@ -164,3 +173,92 @@ def test_what_is_malformed_is_told(browser, tab, broken):
     )
     time.sleep(0.5)
     tab.complaints()  # Chromium notes the server's refusals, which are what was asked for
+
+
+def wait_for_step(browser, step, pane=0):
+    browser.wait(
+        "return document.querySelectorAll('output.step')[arguments[1]].textContent"
+        ".startsWith(`step ${arguments[0]} `)",
+        step,
+        pane,
+    )
+
+
+def test_keys_walk_through_the_steps(tab):
+    body = tab.driver.find_element("css selector", "body")
+    for key, step in ((",", 200), (",", 100), (",", 100), (".", 200), (".", 300), (".", 300)):
+        body.send_keys(key)
+        wait_for_step(tab, step)
+
+
+def test_the_arrow_keys_begin_at_the_first_word(tab):
+    from selenium.webdriver import Keys
+
+    tab.driver.find_element("css selector", "body").send_keys(Keys.ARROW_RIGHT)
+    assert tab.driver.switch_to.active_element.text.startswith("one")
+    tab.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    assert poll(lambda: brightest(tab), SOFT[300][1]) == SOFT[300][1]
+
+
+def test_every_step_can_be_reached(tab):
+    choose(tab, "image", MANY)
+    wait_for_word(tab, "a")
+    assert tab.run("return document.querySelector('.stepper input').max") == "149"
+    go_to(tab, 0)
+    wait_for_step(tab, 0)
+
+
+def test_the_other_run_follows_to_the_nearest_step_while_linked(tab):
+    choose(tab, "other", "hard")
+    wait_for_step(tab, 290, pane=1)
+    go_to(tab, 0)
+    wait_for_step(tab, 110, pane=1)
+    wait_for_word(tab, "uno", pane=1)
+    go_to(tab, 2)
+    wait_for_step(tab, 290, pane=1)
+    go_to(tab, 0)
+    wait_for_step(tab, 110, pane=1)
+    tab.driver.find_element("id", "linked").click()
+    go_to(tab, 2)
+    wait_for_step(tab, 300)
+    wait_for_step(tab, 110, pane=1)
+
+
+def test_what_is_set_holds_in_both_panes(tab):
+    choose(tab, "other", "hard")
+    wait_for_word(tab, "later", pane=1)
+    first, second = tab.find_all("smooth")
+    second.click()
+    assert not first.is_selected()
+
+
+def test_an_image_that_the_other_run_lacks_is_told(tab):
+    choose(tab, "image", MARKUP)
+    wait_for_word(tab, SCRIPT)
+    choose(tab, "other", "hard")
+    note = "return document.querySelectorAll('section.pane [data-role=message]')[1].textContent"
+    sentence = f"The image {MARKUP} is not in the run hard."
+    assert poll(lambda: tab.run(note), sentence) == sentence
+    assert not tab.run("return document.querySelectorAll('img[src=x], option img').length")
+
+
+def test_without_data_the_page_says_what_to_do_and_then_finds_it(browser, tmp_path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    frame = "return document.querySelector('iframe[src*=\"name=sat_tf_attention\"]')"
+    for port in serve(logs, tmp_path):
+        browser.driver.switch_to.default_content()
+        browser.open(f"http://127.0.0.1:{port}/#sat_tf_attention")
+        browser.driver.switch_to.frame(browser.wait(frame, seconds=30))
+        said = browser.wait("return document.querySelector('#message:not(:empty)')?.textContent")
+        assert "--inspect_images" in said
+        # A run that begins now appears with TensorBoard's own reload.
+        write_run(logs / "run", [(1, inspection("new.jpg", ["new"], [0]))])
+        tags = f"http://127.0.0.1:{port}/data/plugin/sat_tf_attention/tags"
+        browser.wait(f"return fetch('{tags}').then((a) => a.json()).then((runs) => runs.run)")
+        browser.driver.switch_to.default_content()
+        browser.driver.find_element("css selector", "app-header-reload button").click()
+        browser.driver.switch_to.frame(browser.wait(frame))
+        wait_for_word(browser, "new")
+        strange = [one for one in browser.complaints() if not any(k in one for k in _KNOWN)]
+        assert strange == []

@@ -15,6 +15,7 @@ export async function render() {
   }
   const page = new Page(document.body);
   listenToReloads(() => page.reload());
+  window.focus(); // or the keys would go to TensorBoard's page until a first click
   await page.reload();
 }
 
