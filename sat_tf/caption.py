@@ -10,6 +10,7 @@ from sat_tf import flags
 from sat_tf.config import Settings, changed, names
 from sat_tf.errors import UserError
 from sat_tf.storage import check_target
+from sat_tf.vocabulary import tokenize
 
 if TYPE_CHECKING:
     from sat_tf.captioner import Captioner, Image
@@ -23,8 +24,8 @@ them, each with its log probability after another tab. With --text it prints the
 probability and the probability of each of its words. An image that can't be read is named on
 standard error, and the exit status is then 1. --figure draws, word by word, where it looked; with
 several images OUT.png becomes OUT-1.png, OUT-2.png and so on. --report writes one HTML file to
-look at them in. --workdir=RUN_A,RUN_B averages the
-words' probabilities over runs of one vocabulary; the figure is then the first one's."""
+look at them in. --workdir=RUN_A,RUN_B averages the words' probabilities over runs of one
+vocabulary; figure and report are then of the first one's attention."""
 
 
 def main(argv: list[str]) -> int:
@@ -33,6 +34,8 @@ def main(argv: list[str]) -> int:
     # Before the work, so that a mistake costs none of it.
     if not paths:
         raise UserError("no image given: name one file or more after the flags")
+    if flags.FLAGS["text"].present and not tokenize(options.text):
+        raise UserError(f"--text={options.text}: has no word")
     check_target(options.report, "report")
     if options.figure:
         from sat_tf.inspection.overlays import check_figure_path
@@ -127,8 +130,6 @@ def _line(caption: "Caption") -> str:
 
 
 def _warn_of_unknown_words(captioner: "Captioner", text: str) -> None:
-    from sat_tf.vocabulary import tokenize
-
     unknown = [word for word in tokenize(text) if word not in captioner.vocabulary]
     if unknown:
         print(

@@ -129,8 +129,8 @@ class Captioner:
         source = image if isinstance(image, bytes) else os.fspath(image)
         try:
             pixels = decode_image(read_image(source))
-        except tf.errors.InvalidArgumentError:
-            raise unreadable(source) from None
+        except tf.errors.InvalidArgumentError as error:
+            raise unreadable(source, error) from None
         squares = (fit_image(pixels, run.settings.images).numpy() for run in self.runs)
         return Image(photograph(pixels, self.settings.images), tuple(squares))
 
@@ -147,7 +147,11 @@ class Captioner:
         return captions
 
     def caption_images(self, images: Sequence[Image]) -> list[tuple[Caption, ...]]:
-        """For each of the images, from `read_image`, up to `beam_size` captions, best first."""
+        """For each of the images, from `read_image`, up to `beam_size` captions.
+
+        Those that have ended come before those that were cut, each by score; draws of a sampling
+        search come in no order.
+        """
         decoded = self._search(self._batches(images))
         return read_captions(decoded, self.vocabulary, self._grids)
 

@@ -17,6 +17,7 @@ from sat_tf.decoding.beam import beam_search
 from sat_tf.decoding.hypotheses import Decoded
 from sat_tf.decoding.rules import Rules
 from sat_tf.decoding.single_path import greedy_search, sample
+from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.decoder import START
 from sat_tf.model.losses import real_steps
@@ -204,6 +205,9 @@ def read_captions(
       decoded: see `search_captions`.
       vocabulary: of the models.
       grids: rows and columns of each model's annotations.
+
+    Raises:
+      UserError: an image has no caption at all.
     """
     batch = tf.nest.map_structure(lambda x: x.numpy(), decoded)
 
@@ -219,6 +223,8 @@ def read_captions(
         )
 
     images, beams = batch.lengths.shape
+    if not batch.lengths.any(axis=1).all():
+        raise UserError("the run's weights are damaged: they give no word a probability")
     return [
         tuple(caption(i, k) for k in range(beams) if batch.lengths[i, k]) for i in range(images)
     ]

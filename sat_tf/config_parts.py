@@ -202,8 +202,8 @@ class DecodingSettings(Checked):
     )
     length_normalization: str = setting(
         "none",
-        "Captions are ranked by log probability: none (the sum), length (over the number of "
-        "words), gnmt (over ((5 + words) / 6)^--gnmt_exponent; Wu et al., 2016).",
+        "Captions are ranked by log probability: none (the sum), length (over n, the number of "
+        "words and the end), gnmt (over ((5 + n) / 6)^--gnmt_exponent; Wu et al., 2016).",
         choices=("none", "length", "gnmt"),
         may_change=True,
     )

@@ -19,6 +19,7 @@ import contextlib
 import dataclasses
 import faulthandler
 import os
+import signal
 import sys
 import tempfile
 import textwrap
@@ -48,7 +49,9 @@ COMMAND_FLAGS: dict[str, Any] = {
     "figure": setting("", "Picture (.png, .pdf or .svg) of where the model looked, word by word."),
     "report": setting("", "HTML file of images, captions and attention, to open in a browser."),
     "text": setting("", "A sentence to be scored in place of captions that are searched for."),
-    "captions_per_image": setting(1, "Captions printed of each image, best first.", minimum=1),
+    "captions_per_image": setting(
+        1, "Captions printed of each image, in the order of the search.", minimum=1
+    ),
     "export_dir": setting("", "Folder that receives the SavedModel; must not hold files yet."),
     "precision": setting(
         "float32",
@@ -111,7 +114,8 @@ def run(
 
     `main` receives the program's name and the arguments that are no flags. The exit status is
     what it returns, 0 for None; 1 after a `UserError` or an error of the file system; 2 for a
-    wrong command line; 130 after Ctrl-C. None of these prints a stack trace.
+    wrong command line; 130 after Ctrl-C; 143 when it is told to terminate. None of these prints a
+    stack trace, and what was half written is removed.
 
     Args:
       main: the command.
@@ -119,6 +123,7 @@ def run(
       takes_arguments: whether arguments that are no flags are allowed.
     """
     status: Any = 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         try:
             app.run(main, flags_parser=lambda argv: _parse_or_exit(argv, usage, takes_arguments))

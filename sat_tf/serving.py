@@ -23,7 +23,8 @@ Outputs = dict[str, tf.Tensor]
 class Service:
     """The signatures of an export.
 
-    B images, K captions of each, best first, T tokens at most:
+    B images, K captions of each, T tokens at most; captions that have ended come before those that
+    were cut, each by score:
 
     captions: string [B, K], words with spaces between them.
     scores: float32 [B, K], by which they are ranked; see `--length_normalization`.

@@ -18,7 +18,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     What is written there may be a file or a folder. When the body raises, it is removed and
     `path` stays as it was.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that the move stays within one file system.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
@@ -28,18 +28,32 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def check_target(path: str, flag: str) -> None:
-    """Raises `UserError`, naming the flag, if no file can be written at `path`."""
-    if path and Path(path).is_dir():
+    """Raises `UserError`, naming the flag, if no file can be written at `path`; "" is none."""
+    if not path:
+        return
+    if Path(path).is_dir():
         raise UserError(f"--{flag}={path}: is a folder; name a file")
+    _check_room(path, flag)
 
 
 def check_new_folder(path: str, flag: str) -> None:
-    """Raises `UserError`, naming the flag, if something is at `path` but for an empty folder."""
-    folder = Path(path)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"--{flag}={path}: holds files already; name a new folder")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--{flag}={path}: is a file; name a new folder")
+    """Raises `UserError`, naming the flag, if no folder can be made at `path`."""
+    if os.path.lexists(path):
+        raise UserError(f"--{flag}={path}: is there already; name a new folder")
+    _check_room(path, flag)
+
+
+def _check_room(path: str, flag: str) -> None:
+    """Raises `UserError` if nothing can be made in the nearest folder above `path` that exists."""
+    above = next(folder for folder in Path(path).absolute().parents if os.path.lexists(folder))
+    try:
+        # Permissions alone do not tell: some file systems refuse everybody.
+        with tempfile.TemporaryDirectory(dir=above, prefix=".writing-"):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--{flag}={path}: nothing can be written there: {error.strerror}"
+        ) from None
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

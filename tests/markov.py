@@ -98,8 +98,8 @@ def all_sequences(chain, number, rules):
     return sorted(found, reverse=True)
 
 
-def beam_by_hand(chain, number, rules, beam_size):
-    """The same search with lists, one input at a time."""
+def beam_by_hand(chain, number, rules, beam_size, stops=True):
+    """The same search with lists, one input at a time; it may also go on to the longest length."""
     live, ended = [(0.0, ())], []
     for length in range(1, rules.max_steps + 1):
         candidates = [
@@ -119,7 +119,7 @@ def beam_by_hand(chain, number, rules, beam_size):
         if not live:
             break
         hope = normalized(live[0][0], length, rules)
-        if len(ended) == beam_size and ended[-1][0] >= hope:
+        if stops and len(ended) == beam_size and ended[-1][0] >= hope:
             break
     cut = [(normalized(total, length, rules), sequence) for total, sequence in live]
     return (ended + cut)[:beam_size]

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sat_tf import captioning
 from sat_tf.captioning import _rules, make_reader, make_search, read_captions
 from sat_tf.config import DecoderSettings, DecodingSettings
 from sat_tf.decoding.rules import Rules
+from sat_tf.decoding.single_path import sample
+from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.vocabulary import END, PAD, SPECIAL, UNK, Vocabulary
 
@@ -148,6 +151,28 @@ def test_captions_are_read_best_first(models, batches):
                 assert attention.alphas.shape == (len(caption.words), *grid)
                 assert attention.betas.shape == (len(caption.words),)
             assert caption.alphas is caption.attention[0].alphas
+
+
+def test_settings_reach_the_draws(models, batches, monkeypatch):
+    asked = {}
+
+    def note(*walk, **options):
+        asked.update(options)
+        return sample(*walk, **options)
+
+    monkeypatch.setattr(captioning, "sample", note)
+    settings = DecodingSettings(
+        search="sample", beam_size=2, temperature=0.5, top_k=4, top_p=0.9, sampling_seed=7
+    )
+    make_search(models, settings)(batches)
+    assert asked == {"draws": 2, "temperature": 0.5, "top_k": 4, "top_p": 0.9, "seed": 7}
+
+
+def test_weights_that_are_no_numbers_are_told(models, batches):
+    decoded = make_search(models, SETTINGS)(batches)
+    nothing = decoded._replace(lengths=tf.zeros_like(decoded.lengths))
+    with pytest.raises(UserError, match="damaged"):
+        read_captions(nothing, vocabulary(), GRIDS)
 
 
 def test_settings_reach_the_rules():

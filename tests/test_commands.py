@@ -135,12 +135,22 @@ def test_caption_and_evaluate_write_reports(run, photographs, tmp_path):
     assert all(text in second.read_text() for text in ("4.png", "5.jpg", "smoothed BLEU-4"))
 
 
-def test_two_runs_caption_together(run, photographs):
-    image = str(photographs / "0.png")
-    alone = call("caption", f"--workdir={run}", image)
-    together = call("caption", f"--workdir={run},{run}", image)
-    assert together.returncode == 0, together.stderr
-    assert together.stdout == alone.stdout
+def test_two_runs_caption_together(run, photographs, tmp_path):
+    """The second one counts: probabilities are averaged, so that logarithms are more than that."""
+    second, image = tmp_path / "run", str(photographs / "0.png")
+    arguments = [*SMALL, "--seed=1", f"--data_dir={photographs}", f"--workdir={second}"]
+    assert call("train", *arguments).returncode == 0
+    total = []
+    for workdir in (run, second, f"{run},{second}"):
+        done = call("caption", f"--workdir={workdir}", "--text=a", image)
+        assert done.returncode == 0, done.stderr
+        total.append(float(done.stdout.split("\t")[1]))
+    assert total[2] > (total[0] + total[1]) / 2
+    assert len(set(total)) == 3
+    scores = tmp_path / "scores.json"
+    done = call("evaluate", f"--workdir={run},{second}", "--split=dev", f"--output={scores}")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(scores.read_text())["images"] == 2
 
 
 def test_export_captions_as_the_run_does(run, photographs, tmp_path):
@@ -155,7 +165,7 @@ def test_export_captions_as_the_run_does(run, photographs, tmp_path):
     assert captioned.stdout == f"{image}\t{outputs['captions'][0, 0].numpy().decode()}\n"
     again = call("export", f"--workdir={run}", f"--export_dir={target}")
     assert again.returncode == 1
-    assert again.stderr.startswith(f"error: --export_dir={target}: holds files already")
+    assert again.stderr.startswith(f"error: --export_dir={target}: is there already")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +192,8 @@ def test_export_captions_as_the_run_does(run, photographs, tmp_path):
         ("export", ["--workdir=none", "--export_dir=OUT", "--precision=half"], "bfloat16"),
         ("evaluate", ["--workdir=none", "--beam_size=0"], "--beam_size"),
         ("evaluate", ["--workdir=none", "--report=/"], "--report=/: is a folder"),
+        ("evaluate", ["--workdir=none", "--output=/proc/x/y"], "--output=/proc/x/y: nothing can"),
+        ("export", ["--workdir=none", "--export_dir=."], "--export_dir=.: is there already"),
         ("caption", ["--workdir=none", "--report=/", "a.jpg"], "--report=/: is a folder"),
     ],
 )
@@ -201,7 +213,8 @@ def test_a_mistake_gets_one_clear_line(tmp_path, command, arguments, what):
         (["--captions_per_image=4"], "--captions_per_image=4"),
         (["--top_k=3"], "--search=sample"),
         (["--min_decode_words=50"], "--min_decode_words=50"),
-        (["--text=..."], "has no word"),
+        (["--text=..."], "--text=...: has no word"),
+        (["--text="], "--text=: has no word"),
     ],
 )
 def test_a_wrong_way_to_search_is_named(run, photographs, arguments, what):

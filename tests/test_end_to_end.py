@@ -153,6 +153,29 @@ def test_image_files_are_captioned_as_in_the_data_set(finished, tmp_path):
         assert caption.alphas.shape == (len(caption.words), rows, columns)
 
 
+@pytest.fixture(scope="module")
+def second(data_dir, tmp_path_factory):
+    """A run on the same captions, from other random weights."""
+    workdir = tmp_path_factory.mktemp("second") / "run"
+    assert train(tiny_settings(data_dir, seed=1, max_epochs=1), workdir)
+    return workdir
+
+
+def test_an_ensemble_is_scored_by_all_its_members(finished, second):
+    each = [
+        Captioner.load(*workdirs).score("test").scores["perplexity"]
+        for workdirs in ([finished[0]], [second], [finished[0], second])
+    ]
+    assert len({round(perplexity, 4) for perplexity in each}) == 3
+    assert each[2] < max(each[:2])
+
+
+def test_an_ensemble_of_two_vocabularies_is_refused(finished, data_dir, tmp_path):
+    assert train(tiny_settings(data_dir, vocabulary_size=9, max_epochs=1), tmp_path)
+    with pytest.raises(UserError, match="has another vocabulary than"):
+        Captioner.load(finished[0], tmp_path)
+
+
 def test_a_foreign_vocabulary_is_refused(finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished[0], run)

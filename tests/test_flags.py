@@ -221,6 +221,26 @@ def test_a_bug_keeps_its_stack_trace():
     assert "KeyError: 'x'" in done.stderr
 
 
+def test_what_is_told_to_terminate_leaves_nothing_half_written(tmp_path):
+    body = (
+        "import time; from sat_tf.storage import atomic_path\n"
+        f"    with atomic_path({str(tmp_path / 'out')!r}) as path:\n"
+        "        path.mkdir(); print('writing', flush=True); time.sleep(30)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROBE.format(body=body)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "writing\n"
+    assert len(list(tmp_path.iterdir())) == 1
+    process.terminate()
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 143
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_reader_that_goes_away_is_no_error():
     read, write_end = os.pipe()
     os.close(read)

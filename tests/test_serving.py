@@ -212,7 +212,7 @@ def test_the_card_tells_what_was_exported(export_dir, captioner):
     assert card["settings"]["decoding"]["beam_size"] == 2
     assert card["max_pixels"] == MAX_PIXELS
     assert card["precision"] == "float32"
-    assert card["check"]["equal"] == card["check"]["images"] == 4
+    assert card["check"]["equal"] == card["check"]["images"] == 64
 
 
 def test_warm_up_requests_run(export_dir, serve):
@@ -226,6 +226,19 @@ def test_warm_up_requests_run(export_dir, serve):
         sizes.append(len(batch))
         assert serve(batch.tolist())["decoded"].all()
     assert sizes == [1, 4, 16]
+
+
+def test_rounding_may_change_captions_but_not_most(captioner, workdir, tmp_path, monkeypatch):
+    check = tmp_path / "check.py"
+    check.write_text(
+        "import json, sys\n"
+        "count = len(json.load(open(sys.argv[2])))\n"
+        "json.dump({'captions': ['some other'] * count, 'scores': [-1.0] * count,\n"
+        "  'decoded': [True] * (count - 1) + [False]}, open(sys.argv[3], 'w'))"
+    )
+    monkeypatch.setattr(export_module, "_CHECK", check)
+    with pytest.raises(UserError, match="more than rounding"):
+        export(captioner, workdir, tmp_path / "out", "bfloat16")
 
 
 @pytest.mark.parametrize(

@@ -59,3 +59,20 @@ def test_written_json_ends_in_a_newline(tmp_path):
     text = (tmp_path / "x.json").read_text()
     assert text.endswith("\n")
     assert json.loads(text) == {}
+
+
+@pytest.mark.parametrize("check", [storage.check_target, storage.check_new_folder])
+def test_where_nothing_can_be_written_is_told_before_the_work(tmp_path, check):
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file" / "x.json", "/proc/x/y.json"):
+        with pytest.raises(UserError, match=f"--output={path}: nothing can be written there"):
+            check(str(path), "output")
+    check(str(tmp_path / "new" / "folders" / "x.json"), "output")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_new_folder_is_one_that_is_not_there(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for path in (tmp_path, tmp_path / "link"):
+        with pytest.raises(UserError, match="is there already"):
+            storage.check_new_folder(str(path), "export_dir")

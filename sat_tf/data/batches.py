@@ -167,8 +167,8 @@ class EncodedImages:
         for image in self._images:
             try:
                 decode_image(read_image(image))
-            except tf.errors.InvalidArgumentError:
-                return unreadable(image)
+            except tf.errors.InvalidArgumentError as error:
+                return unreadable(image, error)
             except UserError as error:
                 return error
         return None

@@ -21,6 +21,7 @@ from sat_tf.data.image_headers import (
 )
 from sat_tf.errors import UserError
 
+_TOO_BIG = "has more pixels than"
 # Of what is kept of an image to be shown.
 LONGEST_SIDE = 512
 # Longer strips are cut to their middle before resizing: a 10,000 x 1 image would else be enlarged
@@ -44,10 +45,15 @@ def read_image(image: str | bytes) -> bytes:
         raise UserError(f"{image!r} is no file's name: {error}") from None
 
 
-def unreadable(image: str | bytes) -> UserError:
-    """What to tell of an image that `decode_image` refuses."""
+def unreadable(image: str | bytes, error: tf.errors.InvalidArgumentError) -> UserError:
+    """What to tell of an image that `decode_image` refused with that error."""
     name = "the bytes" if isinstance(image, bytes) else image
-    return UserError(f"{name}: can't be read as an image, or has more than {MOST_PIXELS:,} pixels")
+    if _TOO_BIG in error.message:
+        return UserError(f"{name}: has more than {MOST_PIXELS:,} pixels")
+    return UserError(
+        f"{name}: can't be read as an image (JPEG, PNG, GIF, BMP of 24 or 32 bits, WebP without "
+        "animation)"
+    )
 
 
 # A graph even where it is called outside of one: op by op, it takes 20 times as long.
@@ -73,7 +79,7 @@ def decode_image(encoded: tf.Tensor, max_pixels: tf.Tensor | int = MOST_PIXELS) 
     """
     size = image_size(encoded)
     count = tf.reduce_prod(tf.cast(size, tf.int64))
-    message = ["an image of", size, "has more pixels than", max_pixels]
+    message = ["an image of", size, _TOO_BIG, max_pixels]
     # In a graph, nothing else keeps the decoder waiting for what the header tells.
     with tf.control_dependencies([tf.debugging.Assert(count <= max_pixels, message)]):
         pixels = _decode(first_gif_frame(encoded))

@@ -120,7 +120,7 @@ class Trainer:
         if not self.progress.total_steps and not self.model.trains_encoder:
             self._scale_annotations(len(splits["train"]))
         search = dataclasses.replace(
-            settings.decoding, beam_size=settings.training.validation_beam_size
+            settings.decoding, search="beam", beam_size=settings.training.validation_beam_size
         )
         self._scorer = Scorer([self.model], self.vocabulary, search)
         self._inspector = Inspector(

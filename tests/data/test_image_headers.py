@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from image_files import changed, exif, png_chunk
 from PIL import Image
 
 from sat_tf.data.image_headers import (
@@ -32,23 +33,6 @@ def animation(kind, frames=2):
     file = io.BytesIO()
     first.save(file, kind, save_all=True, append_images=others)
     return file.getvalue()
-
-
-def changed(data, at, new):
-    return data[:at] + new + data[at + len(new) :]
-
-
-def png_chunk(name, content):
-    checksum = zlib.crc32(name + content)
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
-
-
-def exif(orientation, endian="<"):
-    header = Image.Exif()
-    header[0x010F] = "a maker"
-    header[0x0112] = orientation
-    header.endian = endian
-    return header.tobytes()
 
 
 def segment(marker, content):

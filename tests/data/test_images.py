@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from image_files import changed, exif, one_colour_gif, one_colour_png, png_chunk
 from PIL import Image, ImageOps
 
 from sat_tf.config import ImageSettings
@@ -29,14 +30,6 @@ def encoded(kind, image=PIXELS, mode="RGB", **options):
     return file.getvalue()
 
 
-def exif(orientation, endian="<"):
-    header = Image.Exif()
-    header[0x010F] = "a maker"
-    header[0x0112] = orientation
-    header.endian = endian
-    return header.tobytes()
-
-
 @pytest.fixture(scope="module")
 def decode():
     """In a graph, as in the pipeline and in an export."""
@@ -45,33 +38,6 @@ def decode():
 
 def as_stored(jpeg):
     return tf.io.decode_jpeg(jpeg, channels=3).numpy()
-
-
-def changed(data, at, new):
-    return data[:at] + new + data[at + len(new) :]
-
-
-def png_chunk(name, content):
-    checksum = zlib.crc32(name + content)
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
-
-
-def one_colour_png(side):
-    """Its pixels never lie in memory: one bit each, a row at a time."""
-    packer = zlib.compressobj(1)
-    row = bytes(1 + (side + 7) // 8)
-    packed = b"".join([*(packer.compress(row) for _ in range(side)), packer.flush()])
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", packed), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
-
-
-def one_colour_gif(side, frames=1):
-    file = io.BytesIO()
-    Image.new("P", (side, side)).save(file, "GIF")
-    gif = file.getvalue()
-    start = gif.index(b",", 13)
-    return gif[:start] + gif[start:-1] * frames + b";"
 
 
 def animation(kind, *images):

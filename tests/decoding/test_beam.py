@@ -91,12 +91,11 @@ def test_beams_are_the_search_by_hand(rules, beam_size):
 
 @pytest.mark.parametrize("beam_size", [1, 2, 3, 5])
 def test_stopping_early_changes_nothing_without_normalisation(beam_size):
-    chain = Chain(inputs=8, seed=5)
-    short = search(chain, dataclasses.replace(RULES, max_steps=7), beam_size)
-    long = search(chain, dataclasses.replace(RULES, max_steps=30), beam_size)
-    has_ended = (short.lengths < 7).all(axis=1)
-    assert has_ended.any()
-    np.testing.assert_array_equal(short.scores[has_ended], long.scores[has_ended])
+    chain, rules = Chain(inputs=8, seed=5), dataclasses.replace(RULES, max_steps=12)
+    decoded = search(chain, rules, beam_size)
+    for number in range(8):
+        to_the_last = markov.beam_by_hand(chain, number, rules, beam_size, stops=False)
+        assert_same(hypotheses(decoded, number), to_the_last)
 
 
 @pytest.mark.parametrize("rules", VARIANTS, ids=NAMES)
@@ -173,6 +172,20 @@ def test_more_beams_than_sequences_leave_places_empty():
     assert (decoded.scores[:, 4:] == -np.inf).all()
     assert not decoded.tokens[:, 4:].any()
     assert not decoded.log_probabilities[:, 4:].any()
+
+
+def test_where_nothing_else_may_come_it_ends():
+    """A minimum length and no word twice: after the three words there are only the end is left."""
+    chain = Chain(inputs=3)
+    rules = Rules(end=END, max_steps=9, min_steps=7, no_repeat_ngram=1)
+    decoded = search(chain, rules, 2)
+    for number in range(3):
+        found = hypotheses(decoded, number)
+        assert len(found) == 2
+        for score, sequence in found:
+            assert sorted(sequence[:3]) == [0, 2, 3]
+            assert sequence[3:] == (END,)
+            assert score == pytest.approx(sum(chain.score(number, sequence)), abs=1e-5)
 
 
 def test_stops_when_all_are_done():

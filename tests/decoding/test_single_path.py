@@ -96,6 +96,29 @@ def test_top_p_draws_the_fewest_that_reach_it():
     assert set(first_tokens(draw(chain, 500, top_p=0.01))) == {3}
 
 
+def test_whole_sequences_come_as_often_as_they_are_probable():
+    """By temperature, then the top k, then the top p, at each step with noise of its own."""
+    chain, draws = Chain(inputs=1, words=5, seed=3), 6000
+    rules = Rules(end=END, max_steps=2)
+
+    def likely(log_p):
+        p = np.exp(log_p / 0.7)
+        p[np.argsort(-p)[3:]] = 0  # top_k=3
+        p /= p.sum()
+        order = np.argsort(-p)
+        p[order[1 + np.flatnonzero(np.cumsum(p[order]) >= 0.8)[0] :]] = 0  # top_p=0.8
+        return p / p.sum()
+
+    first = likely(chain.log_p[0, 0, chain.start, chain.start])
+    expected = np.array([first[a] * likely(chain.log_p[0, 1, chain.start, a]) for a in range(5)])
+    expected[END] = first[END], *[0] * 4  # it ends there: no second word, written as 0
+    decoded = draw(chain, draws, rules, temperature=0.7, top_k=3, top_p=0.8)
+    shares = np.zeros((5, 5))
+    np.add.at(shares, tuple(decoded.tokens[0].numpy().T), 1 / draws)
+    assert (expected > 0).sum() > 3
+    np.testing.assert_allclose(shares, expected, atol=0.03)
+
+
 def test_draws_obey_the_rules():
     chain = Chain(inputs=2, words=5)
     rules = dataclasses.replace(RULES, barred=(2,), min_steps=3, no_repeat_ngram=2)

@@ -1,0 +1,42 @@
+"""Image files made by hand, and parts of them."""
+
+import io
+import struct
+import zlib
+
+from PIL import Image
+
+
+def exif(orientation, endian="<"):
+    header = Image.Exif()
+    header[0x010F] = "a maker"
+    header[0x0112] = orientation
+    header.endian = endian
+    return header.tobytes()
+
+
+def changed(data, at, new):
+    return data[:at] + new + data[at + len(new) :]
+
+
+def png_chunk(name, content):
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+def one_colour_png(side):
+    """Its pixels never lie in memory: one bit each, a row at a time."""
+    packer = zlib.compressobj(1)
+    row = bytes(1 + (side + 7) // 8)
+    packed = b"".join([*(packer.compress(row) for _ in range(side)), packer.flush()])
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", packed), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
+def one_colour_gif(side, frames=1):
+    file = io.BytesIO()
+    Image.new("P", (side, side)).save(file, "GIF")
+    gif = file.getvalue()
+    start = gif.index(b",", 13)
+    return gif[:start] + gif[start:-1] * frames + b";"
