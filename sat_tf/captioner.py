@@ -92,7 +92,7 @@ class Captioner:
         self.models = [run.model for run in runs]
         self._grids = [model.grid for model in self.models]
         self._search = make_search(self.models, self.settings.decoding)
-        self._read = make_reader(self.models)
+        self._read = make_reader(self.models, self.settings.decoding)
 
     @classmethod
     def load(cls, *workdirs: str | os.PathLike[str], **changes: Any) -> "Captioner":

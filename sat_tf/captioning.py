@@ -14,12 +14,13 @@ import tensorflow as tf
 
 from sat_tf.config import DecodingSettings
 from sat_tf.decoding.beam import beam_search
-from sat_tf.decoding.hypotheses import Decoded
+from sat_tf.decoding.hypotheses import Decoded, StepFunction
 from sat_tf.decoding.rules import Rules
-from sat_tf.decoding.single_path import greedy_search, sample
+from sat_tf.decoding.single_path import follow, greedy_search, sample
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.decoder import START
+from sat_tf.model.decoder import START, Memory, StepChances
+from sat_tf.model.hard_attention import Places, given_places
 from sat_tf.model.losses import real_steps
 from sat_tf.vocabulary import END, PAD, UNK, Vocabulary
 
@@ -30,7 +31,8 @@ Batches = Sequence[Mapping[str, tf.Tensor]]
 class Attention(NamedTuple):
     """Where a model looked for n words.
 
-    alphas: float32 [n, rows, columns], each summing to 1.
+    alphas: float32 [n, rows, columns], each summing to 1, or less where there is an annotation of
+      zeros to look at.
     betas: float32 [n].
     """
 
@@ -101,29 +103,7 @@ def search_captions(
     Returns:
       Its `looks` are, for each model, (alphas float32 [I, K, T, L], betas float32 [I, K, T]).
     """
-    memories = [
-        model.cell.prepare(model.locations(grid))
-        for model, grid in zip(models, annotations, strict=True)
-    ]
-    state = tuple(
-        model.cell.initial_state(memory.annotations)
-        for model, memory in zip(models, memories, strict=True)
-    )
-
-    def step(tokens: tf.Tensor, states: Any) -> tuple[tf.Tensor, Any, Any]:
-        logits, states, looks = zip(
-            *(
-                model.cell.next_word(tokens, state, memory)
-                for model, state, memory in zip(models, states, memories, strict=True)
-            ),
-            strict=True,
-        )
-        seen = tuple((look.alpha, look.beta[:, 0]) for look in looks)
-        return _average(logits), states, seen
-
-    first = tf.fill([tf.shape(annotations[0])[0]], START)
-    dtypes = ((tf.float32, tf.float32),) * len(models)
-    walk = (step, state, first, _rules(settings), dtypes)
+    walk = _walk(models, annotations, settings)
     if settings.search == "sample":
         decoded = sample(
             *walk,
@@ -137,10 +117,67 @@ def search_captions(
         decoded = greedy_search(*walk)
     else:
         decoded = beam_search(*walk, beam_size=settings.beam_size)
-    for (alphas, betas), memory in zip(decoded.looks, memories, strict=True):
-        alphas.set_shape([None, settings.beam_size, None, memory.annotations.shape[1]])
+    for (alphas, betas), model in zip(decoded.looks, models, strict=True):
+        alphas.set_shape([None, settings.beam_size, None, model.location_count])
         betas.set_shape([None, settings.beam_size, None])
     return decoded
+
+
+def draw_captions(
+    model: CaptionModel, annotations: tf.Tensor, settings: DecodingSettings, seed: tf.Tensor
+) -> Decoded:
+    """One caption of each image, each drawn with random numbers of its own.
+
+    Args:
+      model: the words are drawn from.
+      annotations: of the images, [I, rows, columns, D].
+      settings: what may be drawn.
+      seed: int32 [2].
+    """
+
+    def choose(allowed: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+        now = tf.random.experimental.stateless_fold_in(seed, t)
+        return tf.random.stateless_categorical(allowed, 1, now, tf.int32)[:, 0]
+
+    return follow(choose, *_walk([model], [annotations], settings), paths=1)
+
+
+def _walk(
+    models: Sequence[CaptionModel], annotations: Sequence[tf.Tensor], settings: DecodingSettings
+) -> tuple[StepFunction, Any, tf.Tensor, Rules, Any]:
+    """What a search needs of the models: step, first states, first tokens, rules, looks' dtypes."""
+    memories = [
+        model.cell.prepare(model.locations(grid))
+        for model, grid in zip(models, annotations, strict=True)
+    ]
+    images = tf.shape(annotations[0])[0]
+    states = tuple(
+        model.cell.initial_state(memory) for model, memory in zip(models, memories, strict=True)
+    )
+
+    def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any, Any]:
+        t, states = state
+        steps = [
+            model.cell.next_word(tokens, own, memory, StepChances(_places(model, memory, t)))
+            for model, own, memory in zip(models, states, memories, strict=True)
+        ]
+        logits, states, looks = zip(*steps, strict=True)
+        seen = tuple((look.alpha, look.beta[:, 0]) for look in looks)
+        return _average(logits), (t + 1, states), seen
+
+    def _places(model: CaptionModel, memory: Memory, t: tf.Tensor) -> Places:
+        """Of each row; the k-th hypotheses of all images share their random numbers."""
+        if model.settings.attention == "soft":
+            return ()
+        beams = tf.shape(t)[0] // tf.maximum(images, 1)
+        shape = tf.stack([beams, tf.shape(memory.annotations)[1]])
+        seed = tf.stack([settings.sampling_seed, tf.reduce_max(t)])
+        places = given_places(settings.hard_context, shape, model.settings.lstm_layers, seed)
+        return tf.nest.map_structure(lambda x: tf.tile(x, [images, 1]), places)
+
+    first = tf.fill([images], START)
+    dtypes = ((tf.float32, tf.float32),) * len(models)
+    return step, (tf.zeros_like(first), states), first, _rules(settings), dtypes
 
 
 def _rules(settings: DecodingSettings) -> Rules:
@@ -176,21 +213,29 @@ def make_search(
     return search
 
 
-def make_reader(models: Sequence[CaptionModel]) -> Callable[[Batches], Reading]:
+def make_reader(
+    models: Sequence[CaptionModel], settings: DecodingSettings
+) -> Callable[[Batches], Reading]:
     """A compiled function that reads given captions, see `sat_tf.data.batches.caption_batches`."""
+
+    def read_one(model: CaptionModel, batch: Mapping[str, tf.Tensor]) -> Any:
+        places: Places = ()
+        if model.settings.attention == "hard":
+            rows, steps = tf.unstack(tf.shape(batch["tokens"]))
+            shape = tf.stack([steps, rows, model.location_count])
+            seed = tf.constant([settings.sampling_seed, 0])
+            layers = model.settings.lstm_layers
+            places = given_places(settings.hard_context, shape, layers, seed)
+        annotations = model.annotate(batch)
+        return model(annotations, batch["tokens"], batch["image_index"], places=places)
 
     @tf.function(reduce_retracing=True)
     def read(batches: Batches) -> Reading:
         tokens = batches[0]["tokens"]  # [B, T]
-        logits, alphas, betas = zip(
-            *(
-                model(model.annotate(batch), tokens, batch["image_index"])
-                for model, batch in zip(models, batches, strict=True)
-            ),
-            strict=True,
-        )
-        log_probabilities = tf.gather(_average(logits), tokens, batch_dims=2)
-        looks = tuple(zip(alphas, betas, strict=True))
+        each = [read_one(*both) for both in zip(models, batches, strict=True)]
+        average = _average([reading.logits for reading in each])
+        log_probabilities = tf.gather(average, tokens, batch_dims=2)
+        looks = tuple((reading.alphas, reading.betas) for reading in each)
         return Reading(log_probabilities * real_steps(tokens), looks)
 
     return read
@@ -245,7 +290,9 @@ def make_caption(
       looks: of each model ((alphas [T, L], betas [T]), (rows, columns)), T at least n.
     """
     n = len(words)
+    # What rests on an annotation of zeros, the last one, is nowhere in the image.
     attention = tuple(
-        Attention(alphas[:n].reshape(n, *grid), betas[:n]) for (alphas, betas), grid in looks
+        Attention(alphas[:n, : rows * columns].reshape(n, rows, columns), betas[:n])
+        for (alphas, betas), (rows, columns) in looks
     )
     return Caption(tuple(words), log_probabilities, score, attention)

@@ -6,6 +6,7 @@ answers at once.
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,15 @@ CONFIG_FILE = "config.json"
 # A greater image is refused before it is decoded: small files can claim sizes that fill all
 # memory. Decoding takes 3 bytes a pixel for the result, and up to 6 more on the way.
 MOST_PIXELS = 100_000_000
+_OF_HARD_ATTENTION = (
+    "sampling_share",
+    "sampling_by",
+    "reward",
+    "reinforce_weight",
+    "entropy_weight",
+    "baseline_decay",
+)
+_OF_GIVEN_CAPTIONS = ("scheduled_sampling", "label_smoothing", "attention_supervision")
 
 
 @dataclass(frozen=True)
@@ -71,14 +81,48 @@ class Settings:
         if training.best_by == "true_captions" and data.dataset != "shapes":
             raise UserError("--best_by=true_captions needs --dataset=shapes")
         if decoding.search == "beam":
-            for name in ("temperature", "top_k", "top_p"):
-                if getattr(decoding, name) != getattr(DecodingSettings, name):
-                    raise UserError(f"--{name}={getattr(decoding, name)} is for --search=sample")
+            _refuse_changed(decoding, ("temperature", "top_k", "top_p"), "is for --search=sample")
         if decoding.min_decode_words > decoding.max_decode_words:
             raise UserError(
                 f"--min_decode_words={decoding.min_decode_words} is more than "
                 f"--max_decode_words={decoding.max_decode_words}"
             )
+        self._check_attention()
+        self._check_objective()
+
+    def _check_attention(self) -> None:
+        decoder, training = self.decoder, self.training
+        if decoder.attention == "soft":
+            reason = "is for --attention=hard, not --attention=soft"
+            _refuse_changed(decoder, ("attention_temperature",), reason)
+            _refuse_changed(training, _OF_HARD_ATTENTION, reason)
+            _refuse_changed(self.decoding, ("hard_context",), reason)
+        if training.reward == "step":
+            _refuse_changed(
+                training, ("baseline_decay",), "is for a baseline; --reward=step has none"
+            )
+        if training.sampling_share == 0:
+            reason = "is for places that are drawn; --sampling_share=0.0 draws none"
+            _refuse_changed(training, ("reinforce_weight", "reward", "baseline_decay"), reason)
+
+    def _check_objective(self) -> None:
+        decoder, training = self.decoder, self.training
+        if decoder.freeze_word_vectors and not (decoder.word_vectors or training.start_from):
+            raise UserError("--freeze_word_vectors would leave random ones: add --word_vectors")
+        if decoder.word_vectors and training.start_from:
+            raise UserError(
+                f"--word_vectors={decoder.word_vectors} is for a new model; that of "
+                f"--start_from={training.start_from} has embeddings"
+            )
+        if training.self_critical == "none":
+            return
+        how = f"--self_critical={training.self_critical}"
+        if not training.start_from:
+            raise UserError(f"{how} needs --start_from: a run that has learned to speak")
+        if decoder.attention == "hard":
+            raise UserError(f"{how} draws words, --attention=hard places: give one of them")
+        reason = f"is for captions that are given; {how} draws its own"
+        _refuse_changed(training, _OF_GIVEN_CAPTIONS, reason)
 
     def save(self, workdir: str | os.PathLike[str]) -> None:
         """Writes `config.json` into the run's folder."""
@@ -157,6 +201,14 @@ def changed(settings: Settings, **values: Any) -> Settings:
     if fixed:
         raise UserError(f"--{fixed[0]} belongs to the run and can't be changed in it")
     return made
+
+
+def _refuse_changed(part: Any, names: Sequence[str], reason: str) -> None:
+    """Refuses a value that is not the default where it would do nothing."""
+    for name in names:
+        value = getattr(part, name)
+        if value != getattr(type(part), name):
+            raise UserError(f"--{name}={value} {reason}")
 
 
 def _from_dict(document: Any) -> Settings:

@@ -93,8 +93,49 @@ class DecoderSettings(Checked):
     embedding_size: int = setting(512, "E, size of a word's embedding.", minimum=1)
     hidden_size: int = setting(512, "H, size of the LSTM's state.", minimum=1)
     attention_size: int = setting(512, "A, size of the attention's hidden layer.", minimum=1)
+    attention: str = setting(
+        "soft",
+        "soft: the context is the expectation over places (section 4.2); hard: a place is drawn "
+        "(section 4.1).",
+        choices=("soft", "hard"),
+    )
+    attention_temperature: float = setting(
+        1.0,
+        "For hard attention: multiplies the scores; above 1 the likely places become more so.",
+        minimum=0.01,
+        maximum=100,
+    )
+    attention_layers: int = setting(
+        1, "Layers from an annotation to its score, tanh after each but the first.", minimum=1
+    )
+    lstm_layers: int = setting(
+        1, "LSTMs on top of each other, each with attention of its own.", minimum=1
+    )
+    initial_layers: int = setting(
+        1,
+        "Layers from the mean annotation to h_0 and c_0, ReLU in between.",
+        minimum=1,
+    )
+    output_layers: int = setting(
+        1, "Layers from h_t to the words' logits, ReLU after each but the first.", minimum=1
+    )
+    output_activation: str = setting(
+        "tanh",
+        "After the first output layer: tanh (the authors' code), relu (the TensorFlow port), "
+        "linear (equation 7 as it stands).",
+        choices=("tanh", "relu", "linear"),
+    )
+    output_of_word: bool = setting(True, "Whether the output layer reads the word before.")
+    output_of_context: bool = setting(True, "Whether the output layer reads the context.")
+    output_bias: str = setting(
+        "frequencies",
+        "How the bias of the words' logits starts: frequencies (log of each word's share) or zero.",
+        choices=("frequencies", "zero"),
+    )
     gate: str = setting(
-        "scalar", "Gate beta on the context (section 4.2.1).", choices=("none", "scalar")
+        "scalar",
+        "Gate beta on the context (section 4.2.1): none, scalar, or one for each channel.",
+        choices=("none", "scalar", "channel"),
     )
     query: str = setting(
         "hidden",
@@ -102,14 +143,37 @@ class DecoderSettings(Checked):
         "which has not read the word before) or hidden_and_word (that word too).",
         choices=("hidden", "hidden_and_word"),
     )
-    dropout: float = setting(
-        0.5, "Dropout on h_t and after the output layer's tanh.", minimum=0, maximum=0.95
+    annotation_lstm: bool = setting(
+        False, "Reads the annotations with a bidirectional LSTM first, row by row."
     )
+    zero_annotation: bool = setting(False, "Adds an annotation of zeros, where attention may rest.")
     position: str = setting(
         "none",
         "Adds the place to each annotation: none (the paper's model) or coordinates.",
         choices=("none", "coordinates"),
     )
+    dropout: float = setting(
+        0.5,
+        "Dropout on h_t, after the output layer's tanh and after the ReLU layers.",
+        minimum=0,
+        maximum=0.95,
+    )
+    lstm_dropout: float = setting(
+        0.0, "Dropout on the sums under the LSTM's gates i, f and o.", minimum=0, maximum=0.95
+    )
+    initial_weights: str = setting(
+        "keras",
+        "keras: Glorot uniform, recurrence orthogonal; authors: normal of 0.01, orthogonal where "
+        "square; port: truncated normal of 1 / sqrt(fan-in), embeddings in (-1, 1).",
+        choices=("keras", "authors", "port"),
+    )
+    word_vectors: str = setting(
+        "",
+        "Text file of word vectors (GloVe's format) of --embedding_size numbers, at which "
+        "embeddings start; words that it lacks start as all others.",
+        may_change=True,
+    )
+    freeze_word_vectors: bool = setting(False, "Leaves the embeddings as they started.")
 
 
 @dataclass(frozen=True)
@@ -125,6 +189,63 @@ class TrainingSettings(Checked):
     )
     doubly_stochastic_weight: float = setting(
         0.33, "Lambda of equation (14), per caption and summed over locations.", minimum=0
+    )
+    sampling_share: float = setting(
+        0.5,
+        "For hard attention: how often a place is drawn; else the expectation takes its place.",
+        minimum=0,
+        maximum=1,
+    )
+    sampling_by: str = setting(
+        "caption",
+        "For hard attention: whether to draw is decided for each caption (the paper) or for the "
+        "minibatch (the authors' code).",
+        choices=("caption", "batch"),
+    )
+    reward: str = setting(
+        "sum",
+        "For hard attention: log p of the caption (sum, the paper), of it over T (mean, the "
+        "authors' RL_sumCost), or of each word, without a baseline (step, theirs without it).",
+        choices=("sum", "mean", "step"),
+    )
+    reinforce_weight: float = setting(
+        0.1, "For hard attention: lambda_r of equation (12).", minimum=0
+    )
+    entropy_weight: float = setting(
+        0.1, "For hard attention: lambda_e of equation (12), per word.", minimum=0
+    )
+    baseline_decay: float = setting(
+        0.9,
+        "For hard attention: b_k = decay b_{k-1} + (1 - decay) reward_k; 1 leaves it at zero.",
+        minimum=0,
+        maximum=1,
+    )
+    label_smoothing: float = setting(
+        0.0,
+        "Share of the true word's weight in the loss that all words divide.",
+        minimum=0,
+        maximum=0.9,
+    )
+    scheduled_sampling: float = setting(
+        0.0,
+        "How often a step reads the model's own last word, not the caption's: rises from 0 to this "
+        "over --max_epochs (Bengio et al., 2015).",
+        minimum=0,
+        maximum=1,
+    )
+    weight_decay: float = setting(
+        0.0, "Times the sum of the squares of all weights, added to the loss.", minimum=0
+    )
+    self_critical: str = setting(
+        "none",
+        "Trains for a score of the captions drawn, less that of the greedy one (Rennie et al., "
+        "2017), in place of the likelihood: cider or bleu_4. Give --start_from.",
+        choices=("none", "cider", "bleu_4"),
+    )
+    start_from: str = setting(
+        "",
+        "Folder of a finished run whose best weights are the first ones of this run.",
+        may_change=True,
     )
     attention_supervision: float = setting(
         0.0,
@@ -194,6 +315,13 @@ class DecodingSettings(Checked):
         maximum=100,
         may_change=True,
     )
+    hard_context: str = setting(
+        "expectation",
+        "For hard attention: the context is the expectation, the likeliest place (argmax) or a "
+        "place drawn (sample).",
+        choices=("expectation", "argmax", "sample"),
+        may_change=True,
+    )
     max_decode_words: int = setting(
         30, "Words of a generated caption at most.", minimum=1, may_change=True
     )
@@ -240,5 +368,9 @@ class DecodingSettings(Checked):
         may_change=True,
     )
     sampling_seed: int = setting(
-        0, "For sample: seed of the draws.", minimum=0, maximum=2**31 - 1, may_change=True
+        0,
+        "For sample, of words or places: seed of the draws.",
+        minimum=0,
+        maximum=2**31 - 1,
+        may_change=True,
     )

@@ -70,7 +70,8 @@ class Service:
         model, vocabulary = self._run.model, self._run.vocabulary
         decoded = search_captions([model], [annotations], self._run.settings.decoding)
         ((alphas, betas),) = decoded.looks
-        shape = tf.concat([tf.shape(decoded.tokens), model.grid], axis=0)
+        rows, columns = model.grid
+        shape = tf.concat([tf.shape(decoded.tokens), [rows, columns]], axis=0)
         is_word = (decoded.tokens != END) & (decoded.tokens != PAD)
         words = tf.where(is_word, tf.gather(vocabulary.words, decoded.tokens), "")
         captions = tf.strings.reduce_join(words, axis=-1, separator=" ")
@@ -80,7 +81,8 @@ class Service:
             "log_probabilities": decoded.log_probabilities,
             "tokens": decoded.tokens,
             "lengths": decoded.lengths,
-            "attention": tf.reshape(alphas, shape),
+            # Without an annotation of zeros, which is nowhere in the image.
+            "attention": tf.reshape(alphas[..., : rows * columns], shape),
             "beta": betas,
         }
 

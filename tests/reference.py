@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-Weights = dict[str, np.ndarray]
+Weights = dict[str, Any]
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -19,84 +19,188 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum()
 
 
+ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0), "linear": lambda x: x}
+
+
+def variables_of(cell: Any) -> dict[str, Any]:
+    """The variables of an `AttentionDecoderCell` under the symbols of the equations.
+
+    Those of further layers carry their number: G_h/1 is the second LSTM's.
+    """
+    variables = {"E": cell.embedding.embeddings}
+
+    def add(layer: Any, kernel: str, bias: str | None = None) -> None:
+        if layer is not None:
+            names = [kernel] + ([bias] if bias else [])
+            variables.update(zip(names, layer.weights, strict=True))
+
+    states, output = cell.initial_states, cell.deep_output
+    for n, layer in enumerate(states.deeper):
+        add(layer, f"W_0/{n}", f"b_0/{n}")
+    for n, lstm in enumerate(cell.lstms):
+        attention = lstm.attention
+        add(attention.annotation_projection, f"W_a/{n}", f"b_a/{n}")
+        for deeper, layer in enumerate(attention.deeper_projections):
+            add(layer, f"W_l/{n}/{deeper}", f"b_l/{n}/{deeper}")
+        add(attention.hidden_projection, f"W_h/{n}")
+        add(attention.word_projection, f"W_y/{n}")
+        add(attention.score, f"w/{n}", f"b_e/{n}")
+        add(attention.beta, f"w_beta/{n}", f"b_beta/{n}")
+        add(states.hidden[n], f"W_h0/{n}", f"b_h0/{n}")
+        add(states.memory[n], f"W_c0/{n}", f"b_c0/{n}")
+        add(lstm.gates_of_input, f"G_x/{n}", f"b_g/{n}")
+        add(lstm.gates_of_hidden, f"G_h/{n}")
+        add(lstm.gates_of_context, f"G_z/{n}")
+    add(output.of_hidden, "L_h", "b_l")
+    add(output.of_context, "L_z")
+    for n, layer in enumerate(output.deeper):
+        add(layer, f"L_d/{n}", f"b_d/{n}")
+    add(output.words, "L_o", "b_o")
+    for layer in cell.annotation_lstms:
+        names = (f"A_x/{layer.name}", f"A_h/{layer.name}", f"A_b/{layer.name}")
+        variables.update(zip(names, layer.weights, strict=True))
+    return variables
+
+
 def weights_of(cell: Any) -> Weights:
-    """The weights of an `AttentionDecoderCell` under the symbols of the equations."""
+    return {name: v.numpy().astype(np.float64) for name, v in variables_of(cell).items()}
 
-    def dense(layer: Any, kernel: str, bias: str | None = None) -> Weights:
-        values = [w.numpy().astype(np.float64) for w in layer.weights]
-        return dict(zip([kernel] + ([bias] if bias else []), values, strict=True))
 
-    attention = cell.attention
-    weights = {
-        "E": cell.embedding.embeddings.numpy().astype(np.float64),
-        **dense(attention.annotation_projection, "W_a", "b_a"),
-        **dense(attention.hidden_projection, "W_h"),
-        **dense(attention.score, "w", "b_e"),
-        **dense(cell.initial_hidden, "W_h0", "b_h0"),
-        **dense(cell.initial_memory, "W_c0", "b_c0"),
-        **dense(cell.gates_of_word, "G_y", "b_g"),
-        **dense(cell.gates_of_hidden, "G_h"),
-        **dense(cell.gates_of_context, "G_z"),
-        **dense(cell.output_of_hidden, "L_h", "b_l"),
-        **dense(cell.output_of_context, "L_z"),
-        **dense(cell.output_words, "L_o", "b_o"),
-    }
-    if attention.beta is not None:
-        weights |= dense(attention.beta, "w_beta", "b_beta")
-    if cell.query_of_word is not None:
-        weights |= dense(cell.query_of_word, "W_y")
-    return weights
+def count(w: Weights, prefix: str) -> int:
+    """How many weights there are of a name: prefix/0, prefix/1 …"""
+    return sum(name.rpartition("/")[0] == prefix for name in w)
+
+
+def encode(w: Weights, a: np.ndarray) -> np.ndarray:
+    """The annotations as a bidirectional LSTM leaves them, if there is one."""
+    if "A_x/forward" not in w:
+        return a
+
+    def read(side: str, rows: np.ndarray) -> np.ndarray:
+        size = w[f"A_h/{side}"].shape[0]
+        h, c, seen = np.zeros(size), np.zeros(size), []
+        for x in rows:
+            i, f, g, o = np.split(x @ w[f"A_x/{side}"] + h @ w[f"A_h/{side}"] + w[f"A_b/{side}"], 4)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+            seen.append(h)
+        return np.array(seen)
+
+    return np.concatenate([read("forward", a), read("backward", a[::-1])[::-1]], axis=1)
 
 
 def attend(
-    w: Weights, a: np.ndarray, h: np.ndarray, ey: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Equations (4) to (6) with the gate: a [L, D], h [H] -> context [D], alpha [L], beta."""
-    query = h @ w["W_h"] + (ey @ w["W_y"] if "W_y" in w else 0.0)
-    e = np.array([np.tanh(a_i @ w["W_a"] + w["b_a"] + query) @ w["w"][:, 0] for a_i in a])
-    alpha = softmax(e + w["b_e"])
-    beta = sigmoid(h @ w["w_beta"] + w["b_beta"])[0] if "w_beta" in w else 1.0
-    return beta * sum(alpha_i * a_i for alpha_i, a_i in zip(alpha, a, strict=True)), alpha, beta
+    w: Weights,
+    n: int,
+    a: np.ndarray,
+    h: np.ndarray,
+    ey: np.ndarray,
+    temperature: float,
+    location: int | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Equations (4) to (6) with the gate: a [L, D], h [H] -> context [D], alpha [L], beta [1 or D].
+
+    `location` is the place that was drawn; None for the expectation.
+    """
+    query = h @ w[f"W_h/{n}"] + (ey @ w[f"W_y/{n}"] if f"W_y/{n}" in w else 0.0)
+    scores = []
+    for a_i in a:
+        projected = a_i @ w[f"W_a/{n}"] + w[f"b_a/{n}"]
+        for layer in range(count(w, f"W_l/{n}")):
+            projected = np.tanh(projected @ w[f"W_l/{n}/{layer}"] + w[f"b_l/{n}/{layer}"])
+        scores.append(np.tanh(projected + query) @ w[f"w/{n}"][:, 0])
+    alpha = softmax(temperature * (np.array(scores) + w[f"b_e/{n}"]))
+    seen = sum(alpha_i * a_i for alpha_i, a_i in zip(alpha, a, strict=True))
+    if location is not None:
+        seen = a[location]
+    beta = sigmoid(h @ w[f"w_beta/{n}"] + w[f"b_beta/{n}"]) if f"w_beta/{n}" in w else np.ones(1)
+    return beta * seen, alpha, beta
 
 
-def initial_state(w: Weights, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def initial_states(w: Weights, a: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     mean = sum(a) / len(a)
-    return np.tanh(mean @ w["W_h0"] + w["b_h0"]), np.tanh(mean @ w["W_c0"] + w["b_c0"])
+    for layer in range(count(w, "W_0")):
+        mean = np.maximum(mean @ w[f"W_0/{layer}"] + w[f"b_0/{layer}"], 0.0)
+    return [
+        (
+            np.tanh(mean @ w[f"W_h0/{n}"] + w[f"b_h0/{n}"]),
+            np.tanh(mean @ w[f"W_c0/{n}"] + w[f"b_c0/{n}"]),
+        )
+        for n in range(count(w, "W_h0"))
+    ]
 
 
 def step(
-    w: Weights, a: np.ndarray, previous: int | None, h: np.ndarray, c: np.ndarray
+    w: Weights,
+    a: np.ndarray,
+    previous: int | None,
+    states: list[tuple[np.ndarray, np.ndarray]],
+    settings: Any,
+    locations: tuple[int, ...] | None = None,
 ) -> dict[str, Any]:
     """Equations (1) to (7) for one word; `previous` None at step 0, whose embedding is zero."""
     ey = np.zeros(w["E"].shape[1]) if previous is None else w["E"][previous]
-    z, alpha, beta = attend(w, a, h, ey)
-    i, f, o, g = np.split(ey @ w["G_y"] + h @ w["G_h"] + z @ w["G_z"] + w["b_g"], 4)
-    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    h = sigmoid(o) * np.tanh(c)
-    logits = np.tanh(ey + h @ w["L_h"] + w["b_l"] + z @ w["L_z"]) @ w["L_o"] + w["b_o"]
-    return {"h": h, "c": c, "alpha": alpha, "beta": beta, "logits": logits}
-
-
-def teacher_force(w: Weights, a: np.ndarray, caption: list[int]) -> dict[str, np.ndarray]:
-    """A whole caption, its end included: logits [T, V], alphas [T, L], betas [T]."""
-    h, c = initial_state(w, a)
-    steps, previous = [], None
-    for word in caption:
-        out = step(w, a, previous, h, c)
-        h, c, previous = out["h"], out["c"], word
-        steps.append(out)
+    moved, choice, entropy = [], 0.0, 0.0
+    x = ey
+    for n, (h, c) in enumerate(states):
+        location = None if locations is None else locations[n]
+        z, alpha, beta = attend(w, n, a, h, ey, settings.attention_temperature, location)
+        gates = x @ w[f"G_x/{n}"] + h @ w[f"G_h/{n}"] + z @ w[f"G_z/{n}"] + w[f"b_g/{n}"]
+        i, f, o, g = np.split(gates, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        x = sigmoid(o) * np.tanh(c)
+        moved.append((x, c))
+        choice += 0.0 if location is None else np.log(alpha[location])
+        entropy -= (alpha * np.log(alpha)).sum()
+    joined = x @ w["L_h"] + w["b_l"]
+    if settings.output_of_word:
+        joined = joined + ey
+    if settings.output_of_context:
+        joined = joined + z @ w["L_z"]
+    inner = ACTIVATIONS[settings.output_activation](joined)
+    for layer in range(count(w, "L_d")):
+        inner = np.maximum(inner @ w[f"L_d/{layer}"] + w[f"b_d/{layer}"], 0.0)
+    logits = inner @ w["L_o"] + w["b_o"]
     return {
-        "logits": np.array([out["logits"] for out in steps]),
-        "alphas": np.array([out["alpha"] for out in steps]),
-        "betas": np.array([out["beta"] for out in steps]),
+        "states": moved,
+        "alphas": alpha,
+        "betas": beta.mean(),
+        "logits": logits,
+        "choices": choice,
+        "entropies": entropy,
     }
 
 
+def teacher_force(
+    w: Weights,
+    a: np.ndarray,
+    caption: list[int],
+    settings: Any,
+    path: list[tuple[int, ...]] | None = None,
+) -> dict[str, np.ndarray]:
+    """A whole caption, its end included: logits [T, V], alphas [T, L], betas, choices … [T].
+
+    `path` holds, for each step, the location that each LSTM layer drew.
+    """
+    a = encode(w, a)
+    states = initial_states(w, a)
+    steps, previous = [], None
+    for t, word in enumerate(caption):
+        out = step(w, a, previous, states, settings, path[t] if path else None)
+        states, previous = out.pop("states"), word
+        steps.append(out)
+    return {name: np.array([out[name] for out in steps]) for name in steps[0]}
+
+
+def log_likelihood(out: dict[str, np.ndarray], caption: list[int]) -> np.ndarray:
+    """log p of each word: [T]."""
+    return np.array([np.log(softmax(out["logits"][t])[word]) for t, word in enumerate(caption)])
+
+
 def caption_loss(
-    w: Weights, a: np.ndarray, caption: list[int], doubly_stochastic_weight: float
+    w: Weights, a: np.ndarray, caption: list[int], settings: Any, doubly_stochastic_weight: float
 ) -> float:
     """Equation (14) of one caption."""
-    out = teacher_force(w, a, caption)
-    nll = -sum(np.log(softmax(out["logits"][t])[word]) for t, word in enumerate(caption))
-    penalty = sum((1.0 - out["alphas"][:, i].sum()) ** 2 for i in range(len(a)))
-    return nll + doubly_stochastic_weight * penalty
+    out = teacher_force(w, a, caption, settings)
+    penalty = sum((1.0 - out["alphas"][:, i].sum()) ** 2 for i in range(out["alphas"].shape[1]))
+    return -log_likelihood(out, caption).sum() + doubly_stochastic_weight * penalty

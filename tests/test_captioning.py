@@ -70,7 +70,9 @@ def test_looks_and_scores_equal_those_of_teacher_forcing(models, batches, settin
     assert beams == settings.beam_size
     tokens = tf.reshape(decoded.tokens, [IMAGES * beams, steps])
     index = tf.repeat(tf.range(IMAGES), beams)
-    read = make_reader(models)([{**b, "tokens": tokens, "image_index": index} for b in batches])
+    read = make_reader(models, SETTINGS)(
+        [{**b, "tokens": tokens, "image_index": index} for b in batches]
+    )
     real = (tokens.numpy() != 0)[..., None]
     flat = decoded.log_probabilities.numpy().reshape(IMAGES * beams, steps)
     np.testing.assert_allclose(flat, read.log_probabilities, atol=1e-5)
@@ -89,10 +91,10 @@ def test_an_ensemble_averages_probabilities(models, batches):
     tokens = tf.constant([[5, 4, END]] * IMAGES)
     batches = [{**b, "tokens": tokens, "image_index": tf.range(IMAGES)} for b in batches]
     each = [
-        np.exp(make_reader([model])([batch]).log_probabilities)
+        np.exp(make_reader([model], SETTINGS)([batch]).log_probabilities)
         for model, batch in zip(models, batches, strict=True)
     ]
-    together = np.exp(make_reader(models)(batches).log_probabilities)
+    together = np.exp(make_reader(models, SETTINGS)(batches).log_probabilities)
     np.testing.assert_allclose(together, (each[0] + each[1]) / 2, atol=1e-6)
     assert np.abs(each[0] - each[1]).max() > 0.05
 
@@ -124,7 +126,7 @@ def test_eager_equals_compiled(models, batches):
 
 def test_unknown_words_come_only_where_they_may(models, batches):
     for model in models:
-        bias = model.cell.output_words.bias
+        bias = model.cell.deep_output.words.bias
         bias.assign(tf.tensor_scatter_nd_add(bias, [[UNK]], [20.0]))
     try:
         for may in (True, False):
@@ -132,7 +134,7 @@ def test_unknown_words_come_only_where_they_may(models, batches):
             assert (UNK in make_search(models, settings)(batches).tokens.numpy()) == may
     finally:
         for model in models:
-            bias = model.cell.output_words.bias
+            bias = model.cell.deep_output.words.bias
             bias.assign(tf.tensor_scatter_nd_sub(bias, [[UNK]], [20.0]))
 
 

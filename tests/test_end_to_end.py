@@ -39,8 +39,8 @@ def watch_losses(patch, losses, interrupt_after=None, spoil_at=None):
     def watched(*args):
         step = make_train_step(*args)
 
-        def run(batch):
-            sums = step(batch)
+        def run(batch, controls):
+            sums = step(batch, controls)
             losses.append(float(sums["nll"]))
             if len(losses) == interrupt_after:
                 signal.raise_signal(signal.SIGINT)

@@ -54,6 +54,7 @@ def make_model_and_step(precision_name: str):
     from sat_tf.config import DecoderSettings, TrainingSettings
     from sat_tf.model.caption_model import CaptionModel
     from sat_tf.model.precision import precision
+    from sat_tf.training.objective import make_likelihood
     from sat_tf.training.step import make_optimizer, make_train_step
 
     grid = keras.Input((14, 14, SIZE))
@@ -69,7 +70,10 @@ def make_model_and_step(precision_name: str):
         "tokens": tf.TensorSpec([None, None], tf.int32),
         "captions": tf.TensorSpec([], tf.float32),
     }
-    return make_train_step(model, optimizer, settings, tf.distribute.get_strategy(), spec)
+    objective, strategy = make_likelihood(model, settings), tf.distribute.get_strategy()
+    step = make_train_step(model, optimizer, objective, settings, strategy, spec)
+    controls = {"baseline": tf.constant(0.0), "own_words": tf.constant(0.0)}
+    return lambda batch: step(batch, controls)
 
 
 def measure(precision_name: str, batches: int) -> dict[str, float]:

@@ -28,7 +28,7 @@ def greedy_search(
         del t
         return tf.argmax(allowed, axis=-1, output_type=tf.int32)
 
-    return _follow(choose, step, state, first, rules, look_dtypes, paths=1)
+    return follow(choose, step, state, first, rules, look_dtypes, paths=1)
 
 
 def sample(
@@ -72,7 +72,7 @@ def sample(
         return tf.reshape(tf.argmax(noisy, axis=-1, output_type=tf.int32), [-1])
 
     state, first = tf.nest.map_structure(lambda x: tf.repeat(x, draws, axis=0), (state, first))
-    return _follow(choose, step, state, first, rules, look_dtypes, paths=draws)
+    return follow(choose, step, state, first, rules, look_dtypes, paths=draws)
 
 
 def _likeliest(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
@@ -88,7 +88,7 @@ def _likeliest(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
     return logits
 
 
-def _follow(
+def follow(
     choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     step: StepFunction,
     state: Any,

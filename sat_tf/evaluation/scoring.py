@@ -59,7 +59,7 @@ class Scorer:
         self._vocabulary = vocabulary
         self._grids = [model.grid for model in models]
         self._search = make_search(models, settings)
-        self._read = make_reader(models)
+        self._read = make_reader(models, settings)
 
     def score(
         self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int

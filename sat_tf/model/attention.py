@@ -1,68 +1,134 @@
-"""Where the decoder looks: scores, alpha and the context (equations 4 to 6, section 4.2)."""
+"""Where the decoder looks: scores, alpha and the context (equations 4 to 6, sections 4.1, 4.2)."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from sat_tf.config import DecoderSettings
+from sat_tf.model.initial_weights import InitialWeights
 
-@keras.saving.register_keras_serializable(package="sat_tf")
-class SoftAttention(keras.layers.Layer):
-    """Deterministic soft attention with the gate beta.
+
+class Chance(NamedTuple):
+    """What chance brings to a look; it makes attention hard.
+
+    noise: Gumbel noise float32 [B, L]: the location with the largest log alpha + noise is a draw
+      from alpha; noise of zero takes the likeliest one.
+    drawn: bool [B, 1], whether that location takes alpha's place.
+    """
+
+    noise: tf.Tensor
+    drawn: tf.Tensor
+
+
+class Look(NamedTuple):
+    """What a step saw.
+
+    context: z_t, [B, D].
+    alpha: float32 [B, L].
+    beta: float32 [B, 1]; of a gate by channel the mean over D.
+    choice: log alpha of the location drawn, float32 [B]; 0 where none was.
+    entropy: of alpha, in nats, float32 [B]; 0 in soft attention, which has no use for it.
+    """
+
+    context: tf.Tensor
+    alpha: tf.Tensor
+    beta: tf.Tensor
+    choice: tf.Tensor
+    entropy: tf.Tensor
+
+
+class Attention(keras.layers.Layer):
+    """Attention over the annotations with the gate beta.
 
     e_ti = w . tanh(W_a a_i + W_h h_{t-1} + b) + b'        (4)
     alpha_t = softmax(e_t)                                 (5)
-    context_t = beta_t sum_i alpha_ti a_i                  (6, section 4.2)
+    context_t = beta_t sum_i w_ti a_i                      (6)
     beta_t = sigmoid(f_beta(h_{t-1}))                      (section 4.2.1)
+
+    The weights w_t are alpha_t in soft attention (4.2). In hard attention (4.1) they are a
+    location, one-hot, drawn from alpha_t or its likeliest one, and have no gradient: what
+    alpha_t learns then comes from the REINFORCE term, see `sat_tf.model.hard_attention`. That, and
+    a `Chance`, are all that tells them apart.
 
     The tanh is what makes alpha depend on h: in a linear score h adds the same to every location
     and cancels in the softmax.
 
-    Args:
-      attention_size: A, size of the hidden layer of the scores.
-      gate: "scalar" for beta as above, "none" for beta = 1.
+    With `attention_layers` n above 1, W_a a_i + b goes through n - 1 layers tanh(W_l . + b_l)
+    before h is added. With the gate "channel" beta is [B, D], one for each number of the context.
 
-    Departs from the paper: none.
+    Args:
+      settings: of the decoder.
+
+    Departs from the paper: none in its defaults. The gate acts in both modes, as in the authors'
+    code; the paper writes it for soft attention.
     """
 
-    def __init__(self, attention_size: int, gate: str = "scalar", **kwargs: Any) -> None:
+    def __init__(self, settings: DecoderSettings, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.attention_size = attention_size
-        self.gate = gate
+        self.attention_size = settings.attention_size
+        self.gate = settings.gate
+        self._temperature = settings.attention_temperature
+        self._initial = InitialWeights(settings.initial_weights)
+        self._reads_word = settings.query == "hidden_and_word"
+        size = settings.attention_size
+        self.annotation_projection = self._dense(size, "annotation_projection")
+        self.deeper_projections = [
+            self._dense(size, f"projection_{layer}", activation="tanh")
+            for layer in range(1, settings.attention_layers)
+        ]
+        self.hidden_projection = self._dense(size, "hidden_projection", use_bias=False)
+        self.word_projection = (
+            self._dense(size, "word_projection", use_bias=False) if self._reads_word else None
+        )
+        self.score = self._dense(1, "score")
+        self.beta: keras.layers.Dense | None = None  # made when D is known
+
+    def _dense(self, size: int, name: str, **options: Any) -> keras.layers.Dense:
+        kernel = self._initial.kernel()
         policy = self.dtype_policy
-        self.annotation_projection = keras.layers.Dense(
-            attention_size, name="annotation_projection", dtype=policy
-        )
-        self.hidden_projection = keras.layers.Dense(
-            attention_size, use_bias=False, name="hidden_projection", dtype=policy
-        )
-        self.score = keras.layers.Dense(1, name="score", dtype=policy)
-        self.beta = (
-            keras.layers.Dense(1, activation="sigmoid", name="beta", dtype=policy)
-            if gate == "scalar"
-            else None
+        return keras.layers.Dense(
+            size, name=name, dtype=policy, kernel_initializer=kernel, **options
         )
 
-    def build(self, hidden_size: int, annotation_size: int) -> None:
-        """Makes the weights for H = `hidden_size` and D = `annotation_size`."""
+    def build(self, hidden_size: int, annotation_size: int, embedding_size: int) -> None:
+        """Makes the weights for H, D and E."""
+        projected = (None, None, self.attention_size)
         self.annotation_projection.build((None, None, annotation_size))
+        for layer in self.deeper_projections:
+            layer.build(projected)
         self.hidden_projection.build((None, hidden_size))
-        self.score.build((None, None, self.attention_size))
-        if self.beta is not None:
+        if self.word_projection is not None:
+            self.word_projection.build((None, embedding_size))
+        self.score.build(projected)
+        if self.gate != "none":
+            size = annotation_size if self.gate == "channel" else 1
+            self.beta = self._dense(size, "beta", activation="sigmoid")
             self.beta.build((None, hidden_size))
         self.built = True
 
     def project(self, annotations: tf.Tensor) -> tf.Tensor:
         """W_a a_i + b of all locations, the same at every step: [B, L, D] -> [B, L, A]."""
-        return self.annotation_projection(annotations)
+        projected = self.annotation_projection(annotations)
+        for layer in self.deeper_projections:
+            projected = layer(projected)
+        return projected
+
+    def read_word(self, embedded: tf.Tensor) -> tf.Tensor:
+        """W_y E y_{t-1}, added to W_h h_{t-1} in (4): [..., E] -> [..., A].
+
+        The paper's model has none, and [..., 0] is returned.
+        """
+        return embedded[..., :0] if self.word_projection is None else self.word_projection(embedded)
 
     def call(
         self,
         hidden: tf.Tensor,
         annotations: tf.Tensor,
         projected: tf.Tensor,
-        word_query: tf.Tensor | None = None,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        word_query: tf.Tensor,
+        chance: Chance | None = None,
+    ) -> Look:
         """One look.
 
         A search keeps several hypotheses of an image; its annotations are then read by all of
@@ -72,13 +138,11 @@ class SoftAttention(keras.layers.Layer):
           hidden: h_{t-1}, [B, H].
           annotations: a, [B / K, L, D].
           projected: `project(annotations)`, [B / K, L, A].
-          word_query: added to W_h h_{t-1} in (4), [B, A]; the paper's model has none.
-
-        Returns:
-          context [B, D]; alpha [B, L], float32, sums to 1; beta [B, 1], float32.
+          word_query: from `read_word`, [B, A] or [B, 0].
+          chance: None for soft attention.
         """
         query = self.hidden_projection(hidden)  # [B, A]
-        if word_query is not None:
+        if self.word_projection is not None:
             query += word_query
         rows = tf.shape(hidden)[0]
         images = tf.shape(annotations)[0]
@@ -86,19 +150,31 @@ class SoftAttention(keras.layers.Layer):
         beams = rows // tf.maximum(images, 1)  # K
         query = tf.reshape(query, [images, beams, 1, self.attention_size])
         scores = self.score(tf.tanh(projected[:, tf.newaxis] + query))[..., 0]  # [B / K, K, L]
-        alpha = tf.nn.softmax(tf.cast(scores, tf.float32))
-        context = tf.matmul(tf.cast(alpha, annotations.dtype), annotations)  # [B / K, K, D]
+        scores = self._temperature * tf.cast(scores, tf.float32)
+        alpha = tf.nn.softmax(scores)
+        weights, choice, entropy = alpha, tf.zeros([rows]), tf.zeros([rows])
+        if chance is not None:
+            log_alpha = tf.reshape(tf.nn.log_softmax(scores), [rows, locations])
+            weights, choice, entropy = _choose(log_alpha, chance)
+            weights = tf.reshape(weights, [images, beams, locations])
+        context = tf.matmul(tf.cast(weights, annotations.dtype), annotations)  # [B / K, K, D]
         alpha = tf.reshape(alpha, [rows, locations])
         context = tf.reshape(context, [rows, annotations.shape[-1]])
         if self.beta is None:
-            return context, alpha, tf.ones_like(alpha[:, :1])
-        beta = self.beta(hidden)  # [B, 1]
-        return beta * context, alpha, tf.cast(beta, tf.float32)
+            return Look(context, alpha, tf.ones_like(alpha[:, :1]), choice, entropy)
+        beta = self.beta(hidden)  # [B, 1] or [B, D]
+        shown = tf.reduce_mean(tf.cast(beta, tf.float32), axis=1, keepdims=True)  # mean over D
+        return Look(beta * context, alpha, shown, choice, entropy)
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of `__init__`."""
-        return {
-            **super().get_config(),
-            "attention_size": self.attention_size,
-            "gate": self.gate,
-        }
+
+def _choose(log_alpha: tf.Tensor, chance: Chance) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Log alpha [B, L] -> what weighs the annotations [B, L], its log alpha [B], entropy [B]."""
+    alpha = tf.exp(log_alpha)
+    place = tf.argmax(log_alpha + chance.noise, axis=1)  # [B]
+    location = tf.one_hot(place, tf.shape(log_alpha)[1])  # [B, L]
+    choice = tf.gather(log_alpha, place, batch_dims=1)
+    return (
+        tf.where(chance.drawn, location, alpha),
+        tf.where(chance.drawn[:, 0], choice, 0.0),
+        -tf.reduce_sum(alpha * log_alpha, axis=1),  # sum over L
+    )

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import DecoderSettings
-from sat_tf.model.decoder import AttentionDecoderCell
+from sat_tf.model.attention import Chance
+from sat_tf.model.decoder import AttentionDecoderCell, Reading
 
 
 @keras.saving.register_keras_serializable(package="sat_tf")
@@ -21,18 +22,20 @@ class Locations(keras.layers.Layer):
       position: "none" gives the annotations as they are (the paper's model); "coordinates" adds
         two numbers to each, its column and its row from -1 to 1, so that the context, an average
         over places, tells where it was taken.
+      nowhere: adds one annotation of zeros, the last one, where attention may rest (an option of
+        the authors' code).
     """
 
-    def __init__(self, position: str = "none", **kwargs: Any) -> None:
+    def __init__(self, position: str = "none", nowhere: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.position = position
+        self.position, self.nowhere = position, nowhere
         self.scale = self.add_weight(
             name="scale", shape=(), initializer="ones", trainable=False, dtype="float32"
         )
         self.built = True
 
     def call(self, grid: tf.Tensor) -> tf.Tensor:
-        """[I, rows, columns, D] -> [I, L, D] or, with coordinates, [I, L, D + 2]."""
+        """[I, rows, columns, D] -> [I, L, D]; coordinates make D greater by 2, nowhere L by 1."""
         shape = tf.shape(grid)
         grid = tf.cast(tf.cast(grid, tf.float32) / self.scale, self.compute_dtype)
         if self.position == "coordinates":
@@ -42,7 +45,8 @@ class Locations(keras.layers.Layer):
             places = tf.cast(tf.stack([column, row], axis=-1), grid.dtype)  # [rows, columns, 2]
             places = tf.broadcast_to(places, tf.concat([shape[:3], [2]], axis=0))
             grid = tf.concat([grid, places], axis=-1)
-        return tf.reshape(grid, [shape[0], shape[1] * shape[2], grid.shape[-1]])
+        locations = tf.reshape(grid, [shape[0], shape[1] * shape[2], grid.shape[-1]])
+        return tf.pad(locations, [[0, 0], [0, 1], [0, 0]]) if self.nowhere else locations
 
     def compute_output_shape(self, grid_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Shape of the locations, L unknown."""
@@ -52,7 +56,7 @@ class Locations(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
-        return {**super().get_config(), "position": self.position}
+        return {**super().get_config(), "position": self.position, "nowhere": self.nowhere}
 
 
 class CaptionModel(keras.Model):
@@ -74,18 +78,9 @@ class CaptionModel(keras.Model):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.locations = Locations(settings.position, name="locations")
-        self.cell = AttentionDecoderCell(
-            vocabulary_size,
-            settings.embedding_size,
-            settings.hidden_size,
-            settings.attention_size,
-            settings.gate,
-            settings.query,
-            settings.dropout,
-            seed,
-            name="decoder",
-        )
+        self.settings = settings
+        self.locations = Locations(settings.position, settings.zero_annotation, name="locations")
+        self.cell = AttentionDecoderCell(vocabulary_size, settings, seed, name="decoder")
         self.cell.build(self.locations.compute_output_shape(encoder.output_shape))
         self.built = True
 
@@ -95,13 +90,27 @@ class CaptionModel(keras.Model):
         return tuple(self.encoder.output_shape[1:3])
 
     @property
+    def location_count(self) -> int:
+        """L: the cells of the grid and, if there is one, the annotation of zeros."""
+        rows, columns = self.grid
+        return rows * columns + self.settings.zero_annotation
+
+    @property
     def trains_encoder(self) -> bool:
         """Whether the encoder changes in training, weights or running means."""
         return bool(self.encoder.trainable_variables)
 
     def start_output_bias(self, log_frequencies: list[float]) -> None:
         """Starts the output layer at the words' frequencies: natural logarithms, [V]."""
-        self.cell.output_words.bias.assign(np.asarray(log_frequencies, np.float32))
+        self.cell.deep_output.words.bias.assign(np.asarray(log_frequencies, np.float32))
+
+    def start_word_vectors(self, vectors: Mapping[int, np.ndarray]) -> None:
+        """Starts the embeddings of some words, by their ids, at vectors [E]."""
+        embeddings = self.cell.embedding.embeddings
+        started = embeddings.numpy()
+        for number, vector in vectors.items():
+            started[number] = vector
+        embeddings.assign(started)
 
     def scale_annotations(self, annotations: tf.Tensor) -> None:
         """Has annotations divided by the root mean square of those given, [I, rows, columns, D].
@@ -130,7 +139,9 @@ class CaptionModel(keras.Model):
         tokens: tf.Tensor,
         image_index: tf.Tensor,
         training: bool = False,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        places: tuple[Chance, ...] = (),
+        own_words: tf.Tensor | None = None,
+    ) -> Reading:
         """Teacher forcing over captions of images that were encoded once each.
 
         Args:
@@ -138,9 +149,8 @@ class CaptionModel(keras.Model):
           tokens: int32 [B, T].
           image_index: which of the I images each caption describes, int32 [B].
           training: whether dropout is on.
-
-        Returns:
-          logits [B, T, V], alphas [B, T, L], betas [B, T], all float32.
+          places: see `AttentionDecoderCell.call`.
+          own_words: see `AttentionDecoderCell.call`.
         """
-        locations = self.locations(annotations)  # [I, L, D]
-        return self.cell(tf.gather(locations, image_index), tokens, training=training)
+        locations = tf.gather(self.locations(annotations), image_index)  # [B, L, D]
+        return self.cell(locations, tokens, training=training, places=places, own_words=own_words)

@@ -1,173 +1,176 @@
-"""The recurrent cell and the deep output layer (equations 1 to 3 and 7).
+"""The decoder: a recurrent cell that looks, and the words it gives (equations 1 to 7).
 
 Teacher forcing and every search run this one cell.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from sat_tf.model.attention import SoftAttention
+from sat_tf.config import DecoderSettings
+from sat_tf.model.attention import Chance, Look
+from sat_tf.model.deep_output import DeepOutput
+from sat_tf.model.initial_states import InitialStates
+from sat_tf.model.initial_weights import InitialWeights
+from sat_tf.model.lstm import AttentionLSTM, State
 
 # The word before the first one: its embedding is zero, as in both earlier systems.
 START = -1
 
+States = tuple[State, ...]  # of each LSTM layer
+
 
 class Memory(NamedTuple):
-    """What every step reads of an image, computed once: a [B, L, D] and W_a a + b [B, L, A]."""
+    """What every step reads of an image, computed once.
+
+    annotations: a, [B, L, D].
+    projected: of each LSTM layer's attention, W_a a + b, [B, L, A].
+    """
 
     annotations: tf.Tensor
-    projected: tf.Tensor
+    projected: tuple[tf.Tensor, ...]
 
 
 class Word(NamedTuple):
-    """What a step reads of y_{t-1}: its share of the gates and, if it has one, of the query.
+    """What a step reads of y_{t-1}.
 
-    gates: W_y E y_{t-1} + b, [B, 4H], in the order i, f, o, g.
-    query: [B, A]; empty in its last axis, [B, 0], where the query is h_{t-1} alone.
+    gates: its share of the first layer's gates, W_y E y_{t-1} + b, [B, 4H]; i, f, o, g.
+    queries: its share of each layer's query, see `Attention.read_word`.
     """
 
     gates: tf.Tensor
-    query: tf.Tensor
+    queries: tuple[tf.Tensor, ...]
 
 
-class State(NamedTuple):
-    """What a step hands to the next one: h and c, [B, H] each."""
+class StepChances(NamedTuple):
+    """What chance decides at a step; empty where it decides nothing.
 
-    hidden: tf.Tensor
-    memory: tf.Tensor
+    places: for each LSTM layer the `Chance` of its look, in hard attention.
+    gate_masks: for each LSTM layer the mask of `lstm_dropout`, [B, 3H], in training.
+    """
+
+    places: tuple[Chance, ...] = ()
+    gate_masks: tuple[tf.Tensor, ...] = ()
 
 
-class Look(NamedTuple):
-    """What a step saw: context [B, D], alpha [B, L] float32, beta [B, 1] float32."""
+_NO_CHANCES = StepChances()
 
-    context: tf.Tensor
-    alpha: tf.Tensor
-    beta: tf.Tensor
+
+class Reading(NamedTuple):
+    """A caption as teacher forcing reads it; at padded steps the values mean nothing.
+
+    logits: float32 [B, T, V].
+    alphas: of the last LSTM layer, float32 [B, T, L].
+    betas: of the last LSTM layer, float32 [B, T].
+    choices: log p of the locations drawn, summed over the LSTM layers, float32 [B, T].
+    entropies: of alpha, summed over the LSTM layers, in nats, float32 [B, T].
+    """
+
+    logits: tf.Tensor
+    alphas: tf.Tensor
+    betas: tf.Tensor
+    choices: tf.Tensor
+    entropies: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="sat_tf")
 class AttentionDecoderCell(keras.layers.Layer):
     """LSTM with attention, and the words it gives.
 
-    z_t = phi(a, alpha_t), see `SoftAttention`, from h_{t-1}
-    i, f, o = sigmoid(.), g = tanh(.) of W [E y_{t-1}; h_{t-1}; z_t] + b      (1)
-    c_t = f * c_{t-1} + i * g                                                 (2)
-    h_t = o * tanh(c_t)                                                       (3)
-    h_0 = tanh(W_1 mean_i a_i + b_1), c_0 = tanh(W_2 mean_i a_i + b_2)
-    p(y_t) ~ exp(L_o tanh(E y_{t-1} + L_h h_t + L_z z_t))                     (7)
+    One step is `AttentionLSTM`, equations (1) to (6), and `DeepOutput`, equation (7);
+    `InitialStates` gives h_0 and c_0.
+
+    With `lstm_layers` n above 1, n - 1 further LSTMs follow. Each reads h_t of the one below, has
+    its own attention and its own first state; alpha, beta and z_t are the last one's. With
+    `annotation_lstm` the annotations go through a bidirectional LSTM first, in their order, which
+    makes D = 2H.
 
     Args:
       vocabulary_size: V.
-      embedding_size: E.
-      hidden_size: H.
-      attention_size: A.
-      gate: see `SoftAttention`.
-      query: "hidden" for (4) as it stands; "hidden_and_word" adds W_y E y_{t-1} within its tanh,
-        so that the word before, which h_{t-1} has not read yet, can direct the look.
-      dropout: rate on h_t and after the tanh of (7), in training.
-      seed: of the dropout.
+      settings: of the decoder, or the dictionary of them.
+      seed: of dropout and of every other draw.
 
-    Departs from the paper: the tanh in (7), which is the authors' code's. Weights start as Keras
-    starts them (Glorot uniform, orthogonal for h), the forget gate's bias at 1.
+    Departs from the paper: the tanh in (7), which is the authors' code's, and how weights start
+    (`initial_weights`).
     """
 
     def __init__(
         self,
         vocabulary_size: int,
-        embedding_size: int,
-        hidden_size: int,
-        attention_size: int,
-        gate: str = "scalar",
-        query: str = "hidden",
-        dropout: float = 0.5,
-        seed: int | None = None,
+        settings: DecoderSettings | dict[str, Any],
+        seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._config = {
-            "vocabulary_size": vocabulary_size,
-            "embedding_size": embedding_size,
-            "hidden_size": hidden_size,
-            "attention_size": attention_size,
-            "gate": gate,
-            "query": query,
-            "dropout": dropout,
-            "seed": seed,
-        }
-        self.vocabulary_size = vocabulary_size
-        self.embedding_size = embedding_size
-        self.hidden_size = hidden_size
-        policy = self.dtype_policy
-        in_float32 = keras.initializers.Orthogonal()
-
-        def orthogonal(shape: tuple[int, ...], dtype: str) -> tf.Tensor:
-            # TensorFlow makes no orthogonal matrices of bfloat16.
-            return keras.ops.cast(in_float32(shape, "float32"), dtype)
-
-        def dense(size: int, name: str, **options: Any) -> keras.layers.Dense:
-            return keras.layers.Dense(size, name=name, dtype=policy, **options)
-
+        if isinstance(settings, dict):
+            settings = DecoderSettings(**settings)
+        self.vocabulary_size, self.settings, self._seed = vocabulary_size, settings, seed
         self.embedding = keras.layers.Embedding(
-            vocabulary_size, embedding_size, name="embedding", dtype=policy
+            vocabulary_size,
+            settings.embedding_size,
+            embeddings_initializer=InitialWeights(settings.initial_weights).embedding(),
+            trainable=not settings.freeze_word_vectors,
+            name="embedding",
+            dtype=self.dtype_policy,
         )
-        self.attention = SoftAttention(attention_size, gate, name="attention", dtype=policy)
-        self.initial_hidden = dense(hidden_size, "initial_hidden", activation="tanh")
-        self.initial_memory = dense(hidden_size, "initial_memory", activation="tanh")
-        self.query_of_word = (
-            dense(attention_size, "query_of_word", use_bias=False)
-            if query == "hidden_and_word"
-            else None
+        directions = ("forward", "backward") if settings.annotation_lstm else ()
+        self.annotation_lstms = [self._annotation_lstm(name) for name in directions]
+        policy = self.dtype_policy
+        # Every layer has a name: by its weights' paths a checkpoint knows them.
+        self.initial_states = InitialStates(settings, seed + 2, name="initial_states", dtype=policy)
+        self.lstms = [
+            AttentionLSTM(settings, name=f"lstm_{layer}", dtype=self.dtype_policy)
+            for layer in range(settings.lstm_layers)
+        ]
+        self.deep_output = DeepOutput(
+            vocabulary_size, settings, seed, name="deep_output", dtype=policy
         )
-        self.gates_of_word = dense(4 * hidden_size, "gates_of_word")
-        self.gates_of_hidden = dense(
-            4 * hidden_size,
-            "gates_of_hidden",
-            use_bias=False,
-            kernel_initializer=orthogonal,
-        )
-        self.gates_of_context = dense(4 * hidden_size, "gates_of_context", use_bias=False)
-        self.output_of_hidden = dense(embedding_size, "output_of_hidden")
-        self.output_of_context = dense(embedding_size, "output_of_context", use_bias=False)
-        self.output_words = dense(vocabulary_size, "output_words")
-        self.hidden_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=policy)
-        self.output_dropout = keras.layers.Dropout(
-            dropout, seed=None if seed is None else seed + 1, dtype=policy
+        self.seed_generator = keras.random.SeedGenerator(seed + 3)
+
+    def _annotation_lstm(self, name: str) -> keras.layers.LSTM:
+        initial = InitialWeights(self.settings.initial_weights)
+        return keras.layers.LSTM(
+            self.settings.hidden_size,
+            return_sequences=True,
+            kernel_initializer=initial.kernel(blocks=4),
+            recurrent_initializer=initial.recurrent(),
+            unit_forget_bias=bool(initial.forget_bias),
+            name=name,
+            dtype=self.dtype_policy,
         )
 
     def build(self, annotations_shape: tuple[int | None, ...]) -> None:
         """Makes all weights for annotations [B, L, D]."""
-        annotation_size = annotations_shape[-1]
-        assert annotation_size is not None, "D must be known"
-        hidden, word = (None, self.hidden_size), (None, self.embedding_size)
-        context = (None, annotation_size)
+        size = annotations_shape[-1]
+        assert size is not None, "D must be known"
         self.embedding.build((None,))
-        self.attention.build(self.hidden_size, annotation_size)
-        for layer in (self.initial_hidden, self.initial_memory, self.gates_of_context):
-            layer.build(context)
-        if self.query_of_word is not None:
-            self.query_of_word.build(word)
-        self.gates_of_word.build(word)
-        bias = np.zeros(4 * self.hidden_size, np.float32)
-        bias[self.hidden_size : 2 * self.hidden_size] = 1.0  # f, so that the memory lasts
-        self.gates_of_word.bias.assign(bias)
-        self.gates_of_hidden.build(hidden)
-        self.output_of_hidden.build(hidden)
-        self.output_of_context.build(context)
-        self.output_words.build(word)
+        for lstm in self.annotation_lstms:
+            lstm.build((None, None, size))
+        if self.annotation_lstms:
+            size = 2 * self.settings.hidden_size
+        self.initial_states.build(size)
+        input_size = self.settings.embedding_size
+        for lstm in self.lstms:
+            lstm.build(input_size, size)
+            input_size = self.settings.hidden_size
+        self.deep_output.build(size)
         self.built = True
 
     def prepare(self, annotations: tf.Tensor) -> Memory:
         """What all steps share: [B, L, D] -> `Memory`."""
         annotations = tf.cast(annotations, self.compute_dtype)
-        return Memory(annotations, self.attention.project(annotations))
+        if self.annotation_lstms:
+            forward, backward = self.annotation_lstms
+            back = tf.reverse(backward(tf.reverse(annotations, [1])), [1])
+            annotations = tf.concat([forward(annotations), back], axis=-1)  # [B, L, 2H]
+        projected = tuple(lstm.attention.project(annotations) for lstm in self.lstms)
+        return Memory(annotations, projected)
 
-    def initial_state(self, annotations: tf.Tensor) -> State:
-        """h_0 and c_0 from the mean annotation: [B, L, D] -> `State`."""
-        mean = tf.reduce_mean(annotations, axis=1)  # mean over L -> [B, D]
-        return State(self.initial_hidden(mean), self.initial_memory(mean))
+    def initial_state(self, memory: Memory, training: bool = False) -> States:
+        """h_0 and c_0 of each LSTM layer."""
+        return self.initial_states(memory.annotations, training=training)
 
     def embed(self, tokens: tf.Tensor) -> tf.Tensor:
         """E y: int32 [...] -> [..., E]; `START` becomes zero."""
@@ -177,84 +180,163 @@ class AttentionDecoderCell(keras.layers.Layer):
 
     def read_word(self, embedded: tf.Tensor) -> Word:
         """What steps read of words: E y [..., E] -> `Word`, for one step or for all at once."""
-        if self.query_of_word is None:
-            return Word(self.gates_of_word(embedded), embedded[..., :0])
-        return Word(self.gates_of_word(embedded), self.query_of_word(embedded))
+        queries = tuple(lstm.attention.read_word(embedded) for lstm in self.lstms)
+        return Word(self.lstms[0].gates_of_input(embedded), queries)
 
-    def step(self, word: Word, state: State, memory: Memory) -> tuple[State, Look]:
+    def step(
+        self, word: Word, states: States, memory: Memory, chances: StepChances = _NO_CHANCES
+    ) -> tuple[States, Look]:
         """Equations (1) to (6).
 
         Args:
           word: `read_word(embed(y_{t-1}))`.
-          state: h_{t-1} and c_{t-1}.
-          memory: of the images; several rows of `state` may share one, see `SoftAttention.call`.
-        """
-        word_query = None if self.query_of_word is None else word.query
-        context, alpha, beta = self.attention(state.hidden, *memory, word_query)
-        gates = (
-            word.gates + self.gates_of_hidden(state.hidden) + self.gates_of_context(context)
-        )  # [B, 4H]
-        i, f, o, g = tf.split(gates, 4, axis=-1)
-        cell = tf.sigmoid(f) * state.memory + tf.sigmoid(i) * tf.tanh(g)
-        hidden = tf.sigmoid(o) * tf.tanh(cell)
-        return State(hidden, cell), Look(context, alpha, beta)
+          states: h_{t-1} and c_{t-1}.
+          memory: of the images; several rows of `states` may share one, see `Attention.call`.
+          chances: of this step.
 
-    def words(
-        self,
-        embedded: tf.Tensor,
-        hidden: tf.Tensor,
-        context: tf.Tensor,
-        training: bool = False,
-    ) -> tf.Tensor:
-        """Deep output (7): E y_{t-1} [..., E], h_t [..., H], z_t [..., D] -> logits [..., V]."""
-        hidden = self.hidden_dropout(hidden, training=training)
-        joined = embedded + self.output_of_hidden(hidden) + self.output_of_context(context)
-        return self.output_words(self.output_dropout(tf.tanh(joined), training=training))
+        Returns:
+          The states, and the look of the last LSTM layer with all layers' choices and entropies.
+        """
+        moved: list[State] = []
+        looks: list[Look] = []
+        gates = word.gates
+        for i, lstm in enumerate(self.lstms):
+            if i:
+                gates = lstm.gates_of_input(moved[-1].hidden)
+            state, look = lstm(
+                gates,
+                word.queries[i],
+                states[i],
+                memory.annotations,
+                memory.projected[i],
+                chances.places[i] if chances.places else None,
+                chances.gate_masks[i] if chances.gate_masks else None,
+            )
+            moved.append(state)
+            looks.append(look)
+        choice = tf.add_n([look.choice for look in looks])
+        entropy = tf.add_n([look.entropy for look in looks])
+        return tuple(moved), looks[-1]._replace(choice=choice, entropy=entropy)
 
     def next_word(
-        self, tokens: tf.Tensor, state: State, memory: Memory
-    ) -> tuple[tf.Tensor, State, Look]:
-        """One step of a search: y_{t-1} int32 [B] -> logits float32 [B, V], state, look."""
+        self,
+        tokens: tf.Tensor,
+        states: States,
+        memory: Memory,
+        chances: StepChances = _NO_CHANCES,
+    ) -> tuple[tf.Tensor, States, Look]:
+        """One step of a search: y_{t-1} int32 [B] -> logits float32 [B, V], states, look."""
         embedded = self.embed(tokens)
-        state, look = self.step(self.read_word(embedded), state, memory)
-        logits = self.words(embedded, state.hidden, look.context)
-        return tf.cast(logits, tf.float32), state, look
+        states, look = self.step(self.read_word(embedded), states, memory, chances)
+        logits = self.deep_output(embedded, states[-1].hidden, look.context)
+        return tf.cast(logits, tf.float32), states, look
 
     def call(
-        self, annotations: tf.Tensor, tokens: tf.Tensor, training: bool = False
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        self,
+        annotations: tf.Tensor,
+        tokens: tf.Tensor,
+        training: bool = False,
+        places: tuple[Chance, ...] = (),
+        own_words: tf.Tensor | None = None,
+    ) -> Reading:
         """Teacher forcing: reads the true caption, predicts each of its words.
 
         Args:
           annotations: [B, L, D].
           tokens: y_1 … y_T, int32 [B, T], padded at the end.
           training: whether dropout is on.
-
-        Returns:
-          logits float32 [B, T, V], alphas float32 [B, T, L], betas float32 [B, T]. At padded
-          steps they hold values that mean nothing; the losses leave them out.
+          places: for each LSTM layer the `Chance` of its looks at all steps, [T, B, ...]; empty
+            for soft attention.
+          own_words: scheduled sampling (Bengio et al., 2015): the probability, float32 [], that a
+            step reads a word drawn from what the step before predicted in place of y_{t-1}.
         """
         memory = self.prepare(annotations)
-        previous = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START), tokens[:, :-1]], axis=1)
+        states = self.initial_state(memory, training)
+        shape = tf.shape(tokens)
+        previous = tf.concat([tf.fill([shape[0], 1], START), tokens[:, :-1]], axis=1)
+        if own_words is not None:
+            previous = self._mix_own_words(previous, states, memory, places, own_words)
         embedded = self.embed(previous)  # [B, T, E]
-        state = self.initial_state(memory.annotations)
-        nothing = Look(
-            tf.zeros_like(memory.annotations[:, 0]),
-            tf.zeros_like(memory.annotations[..., 0], tf.float32),
-            tf.zeros_like(state.hidden[:, :1], tf.float32),
-        )
+        chances = StepChances(places, self._gate_masks(shape[1], shape[0], training))
         states, looks = tf.scan(
-            lambda carried, word: self.step(word, carried[0], memory),
-            self.read_word(tf.transpose(embedded, [1, 0, 2])),  # all steps in one product
-            initializer=(state, nothing),
+            lambda carried, now: self.step(now[0], carried[0], memory, now[1]),
+            # All words in one product.
+            (self.read_word(tf.transpose(embedded, [1, 0, 2])), chances),
+            initializer=(states, self._blank_look(memory, shape[0])),
         )  # every field [T, B, ...]
         hidden, context, alphas = (
-            tf.transpose(field, [1, 0, 2]) for field in (states.hidden, looks.context, looks.alpha)
+            tf.transpose(field, [1, 0, 2])
+            for field in (states[-1].hidden, looks.context, looks.alpha)
         )
-        logits = self.words(embedded, hidden, context, training)
-        betas = tf.transpose(looks.beta[..., 0])
-        return tf.cast(logits, tf.float32), alphas, betas
+        logits = self.deep_output(embedded, hidden, context, training=training)
+        return Reading(
+            tf.cast(logits, tf.float32),
+            alphas,
+            tf.transpose(looks.beta[..., 0]),
+            tf.transpose(looks.choice),
+            tf.transpose(looks.entropy),
+        )
+
+    def _gate_masks(self, steps: tf.Tensor, rows: tf.Tensor, training: bool) -> Any:
+        """Of `lstm_dropout`, [T, B, 3H] for each LSTM layer."""
+        rate = self.settings.lstm_dropout
+        if not training or not rate:
+            return ()
+        ones = tf.ones([steps, rows, 3 * self.settings.hidden_size], self.compute_dtype)
+        return tuple(keras.random.dropout(ones, rate, seed=self.seed_generator) for _ in self.lstms)
+
+    def _mix_own_words(
+        self,
+        previous: tf.Tensor,
+        states: States,
+        memory: Memory,
+        places: tuple[Chance, ...],
+        probability: tf.Tensor,
+    ) -> tf.Tensor:
+        """What each step reads under scheduled sampling: int32 [B, T] -> [B, T].
+
+        A walk of its own, without dropout: which words are read has no gradient.
+        """
+        rows = tf.shape(previous)[0]
+        steps = tf.transpose(previous)  # [T, B]
+        uniform = keras.random.uniform(tf.shape(steps), seed=self.seed_generator)
+        # The first word has none before it that could be replaced.
+        own = (uniform < probability) & (steps != START)
+        seeds = keras.random.randint(
+            [tf.shape(steps)[0], 2], 0, 2**31 - 1, seed=self.seed_generator
+        )
+
+        def walk(carried: Any, now: Any) -> Any:
+            _, states, drawn = carried
+            true, is_own, seed, places = now
+            read = tf.where(is_own, drawn, true)
+            logits, states, _ = self.next_word(read, states, memory, StepChances(places))
+            draw = tf.random.stateless_categorical(logits, 1, seed, tf.int32)
+            return read, states, draw[:, 0]
+
+        nothing = tf.zeros([rows], tf.int32)
+        read, _, _ = tf.scan(
+            walk, (steps, own, seeds, places), initializer=(nothing, states, nothing)
+        )
+        return tf.stop_gradient(tf.transpose(read))
+
+    def _blank_look(self, memory: Memory, rows: tf.Tensor) -> Look:
+        size = memory.annotations.shape[-1]
+        locations = memory.annotations.shape[1] or tf.shape(memory.annotations)[1]
+        none = tf.zeros([rows])
+        return Look(
+            tf.zeros([rows, size], self.compute_dtype),
+            tf.zeros([rows, locations]),
+            none[:, tf.newaxis],
+            none,
+            none,
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
-        return {**super().get_config(), **self._config}
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "settings": dataclasses.asdict(self.settings),
+            "seed": self._seed,
+        }

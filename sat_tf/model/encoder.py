@@ -120,7 +120,7 @@ def build_encoder(settings: EncoderSettings, image_size: int) -> keras.Model:
         ) from None
     encoder = keras.Model(pixels, annotations, name="encoder")
     _check_grid(encoder, f"--encoder={settings.encoder} --encoder_layer={settings.encoder_layer}")
-    _set_trainable(encoder, backbone, settings.finetune_from)
+    set_finetuning(encoder, settings.finetune_from)
     return encoder
 
 
@@ -158,6 +158,31 @@ def load_encoder(path: str | os.PathLike[str]) -> keras.Model:
     encoder = _load_model(path, str(path))
     _check_grid(encoder, str(path))
     return encoder
+
+
+def set_finetuning(encoder: keras.Model, first: str) -> None:
+    """Freezes the layers of an encoder's backbone before `first`; '' freezes all, 'all' none.
+
+    Raises:
+      UserError: no such layer, or nothing to train from there on.
+    """
+    backbone = encoder.layers[-1]
+    names = [layer.name for layer in backbone.layers]
+    if first not in ("", "all", *names):
+        raise UserError(
+            f"--finetune_from={first}: no such layer; "
+            f"{pretrained.suggestions(first, ['all', *names])}"
+        )
+    frozen = {"": len(names), "all": 0}.get(first)
+    if frozen is None:
+        frozen = names.index(first)
+    encoder.trainable = bool(first)
+    for position, layer in enumerate(backbone.layers):
+        layer.trainable = position >= frozen
+        if position < frozen and isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    if first and not encoder.trainable_weights:
+        raise UserError(f"--finetune_from={first}: no weights from there on; name an earlier layer")
 
 
 def _is_file(settings: EncoderSettings) -> bool:
@@ -252,26 +277,6 @@ def _check_grid(encoder: keras.Model, where: str) -> None:
             f"{where}: gives {shape}, but annotations need [images, rows, columns, channels]: "
             "name a convolutional layer with --encoder_layer"
         )
-
-
-def _set_trainable(encoder: keras.Model, backbone: keras.Model, first: str) -> None:
-    """Freezes the layers before `first`; '' freezes all, 'all' none."""
-    names = [layer.name for layer in backbone.layers]
-    if first not in ("", "all", *names):
-        raise UserError(
-            f"--finetune_from={first}: no such layer; "
-            f"{pretrained.suggestions(first, ['all', *names])}"
-        )
-    frozen = {"": len(names), "all": 0}.get(first)
-    if frozen is None:
-        frozen = names.index(first)
-    encoder.trainable = bool(first)
-    for position, layer in enumerate(backbone.layers):
-        layer.trainable = position >= frozen
-        if position < frozen and isinstance(layer, keras.layers.Dropout):
-            layer.rate = 0.0
-    if first and not encoder.trainable_weights:
-        raise UserError(f"--finetune_from={first}: no weights from there on; name an earlier layer")
 
 
 def _number_layers(model: keras.Model, numbers: dict[str, str]) -> None:

@@ -29,7 +29,8 @@ def learned_parts(model: CaptionModel, fingerprint: str) -> dict[str, Any]:
     vocabulary whose ids the weights speak of.
     """
     parts = {
-        "decoder": model.cell,
+        # By path: TensorFlow does not see layers that Keras keeps in a list.
+        "decoder": {weight.path: weight.value for weight in model.cell.weights},
         "locations": model.locations,
         "vocabulary": tf.Variable(fingerprint, trainable=False),
     }

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from sat_tf.config import CONFIG_FILE, Settings
 from sat_tf.data.batches import (
+    Captions,
     ImageSource,
     Plan,
     caption_batches,
@@ -27,22 +28,30 @@ from sat_tf.errors import UserError
 from sat_tf.evaluation.scoring import Scorer
 from sat_tf.model.annotations import annotation_source
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.encoder import build_encoder, load_encoder, resolve_encoder, save_encoder
-from sat_tf.model.losses import total_loss
+from sat_tf.model.encoder import load_encoder, resolve_encoder, save_encoder
 from sat_tf.model.precision import precision
 from sat_tf.run_folder import ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.training.checkpoints import Checkpoints
 from sat_tf.training.inspector import Inspector
 from sat_tf.training.interrupt import Interrupt
+from sat_tf.training.objective import Objective, make_likelihood, total_loss
 from sat_tf.training.reports import Reports
-from sat_tf.training.schedule import end_epoch, is_finished, learning_rate
+from sat_tf.training.schedule import (
+    end_epoch,
+    is_finished,
+    learning_rate,
+    moved_baseline,
+    own_words,
+)
+from sat_tf.training.self_critical import make_self_critical, one_per_image
+from sat_tf.training.start import model_of, new_model
 from sat_tf.training.step import TrainStep, make_optimizer, make_strategy, make_train_step
 from sat_tf.vocabulary import SPECIAL, Vocabulary, tokenize
 
 # Images from which the annotations' scale is measured.
 _SCALE_IMAGES = 64
-# Of the loss, reported for each epoch.
-_PARTS = ("nll", "penalty", "supervision")
+# Sums of a step that are no parts of the loss a caption, or mean nothing by themselves.
+_UNREPORTED = ("captions", "words", "reinforce")
 
 
 def train(settings: Settings, workdir: str | os.PathLike[str]) -> bool:
@@ -101,11 +110,8 @@ class Trainer:
             self.model = self._build_model()
             self._optimizer = make_optimizer(settings.training)
             self._optimizer.build(self.model.trainable_variables)
-        limit = settings.data.max_caption_words
-        grid = self.model.grid if settings.training.attention_supervision else None
-        self._train_captions = number_captions(splits["train"], self.vocabulary, limit, grid)
-        if not self._train_captions.tokens:
-            raise UserError(f"--max_caption_words={limit} leaves no training caption")
+        self._train_captions = self._number(splits["train"])
+        self._objective = self._make_objective(splits["train"])
         self._train_source = self._source(splits["train"], "train")
         self._dev_source = self._source(splits["dev"], "dev")
         self._write_run()
@@ -117,7 +123,8 @@ class Trainer:
             settings.training.keep_every_epoch,
         )
         self.progress = self._checkpoints.restore()
-        if not self.progress.total_steps and not self.model.trains_encoder:
+        is_new = not self.progress.total_steps and not settings.training.start_from
+        if is_new and not self.model.trains_encoder:
             self._scale_annotations(len(splits["train"]))
         search = dataclasses.replace(
             settings.decoding, search="beam", beam_size=settings.training.validation_beam_size
@@ -127,7 +134,28 @@ class Trainer:
             self.model, self.vocabulary, settings, self._dev_records, self._dev_source
         )
 
+    def _number(self, records: Sequence[Record]) -> Captions:
+        training, limit = self.settings.training, self.settings.data.max_caption_words
+        if training.self_critical != "none":
+            return one_per_image(number_captions(records, self.vocabulary))
+        grid = self.model.grid if training.attention_supervision else None
+        captions = number_captions(records, self.vocabulary, limit, grid)
+        if not captions.tokens:
+            raise UserError(f"--max_caption_words={limit} leaves no training caption")
+        return captions
+
+    def _make_objective(self, records: Sequence[Record]) -> Objective:
+        if self.settings.training.self_critical == "none":
+            return make_likelihood(self.model, self.settings.training)
+        return make_self_critical(self.model, self.vocabulary, records, self.settings)
+
     def _open_vocabulary(self, records: Sequence[Record]) -> Vocabulary:
+        start = self.settings.training.start_from
+        if start and not self._exists:
+            return Vocabulary.load(Path(start) / VOCABULARY_FILE)
+        path = self.workdir / VOCABULARY_FILE
+        if start:
+            return Vocabulary.load(path)
         built = Vocabulary.build(
             (tokenize(caption) for record in records for caption in record.captions),
             size=self.settings.data.vocabulary_size,
@@ -138,7 +166,6 @@ class Trainer:
                 f"--min_word_count={self.settings.data.min_word_count} leaves no word: none of the "
                 "training captions' comes so often"
             )
-        path = self.workdir / VOCABULARY_FILE
         if self._exists and Vocabulary.load(path).fingerprint != built.fingerprint:
             raise UserError(
                 f"{path}: the training captions now give another vocabulary than when the run "
@@ -147,16 +174,14 @@ class Trainer:
         return built
 
     def _build_model(self) -> CaptionModel:
-        path = self.workdir / ENCODER_FILE
-        encoder = (
-            load_encoder(path)
-            if self._exists
-            else build_encoder(self.settings.encoder, self.settings.images.image_size)
-        )
-        seed = self.settings.training.seed
-        model = CaptionModel(encoder, self.settings.decoder, len(self.vocabulary), seed)
-        model.start_output_bias(self.vocabulary.log_frequencies())
-        return model
+        settings = self.settings
+        if self._exists:
+            encoder = load_encoder(self.workdir / ENCODER_FILE)
+            vocabulary_size, seed = len(self.vocabulary), settings.training.seed
+            return CaptionModel(encoder, settings.decoder, vocabulary_size, seed)
+        if settings.training.start_from:
+            return model_of(Path(settings.training.start_from), settings, self.vocabulary)
+        return new_model(settings, self.vocabulary)
 
     def _write_run(self) -> None:
         """Writes what makes the folder a run; `config.json`, which says that it is one, last."""
@@ -192,7 +217,9 @@ class Trainer:
         training = self.settings.training
         plan = self._plan(self.progress.epoch)
         spec = self._batches(plan, 0).element_spec
-        step = make_train_step(self.model, self._optimizer, training, self._strategy, spec)
+        step = make_train_step(
+            self.model, self._optimizer, self._objective, training, self._strategy, spec
+        )
         reports = Reports(self.workdir, len(plan), training.max_epochs, self.progress)
         try:
             with Interrupt() as interrupt:
@@ -219,20 +246,31 @@ class Trainer:
                 return False
             rate = learning_rate(training, progress.total_steps, len(plan), progress.factor)
             self._optimizer.learning_rate.assign(rate)
-            sums = {name: float(value) for name, value in step(batch).items()}
+            controls = {
+                "baseline": tf.constant(progress.baseline),
+                "own_words": tf.constant(own_words(training, progress.total_steps, len(plan))),
+            }
+            sums = {name: float(value) for name, value in step(batch, controls).items()}
             total = total_loss(sums, training)
-            if not math.isfinite(total):
-                raise UserError(
-                    f"step {progress.total_steps + 1} (epoch {progress.epoch + 1}): the loss is "
-                    f"not finite (nll {sums['nll']}, penalty {sums['penalty']}); the run keeps "
-                    "its last checkpoint: try a smaller --learning_rate or --clip_norm"
-                )
+            self._check_finite(total, sums)
             progress.step += 1
             progress.total_steps += 1
+            if "reward" in sums:
+                reward = sums["reward"] / sums["captions"]
+                progress.baseline = moved_baseline(training, progress.baseline, reward)
             for name, value in sums.items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
             reports.step(total / sums["captions"], sums["captions"])
         return True
+
+    def _check_finite(self, total: float, sums: dict[str, float]) -> None:
+        if not math.isfinite(total):
+            parts = ", ".join(f"{name} {value}" for name, value in sums.items())
+            raise UserError(
+                f"step {self.progress.total_steps + 1} (epoch {self.progress.epoch + 1}): the loss "
+                f"is not finite ({parts}); the run keeps its last checkpoint: try a smaller "
+                "--learning_rate or --clip_norm"
+            )
 
     def _finish_epoch(self, reports: Reports, started: float) -> None:
         training, progress = self.settings.training, self.progress
@@ -246,7 +284,7 @@ class Trainer:
                 "epoch": progress.epoch,
                 "step": progress.total_steps,
                 "loss": total_loss(sums, training) / captions,
-                **{name: sums[name] / captions for name in _PARTS if name in sums},
+                **{n: value / captions for n, value in sums.items() if n not in _UNREPORTED},
                 "learning_rate": rate,
                 "seconds_training": trained - started,
                 "seconds_validation": time.monotonic() - trained,

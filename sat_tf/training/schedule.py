@@ -20,6 +20,7 @@ class Progress:
     best_score: best validation score so far, if any.
     best_epoch: the epoch that reached it.
     plateau_epochs: epochs since the last improvement or decay.
+    baseline: of hard attention's rewards.
     sums: of the present epoch's losses.
     history: the scores of each epoch.
     """
@@ -31,6 +32,7 @@ class Progress:
     best_score: float | None = None
     best_epoch: int = 0
     plateau_epochs: int = 0
+    baseline: float = 0.0
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
@@ -46,6 +48,17 @@ def learning_rate(
     if step < settings.warmup_steps:
         rate *= (step + 1) / settings.warmup_steps
     return rate
+
+
+def own_words(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
+    """Probability of scheduled sampling at step `step`, counted from 0."""
+    share = step / (settings.max_epochs * steps_per_epoch)
+    return settings.scheduled_sampling * min(share, 1.0)
+
+
+def moved_baseline(settings: TrainingSettings, baseline: float, reward: float) -> float:
+    """b_k = decay b_{k-1} + (1 - decay) reward_k, the mean of minibatch k (section 4.1)."""
+    return settings.baseline_decay * baseline + (1.0 - settings.baseline_decay) * reward
 
 
 def is_better(name: str, score: float, best: float | None) -> bool:

@@ -7,9 +7,16 @@ import tensorflow as tf
 
 from sat_tf.config import TrainingSettings
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.losses import Sums, caption_losses, total_loss
+from sat_tf.training.objective import (
+    CONTROLS,
+    Batch,
+    Controls,
+    Objective,
+    Sums,
+    with_gradient,
+)
 
-TrainStep = Callable[[Mapping[str, tf.Tensor]], Sums]
+TrainStep = Callable[[Batch, Controls], Sums]
 
 
 def make_strategy() -> tf.distribute.Strategy:
@@ -38,44 +45,53 @@ def make_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
 def make_train_step(
     model: CaptionModel,
     optimizer: keras.optimizers.Optimizer,
+    objective: Objective,
     settings: TrainingSettings,
     strategy: tf.distribute.Strategy,
     batch_spec: Mapping[str, tf.TensorSpec],
 ) -> TrainStep:
-    """A compiled step: minimises equation (14), averaged over the whole minibatch.
+    """A compiled step: minimises the objective, averaged over the whole minibatch.
 
-    loss = 1/B sum_b (-log p(y_b|a_b) + lambda sum_i (1 - sum_t alpha_bti)^2), and the weighted
-    supervision of attention where the settings ask for it.
+    loss = 1/B sum_b (-log p(y_b|a_b) + lambda sum_i (1 - sum_t alpha_bti)^2), what else the
+    settings ask for, and `weight_decay` times the sum of the squares of all weights.
 
     Args:
       model: built in the strategy's scope.
       optimizer: built in the strategy's scope.
+      objective: what is minimised.
       settings: of the training.
       strategy: distributes the step.
       batch_spec: the element specification of the batches.
 
     Returns:
-      Function from a batch to the sums of `caption_losses` over all replicas, before the update.
+      Function from a batch and the objective's controls to its sums over all replicas, before the
+      update.
     """
 
-    def replica_step(batch: Mapping[str, tf.Tensor]) -> Sums:
-        with tf.GradientTape() as tape:
-            sums = caption_losses(model, batch, training=True)
-            loss = total_loss(sums, settings) / batch["captions"]
-        variables = model.trainable_variables
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+    def replica_step(batch: Batch, controls: Controls) -> Sums:
         context = tf.distribute.get_replica_context()
+        # The gradients of all replicas are added up; each brings its share of what is common.
+        share = 1.0 / context.num_replicas_in_sync
+        variables = model.trainable_variables
+        with tf.GradientTape() as tape:
+            sums = objective(batch, controls)
+            loss = with_gradient(sums, settings) / batch["captions"]
+            if settings.weight_decay:
+                squares = [tf.reduce_sum(tf.square(variable)) for variable in variables]
+                loss += share * settings.weight_decay * tf.add_n(squares)
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         if settings.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm)
         # Keras adds the replicas' gradients up; these are the whole already.
-        share = 1.0 / context.num_replicas_in_sync
         optimizer.apply([share * g for g in gradients], variables)
         return sums
 
-    @tf.function(input_signature=[batch_spec])
-    def train_step(batch: Mapping[str, tf.Tensor]) -> Sums:
-        sums = strategy.run(replica_step, args=(batch,))
+    control_spec = {name: tf.TensorSpec([], tf.float32) for name in CONTROLS}
+
+    @tf.function(input_signature=[batch_spec, control_spec])
+    def train_step(batch: Batch, controls: Controls) -> Sums:
+        sums = strategy.run(replica_step, args=(batch, controls))
         return {
             name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
             for name, value in sums.items()

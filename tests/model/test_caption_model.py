@@ -7,14 +7,16 @@ import tensorflow as tf
 
 from sat_tf.config import DecoderSettings
 from sat_tf.model.caption_model import CaptionModel, Locations
+from sat_tf.model.weights import learned_parts, load_weights
 
-SETTINGS = DecoderSettings(embedding_size=4, hidden_size=5, attention_size=3, dropout=0.0)
+SIZES = {"embedding_size": 4, "hidden_size": 5, "attention_size": 3, "dropout": 0.0}
 
 
-def make_model(**changes):
+def make_model(seed=1, **changes):
     grid = keras.Input((2, 3, 6))
-    keras.utils.set_random_seed(1)
-    return CaptionModel(keras.Model(grid, grid), SETTINGS, vocabulary_size=9, **changes)
+    keras.utils.set_random_seed(seed)
+    settings = DecoderSettings(**{**SIZES, **changes})
+    return CaptionModel(keras.Model(grid, grid), settings, vocabulary_size=9)
 
 
 @pytest.fixture
@@ -34,6 +36,13 @@ def test_coordinates_tell_column_and_row(grids):
     assert locations[0, :, 7].tolist() == [-1, -1, -1, 1, 1, 1]
 
 
+def test_an_annotation_of_zeros_comes_last(grids):
+    locations = Locations("coordinates", nowhere=True)(tf.constant(grids)).numpy()
+    assert locations.shape == (2, 7, 8)
+    assert not locations[:, 6].any()
+    np.testing.assert_array_equal(locations[:, :6], Locations("coordinates")(tf.constant(grids)))
+
+
 def test_annotations_are_brought_to_unit_size(grids):
     model = make_model()
     model.scale_annotations(tf.constant(300 * grids))
@@ -44,7 +53,7 @@ def test_annotations_are_brought_to_unit_size(grids):
 def test_a_caption_is_read_with_its_own_image(grids):
     model = make_model()
     tokens = tf.constant([[3, 1], [4, 1], [3, 1]])
-    logits, alphas, _ = model(tf.constant(grids), tokens, tf.constant([1, 0, 0]))
+    logits, alphas, *_ = model(tf.constant(grids), tokens, tf.constant([1, 0, 0]))
     alone = model(tf.constant(grids[1:]), tokens[:1], tf.constant([0]))
     np.testing.assert_allclose(logits[:1], alone[0], atol=1e-6)
     np.testing.assert_allclose(alphas[:1], alone[1], atol=1e-6)
@@ -55,10 +64,24 @@ def test_the_output_starts_at_the_words_frequencies():
     model = make_model()
     frequencies = np.log(np.arange(1, 10) / 45)
     model.start_output_bias(frequencies.tolist())
-    np.testing.assert_allclose(model.cell.output_words.bias, frequencies, rtol=1e-6)
+    np.testing.assert_allclose(model.cell.deep_output.words.bias, frequencies, rtol=1e-6)
 
 
 def test_a_batch_brings_annotations_or_images(grids):
     model = make_model()
     for name in ("annotations", "images"):
         np.testing.assert_array_equal(model.annotate({name: tf.constant(grids)}), grids)
+
+
+def test_checkpoints_hold_every_weight(tmp_path):
+    """Those of layers in lists too."""
+    deep = {f"{name}_layers": 3 for name in ("attention", "initial", "lstm", "output")}
+    one, other = (make_model(seed, annotation_lstm=True, **deep) for seed in (1, 2))
+    for weight in one.weights:
+        weight.assign(np.random.default_rng(3).normal(size=weight.shape))
+    tf.train.CheckpointManager(
+        tf.train.Checkpoint(**learned_parts(one, "a vocabulary")), str(tmp_path), 1
+    ).save()
+    load_weights(other, tmp_path, "a vocabulary")
+    for weight, stored in zip(other.weights, one.weights, strict=True):
+        np.testing.assert_array_equal(weight, stored, err_msg=weight.path)

@@ -6,6 +6,7 @@ import pytest
 import reference
 import tensorflow as tf
 
+from sat_tf.config import DecoderSettings
 from sat_tf.model.decoder import START, AttentionDecoderCell
 from sat_tf.model.losses import doubly_stochastic_penalty, negative_log_likelihood
 from sat_tf.vocabulary import END, PAD
@@ -15,9 +16,10 @@ CAPTIONS = [[4, 9, 3, END], [10, END]]
 TOKENS = np.array([[4, 9, 3, END], [10, END, PAD, PAD]], np.int32)
 
 
-def make_cell(gate="scalar", query="hidden", dropout=0.0, seed=0):
+def make_cell(seed=0, **changes):
+    sizes = {"embedding_size": E, "hidden_size": H, "attention_size": A, "dropout": 0.0}
     keras.utils.set_random_seed(3)
-    cell = AttentionDecoderCell(V, E, H, A, gate, query, dropout, seed)
+    cell = AttentionDecoderCell(V, DecoderSettings(**{**sizes, **changes}), seed)
     cell.build((None, None, D))
     random = np.random.default_rng(5)
     for variable in cell.weights:
@@ -32,28 +34,61 @@ def annotations():
     return np.random.default_rng(1).normal(size=(2, L, D)).astype(np.float32)
 
 
-@pytest.mark.parametrize("gate", ["scalar", "none"])
-@pytest.mark.parametrize("query", ["hidden", "hidden_and_word"])
+# Each option alone, and then many together: what one does must not depend on the others' defaults.
+OPTIONS = [
+    {},
+    {"gate": "none"},
+    {"gate": "channel"},
+    {"query": "hidden_and_word"},
+    {"attention_layers": 3},
+    {"initial_layers": 3},
+    {"output_layers": 3},
+    {"lstm_layers": 3},
+    {"annotation_lstm": True},
+    {"output_activation": "relu"},
+    {"output_activation": "linear"},
+    {"output_of_word": False},
+    {"output_of_context": False},
+    {"attention": "hard", "attention_temperature": 2.5},
+    {
+        "attention_layers": 2,
+        "initial_layers": 2,
+        "output_layers": 2,
+        "lstm_layers": 2,
+        "annotation_lstm": True,
+        "query": "hidden_and_word",
+        "gate": "channel",
+        "output_activation": "relu",
+    },
+]
+NAMES = ["-".join(options) or "the paper's" for options in OPTIONS]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=NAMES)
 @pytest.mark.parametrize("compiled", [False, True])
-def test_teacher_forcing_equals_the_equations(annotations, gate, query, compiled):
-    cell = make_cell(gate, query)
+def test_teacher_forcing_equals_the_equations(annotations, options, compiled):
+    cell = make_cell(**options)
     call = tf.function(cell) if compiled else cell
-    logits, alphas, betas = call(tf.constant(annotations), tf.constant(TOKENS))
+    read = call(tf.constant(annotations), tf.constant(TOKENS))
     weights = reference.weights_of(cell)
+    assert sum(w.size for w in weights.values()) == sum(
+        np.prod(v.shape) for v in cell.trainable_variables
+    )
     for b, caption in enumerate(CAPTIONS):
-        expected = reference.teacher_force(weights, annotations[b].astype(np.float64), caption)
+        a = annotations[b].astype(np.float64)
+        expected = reference.teacher_force(weights, a, caption, cell.settings)
         steps = len(caption)
-        np.testing.assert_allclose(logits[b, :steps], expected["logits"], atol=1e-5, rtol=1e-5)
-        np.testing.assert_allclose(alphas[b, :steps], expected["alphas"], atol=1e-5)
-        np.testing.assert_allclose(betas[b, :steps], expected["betas"], atol=1e-5)
+        np.testing.assert_allclose(read.logits[b, :steps], expected["logits"], atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(read.alphas[b, :steps], expected["alphas"], atol=1e-5)
+        np.testing.assert_allclose(read.betas[b, :steps], expected["betas"], atol=1e-5)
 
 
-@pytest.mark.parametrize("query", ["hidden", "hidden_and_word"])
-def test_search_steps_equal_teacher_forcing(annotations, query):
-    cell = make_cell(query=query)
-    logits, alphas, betas = cell(tf.constant(annotations), tf.constant(TOKENS))
+@pytest.mark.parametrize("options", OPTIONS, ids=NAMES)
+def test_search_steps_equal_teacher_forcing(annotations, options):
+    cell = make_cell(**options)
+    logits, alphas, betas, *_ = cell(tf.constant(annotations), tf.constant(TOKENS))
     memory = cell.prepare(tf.constant(annotations))
-    state = cell.initial_state(memory.annotations)
+    state = cell.initial_state(memory)
     previous = tf.constant([START, START])
     for t in range(TOKENS.shape[1]):
         step_logits, state, look = cell.next_word(previous, state, memory)
@@ -63,42 +98,30 @@ def test_search_steps_equal_teacher_forcing(annotations, query):
         previous = tf.constant(TOKENS[:, t])
 
 
-def test_gradient_equals_finite_differences(annotations):
-    cell, weight, nudge = make_cell(), 0.33, 1e-6
-    variables = cell.trainable_variables
+@pytest.mark.parametrize("options", [OPTIONS[0], OPTIONS[-1]], ids=["the paper's", "deep"])
+def test_gradient_equals_finite_differences(annotations, options):
+    cell, weight, nudge = make_cell(**options), 0.33, 1e-6
+    variables = reference.variables_of(cell)
     with tf.GradientTape() as tape:
-        logits, alphas, _ = cell(tf.constant(annotations), tf.constant(TOKENS))
+        logits, alphas, *_ = cell(tf.constant(annotations), tf.constant(TOKENS))
         nll = negative_log_likelihood(logits, tf.constant(TOKENS))
         penalty = doubly_stochastic_penalty(alphas, tf.constant(TOKENS))
         loss = tf.reduce_sum(nll + weight * penalty)
-    gradients = dict(zip([v.path for v in variables], tape.gradient(loss, variables), strict=True))
+    taken = tape.gradient(loss, [variable.value for variable in variables.values()])
+    gradients = dict(zip(variables, taken, strict=True))
     weights = reference.weights_of(cell)
-    pairs = {
-        "E": cell.embedding.embeddings,
-        "W_a": cell.attention.annotation_projection.kernel,
-        "W_h": cell.attention.hidden_projection.kernel,
-        "w": cell.attention.score.kernel,
-        "w_beta": cell.attention.beta.kernel,
-        "W_h0": cell.initial_hidden.kernel,
-        "W_c0": cell.initial_memory.kernel,
-        "G_y": cell.gates_of_word.kernel,
-        "b_g": cell.gates_of_word.bias,
-        "G_h": cell.gates_of_hidden.kernel,
-        "G_z": cell.gates_of_context.kernel,
-        "L_h": cell.output_of_hidden.kernel,
-        "L_z": cell.output_of_context.kernel,
-        "L_o": cell.output_words.kernel,
-    }
 
     def total() -> float:
         return sum(
-            reference.caption_loss(weights, annotations[b].astype(np.float64), caption, weight)
+            reference.caption_loss(
+                weights, annotations[b].astype(np.float64), caption, cell.settings, weight
+            )
             for b, caption in enumerate(CAPTIONS)
         )
 
     random = np.random.default_rng(8)
-    for name, variable in pairs.items():
-        gradient = tf.convert_to_tensor(gradients[variable.path]).numpy()
+    for name in variables:
+        gradient = tf.convert_to_tensor(gradients[name]).numpy()
         for _ in range(4):
             at = tuple(random.integers(size) for size in weights[name].shape)
             kept = weights[name][at]
@@ -113,21 +136,24 @@ def test_gradient_equals_finite_differences(annotations):
 
 def test_alpha_sums_to_one_and_depends_on_hidden(annotations):
     cell = make_cell()
-    memory = cell.prepare(tf.constant(annotations))
+    annotations, (projected,) = cell.prepare(tf.constant(annotations))
     random = np.random.default_rng(2)
-    looks = [
-        cell.attention(tf.constant(random.normal(size=(2, H)), tf.float32), *memory)
+    none = tf.zeros([2, 0])
+    first, second = (
+        cell.lstms[0].attention(
+            tf.constant(random.normal(size=(2, H)), tf.float32), annotations, projected, none
+        )
         for _ in range(2)
-    ]
-    for _, alpha, _ in looks:
-        np.testing.assert_allclose(tf.reduce_sum(alpha, axis=1), 1.0, atol=1e-6)
-    assert np.abs(looks[0][1] - looks[1][1]).max() > 0.01
+    )
+    for look in (first, second):
+        np.testing.assert_allclose(tf.reduce_sum(look.alpha, axis=1), 1.0, atol=1e-6)
+    assert np.abs(first.alpha - second.alpha).max() > 0.01
 
 
 def test_permuting_locations_permutes_alpha_alone(annotations):
     cell = make_cell()
     order = np.random.default_rng(4).permutation(L)
-    logits, alphas, betas = cell(tf.constant(annotations), tf.constant(TOKENS))
+    logits, alphas, betas, *_ = cell(tf.constant(annotations), tf.constant(TOKENS))
     permuted = cell(tf.constant(annotations[:, order]), tf.constant(TOKENS))
     np.testing.assert_allclose(permuted[0], logits, atol=1e-5)
     np.testing.assert_allclose(permuted[1], tf.gather(alphas, order, axis=2), atol=1e-6)
@@ -139,7 +165,7 @@ def test_more_padding_changes_no_loss(annotations):
     losses = []
     for tokens in (TOKENS, np.pad(TOKENS, [(0, 0), (0, 3)])):
         tokens = tf.constant(tokens)
-        logits, alphas, _ = cell(tf.constant(annotations), tokens)
+        logits, alphas, *_ = cell(tf.constant(annotations), tokens)
         losses.append(
             np.stack(
                 [

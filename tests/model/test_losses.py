@@ -9,8 +9,9 @@ from sat_tf.model.losses import (
     doubly_stochastic_penalty,
     negative_log_likelihood,
     supervision,
-    total_loss,
+    uniform_cross_entropy,
 )
+from sat_tf.training.objective import total_loss, with_gradient
 
 B, T, L, V = 2, 3, 4, 5
 TOKENS = np.array([[3, 4, 1], [2, 1, 0]], np.int32)
@@ -61,7 +62,27 @@ def test_supervision_counts_the_words_that_name_an_object(random):
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_parts_are_weighted():
-    settings = TrainingSettings(doubly_stochastic_weight=0.5, attention_supervision=0.25)
-    assert total_loss({"nll": 3.0, "penalty": 4.0}, settings) == 5.0
-    assert total_loss({"nll": 3.0, "penalty": 4.0, "supervision": 8.0}, settings) == 7.0
+def test_label_smoothing_pulls_towards_all_words_alike(random):
+    logits = random.normal(size=(B, T, V)).astype(np.float32)
+    p = softmax(logits)
+    expected = [
+        -sum(np.log(p[b, t]).mean() for t in range(steps)) for b, steps in enumerate((3, 2))
+    ]
+    actual = uniform_cross_entropy(tf.constant(logits), tf.constant(TOKENS))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sums", "total", "gained"),
+    [
+        ({}, {"nll": 3.0, "penalty": 4.0}, 5.0, 0.0),
+        ({"attention_supervision": 0.25}, {"nll": 3.0, "supervision": 8.0}, 5.0, 0.0),
+        ({"label_smoothing": 0.1}, {"nll": 3.0, "smoothing": 10.0}, 4.0, 0.0),
+        ({"entropy_weight": 0.5}, {"nll": 3.0, "entropy": 2.0, "reinforce": 7.0}, 2.0, 7.0),
+        ({}, {"score": 3.0, "greedy_score": 2.0, "penalty": 2.0, "reinforce": 5.0}, -2.0, 5.0),
+    ],
+)
+def test_the_parts_are_weighted(settings, sums, total, gained):
+    settings = TrainingSettings(doubly_stochastic_weight=0.5, **settings)
+    assert total_loss(sums, settings) == pytest.approx(total)
+    assert with_gradient(sums, settings) == pytest.approx(total - gained)

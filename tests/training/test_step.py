@@ -14,6 +14,7 @@ import keras, numpy as np, tensorflow as tf
 from sat_tf.config import DecoderSettings, TrainingSettings
 from sat_tf.data.batches import CachedAnnotations, Captions, caption_batches
 from sat_tf.model.caption_model import CaptionModel
+from sat_tf.training.objective import make_likelihood
 from sat_tf.training.step import make_optimizer, make_train_step
 
 processor = tf.config.list_physical_devices("CPU")[0]
@@ -32,7 +33,9 @@ captions = Captions(tokens, np.array([0, 0, 1, 2, 3, 4, 4]))
 plan = [np.array([0, 1, 2, 6]), np.array([3, 4, 5])]
 source = CachedAnnotations(lambda rows: grids[rows], (2, 3, 4))
 # A small norm, so that clipping acts: it has to act on the sum over devices.
-settings = TrainingSettings(clip_norm=0.5, learning_rate=0.1, optimizer="sgd")
+settings = TrainingSettings(
+    clip_norm=0.5, learning_rate=0.1, optimizer="sgd", weight_decay=0.01, label_smoothing=0.1
+)
 keras.utils.set_random_seed(0)
 with strategy.scope():
     grid = keras.Input((2, 3, 4))
@@ -43,8 +46,10 @@ with strategy.scope():
 batches = strategy.distribute_datasets_from_function(
     lambda context: caption_batches(captions, plan, source, context=context)
 )
-step = make_train_step(model, optimizer, settings, strategy, batches.element_spec)
-sums = [{name: float(value) for name, value in step(batch).items()} for batch in batches]
+objective = make_likelihood(model, settings)
+step = make_train_step(model, optimizer, objective, settings, strategy, batches.element_spec)
+controls = {"baseline": tf.constant(0.0), "own_words": tf.constant(0.0)}
+sums = [{name: float(value) for name, value in step(batch, controls).items()} for batch in batches]
 weights = [variable.numpy().ravel().tolist() for variable in model.trainable_variables]
 print(json.dumps({"sums": sums, "weights": sum(weights, [])}))
 """

@@ -1,0 +1,96 @@
+"""Self-critical training: captions that are drawn, against the greedy one (Rennie et al., 2017).
+
+A caption y drawn from the model gains r(y), its score against the image's references; the caption
+g that greedy search finds, which is what the model would say, is the baseline:
+
+    dL/dW = (r(y) - r(g)) dlog p(y|a)/dW
+
+It is read as it was drawn, without dropout. The doubly stochastic penalty acts on it as ever.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sat_tf.captioning import draw_captions, search_captions
+from sat_tf.config import Settings
+from sat_tf.data.batches import Captions
+from sat_tf.data.captions import Record
+from sat_tf.decoding.hypotheses import Decoded
+from sat_tf.evaluation.rewards import Reward, make_reward
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.losses import doubly_stochastic_penalty, negative_log_likelihood
+from sat_tf.training.objective import Batch, Controls, Objective, Sums
+from sat_tf.vocabulary import PAD, UNK, Vocabulary, tokenize
+
+_NEVER = -1e9  # a logit of what can't be drawn
+
+
+def one_per_image(captions: Captions) -> Captions:
+    """The first caption of each image, so that a plan takes each image once."""
+    _, first = np.unique(captions.image, return_index=True)
+    return Captions([captions.tokens[i] for i in first], captions.image[first])
+
+
+def make_self_critical(
+    model: CaptionModel, vocabulary: Vocabulary, records: Sequence[Record], settings: Settings
+) -> Objective:
+    """The objective of a model.
+
+    Its sums: `score` and `greedy_score` of the drawn and the greedy captions, `reinforce`,
+    `penalty`, `captions`, and `words`, ends included.
+
+    Args:
+      model: that draws.
+      vocabulary: of the model.
+      records: of the training split: their captions are the references.
+      settings: of the run.
+
+    Raises:
+      UserError: the score needs a package that is not there.
+    """
+    references = [[" ".join(tokenize(text)) for text in record.captions] for record in records]
+    reward = make_reward(settings.training.self_critical, references)
+    drawing = dataclasses.replace(
+        settings.decoding, search="sample", beam_size=1, temperature=1.0, top_k=0, top_p=1.0
+    )
+    greedy = dataclasses.replace(drawing, search="beam")
+    generator = model.cell.seed_generator
+
+    def objective(batch: Batch, controls: Controls) -> Sums:
+        del controls
+        annotations = model.annotate(batch, training=True)
+        seed = keras.random.randint([2], 0, 2**30, seed=generator)
+        drawn = draw_captions(model, annotations, drawing, seed)
+        found = search_captions([model], [annotations], greedy)
+        score = _scores(reward, vocabulary, batch["rows"], drawn)
+        greedy_score = _scores(reward, vocabulary, batch["rows"], found)
+        tokens = tf.stop_gradient(drawn.tokens[:, 0])  # [I, T]
+        read = model(annotations, tokens, tf.range(tf.shape(tokens)[0]))
+        logits = read.logits
+        if not drawing.unknown_words:
+            logits += _NEVER * tf.reduce_sum(tf.one_hot([PAD, UNK], len(vocabulary)), axis=0)
+        log_p = -negative_log_likelihood(logits, tokens)
+        return {
+            "score": tf.reduce_sum(score),
+            "greedy_score": tf.reduce_sum(greedy_score),
+            "reinforce": tf.reduce_sum((score - greedy_score) * log_p),
+            "penalty": tf.reduce_sum(doubly_stochastic_penalty(read.alphas, tokens)),
+            "captions": tf.cast(tf.shape(tokens)[0], tf.float32),
+            "words": tf.cast(tf.math.count_nonzero(tokens != PAD), tf.float32),
+        }
+
+    return objective
+
+
+def _scores(reward: Reward, vocabulary: Vocabulary, rows: tf.Tensor, decoded: Decoded) -> tf.Tensor:
+    """The reward of each image's first caption: float32 [I]."""
+
+    def score(rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        return reward(rows, [vocabulary.decode(caption.tolist()) for caption in tokens])
+
+    scores = tf.numpy_function(score, [rows, decoded.tokens[:, 0]], tf.float32)
+    return tf.ensure_shape(scores, [None])

@@ -1,0 +1,80 @@
+"""The model a run starts with: new, or the best of another run."""
+
+from pathlib import Path
+
+from sat_tf.config import DecoderSettings, Settings
+from sat_tf.data.word_vectors import read_word_vectors
+from sat_tf.errors import UserError
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.encoder import build_encoder, load_encoder, set_finetuning
+from sat_tf.model.weights import load_weights
+from sat_tf.run_folder import BEST, ENCODER_FILE
+from sat_tf.vocabulary import Vocabulary
+
+# Settings of a decoder in which a run may differ from the one that it starts from; the others say
+# which weights there are and what they mean.
+_FREE = {
+    "attention",
+    "attention_temperature",
+    "dropout",
+    "freeze_word_vectors",
+    "initial_weights",
+    "lstm_dropout",
+    "output_bias",
+    "word_vectors",
+}
+
+
+def new_model(settings: Settings, vocabulary: Vocabulary) -> CaptionModel:
+    """A model with its first weights.
+
+    Raises:
+      UserError: the encoder or the word vectors can't be had.
+    """
+    encoder = build_encoder(settings.encoder, settings.images.image_size)
+    decoder = settings.decoder
+    model = CaptionModel(encoder, decoder, len(vocabulary), settings.training.seed)
+    if decoder.output_bias == "frequencies":
+        model.start_output_bias(vocabulary.log_frequencies())
+    if decoder.word_vectors:
+        path, size = Path(decoder.word_vectors), decoder.embedding_size
+        vectors = read_word_vectors(path, vocabulary, size)
+        model.start_word_vectors(vectors)
+        print(f"word vectors: {len(vectors):,} of {len(vocabulary):,} entries of the vocabulary")
+    return model
+
+
+def model_of(run: Path, settings: Settings, vocabulary: Vocabulary) -> CaptionModel:
+    """A model with the best weights of another run, as `settings` would have it trained.
+
+    Args:
+      run: folder of the run to start from.
+      settings: of the run that starts.
+      vocabulary: of both.
+
+    Raises:
+      UserError: the run is not there, damaged, or has a model of another shape.
+    """
+    theirs = Settings.load(run)
+    _check_same(run, settings, theirs)
+    encoder = load_encoder(run / ENCODER_FILE)
+    model = CaptionModel(encoder, settings.decoder, len(vocabulary), settings.training.seed)
+    load_weights(model, run / BEST, vocabulary.fingerprint)
+    set_finetuning(encoder, settings.encoder.finetune_from)
+    return model
+
+
+def _check_same(run: Path, settings: Settings, theirs: Settings) -> None:
+    parts = (
+        (settings.decoder, theirs.decoder, set(DecoderSettings.__dataclass_fields__) - _FREE),
+        (settings.encoder, theirs.encoder, {"encoder_layer", "preprocessing"}),
+        (settings.images, theirs.images, {"image_size", "resize", "shorter_side"}),
+    )
+    differing = [
+        f"--{name}={getattr(own, name)} ({getattr(other, name)} there)"
+        for own, other, names in parts
+        for name in sorted(names)
+        if getattr(own, name) != getattr(other, name)
+    ]
+    if differing:
+        raise UserError(f"--start_from={run} has other settings than {', '.join(differing)}")
