@@ -278,7 +278,7 @@ class TrainingSettings(Checked):
     best_by: str = setting(
         "bleu_4",
         "Validation score that chooses the best checkpoint.",
-        choices=("bleu_1", "bleu_2", "bleu_3", "bleu_4", "perplexity", "true_captions"),
+        choices=("bleu_1", "bleu_2", "bleu_3", "bleu_4", "cider", "perplexity", "true_captions"),
     )
     keep_every_epoch: bool = setting(False, "Keep a checkpoint of every epoch.", may_change=True)
     validation_beam_size: int = setting(

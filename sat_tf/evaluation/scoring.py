@@ -17,6 +17,7 @@ from sat_tf.data.batches import (
     plan_in_order,
 )
 from sat_tf.data.captions import Record
+from sat_tf.evaluation import cider
 from sat_tf.evaluation.bleu import bleu_scores
 from sat_tf.evaluation.shapes_scores import shapes_scores
 from sat_tf.model.caption_model import CaptionModel
@@ -94,12 +95,15 @@ class Scorer:
 
 
 def text_scores(captions: Sequence[Caption], records: Sequence[Record]) -> Scores:
-    """BLEU of one caption an image against all its references.
+    """BLEU of one caption an image against all its references, and CIDEr if it can be had.
 
     On shapes also whether the captions are true, and where their words looked.
     """
     references = [[" ".join(tokenize(text)) for text in record.captions] for record in records]
-    scores = bleu_scores([caption.text for caption in captions], references)
+    texts = [caption.text for caption in captions]
+    scores = bleu_scores(texts, references)
+    if cider.is_available():
+        scores["cider"] = cider.cider_score(texts, references)
     scenes = [record.scene for record in records if record.scene is not None]
     if len(scenes) == len(captions):
         words = [caption.words for caption in captions]

@@ -65,7 +65,8 @@ class Attention(keras.layers.Layer):
     """
 
     def __init__(self, settings: DecoderSettings, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # Random numbers among the arguments must stay float32 whatever the policy.
+        super().__init__(autocast=False, **kwargs)
         self.attention_size = settings.attention_size
         self.gate = settings.gate
         self._temperature = settings.attention_temperature

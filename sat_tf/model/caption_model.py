@@ -76,7 +76,7 @@ class CaptionModel(keras.Model):
         vocabulary_size: int,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(autocast=False)
         self.encoder = encoder
         self.settings = settings
         self.locations = Locations(settings.position, settings.zero_annotation, name="locations")

@@ -103,7 +103,8 @@ class AttentionDecoderCell(keras.layers.Layer):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Random numbers among the arguments must stay float32 whatever the policy.
+        super().__init__(autocast=False, **kwargs)
         if isinstance(settings, dict):
             settings = DecoderSettings(**settings)
         self.vocabulary_size, self.settings, self._seed = vocabulary_size, settings, seed

@@ -36,7 +36,8 @@ class AttentionLSTM(keras.layers.Layer):
     """
 
     def __init__(self, settings: DecoderSettings, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # Random numbers among the arguments must stay float32 whatever the policy.
+        super().__init__(autocast=False, **kwargs)
         self.hidden_size = settings.hidden_size
         self._embedding_size = settings.embedding_size
         initial, policy = InitialWeights(settings.initial_weights), self.dtype_policy

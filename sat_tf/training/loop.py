@@ -25,6 +25,7 @@ from sat_tf.data.batches import (
 from sat_tf.data.captions import Record
 from sat_tf.data.datasets import load_splits
 from sat_tf.errors import UserError
+from sat_tf.evaluation import cider
 from sat_tf.evaluation.scoring import Scorer
 from sat_tf.model.annotations import annotation_source
 from sat_tf.model.caption_model import CaptionModel
@@ -101,6 +102,8 @@ class Trainer:
         # Files beside no config.json are of a start that failed: they are written anew.
         self._exists = (self.workdir / CONFIG_FILE).exists()
         self.settings = settings = resolve(settings, workdir)
+        if settings.training.best_by == "cider":
+            cider.make_scorer()  # fails now, not after an epoch
         splits = load_splits(settings.data, ("train", "dev"))
         self._dev_records = splits["dev"]
         self.vocabulary = self._open_vocabulary(splits["train"])

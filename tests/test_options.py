@@ -1,0 +1,246 @@
+"""Every pair of options, through a tiny model: it works, or it is refused by both names."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sat_tf.captioning import make_search, read_captions
+from sat_tf.config import Settings, from_flat, to_flat
+from sat_tf.data.captions import Record
+from sat_tf.errors import UserError
+from sat_tf.model.precision import precision
+from sat_tf.training import start
+from sat_tf.training.objective import make_likelihood, with_gradient
+from sat_tf.training.self_critical import make_self_critical
+from sat_tf.vocabulary import END, PAD, Vocabulary
+
+# Of each option its default first. Numbers stand for "off" and "on".
+OPTIONS = {
+    "attention": ["soft", "hard"],
+    "attention_temperature": [1.0, 2.0],
+    "attention_layers": [1, 2],
+    "lstm_layers": [1, 2],
+    "initial_layers": [1, 2],
+    "output_layers": [1, 2],
+    "output_activation": ["tanh", "relu", "linear"],
+    "output_of_word": [True, False],
+    "output_of_context": [True, False],
+    "output_bias": ["frequencies", "zero"],
+    "gate": ["scalar", "none", "channel"],
+    "query": ["hidden", "hidden_and_word"],
+    "annotation_lstm": [False, True],
+    "zero_annotation": [False, True],
+    "position": ["none", "coordinates"],
+    "dropout": [0.5, 0.0],
+    "lstm_dropout": [0.0, 0.3],
+    "initial_weights": ["keras", "authors", "port"],
+    "word_vectors": ["", "FILE"],
+    "freeze_word_vectors": [False, True],
+    "sampling_share": [0.5, 1.0, 0.0],
+    "sampling_by": ["caption", "batch"],
+    "reward": ["sum", "mean", "step"],
+    "reinforce_weight": [0.1, 1.0],
+    "entropy_weight": [0.1, 0.0],
+    "baseline_decay": [0.9, 1.0],
+    "hard_context": ["expectation", "argmax", "sample"],
+    "label_smoothing": [0.0, 0.1],
+    "scheduled_sampling": [0.0, 0.5],
+    "weight_decay": [0.0, 0.01],
+    "attention_supervision": [0.0, 0.3],
+    "self_critical": ["none", "cider", "bleu_4"],
+    "precision": ["float32", "bfloat16"],
+    "search": ["beam", "sample"],
+    "beam_size": [3, 1],
+}
+HARD = {"attention": "hard"}
+# What an option needs beside it, unless the other one of a pair says otherwise.
+NEEDS = {
+    **dict.fromkeys(
+        (
+            "attention_temperature",
+            "sampling_share",
+            "sampling_by",
+            "reward",
+            "reinforce_weight",
+            "entropy_weight",
+            "baseline_decay",
+            "hard_context",
+        ),
+        HARD,
+    ),
+    "self_critical": {"start_from": "RUN"},
+    "freeze_word_vectors": {"word_vectors": "FILE"},
+}
+BASE = {
+    "dataset": "shapes",
+    "resize": "squash",
+    "embedding_size": 3,
+    "hidden_size": 5,
+    "attention_size": 4,
+    "max_decode_words": 4,
+}
+WORDS = ["a", "red", "star", "circle", "left"]
+GRID = (2, 3, 6)
+
+
+def default(name):
+    return OPTIONS[name][0]
+
+
+def try_settings(chosen):
+    """Settings of some options with what these need; None and the reason if they are refused."""
+    values = dict(BASE)
+    for name, value in chosen.items():
+        if value != default(name):
+            values |= NEEDS.get(name, {})
+    try:
+        return from_flat(values | chosen), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def pairs():
+    for (one, values), (other, others) in itertools.combinations(OPTIONS.items(), 2):
+        for value, second in itertools.product(values, others):
+            yield (one, value), (other, second)
+
+
+def test_defaults_are_the_settings():
+    flat = to_flat(Settings())
+    assert {name: flat[name] for name in OPTIONS} == {name: default(name) for name in OPTIONS}
+    for name, values in OPTIONS.items():
+        for value in values:
+            settings, reason = try_settings({name: value})
+            assert settings is not None, reason
+
+
+def test_a_refused_pair_is_named_by_both():
+    refused = 0
+    for pair in pairs():
+        settings, reason = try_settings(dict(pair))
+        if settings is None:
+            refused += 1
+            for name, _ in pair:
+                # Or by what the option is for: --reward by --attention=hard.
+                named = (name, *NEEDS.get(name, {}))
+                assert any(f"--{each}" in reason for each in named), (pair, reason)
+    assert refused > 20
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        {"attention": "soft", "reward": "mean"},
+        {"attention": "hard", "self_critical": "cider"},
+        {"self_critical": "bleu_4", "scheduled_sampling": 0.5},
+        {"self_critical": "cider", "label_smoothing": 0.1},
+        {"reward": "step", "baseline_decay": 1.0},
+        {"word_vectors": "", "freeze_word_vectors": True},
+    ],
+)
+def test_pairs_that_make_no_sense(pair):
+    assert try_settings(pair)[0] is None
+
+
+def covering():
+    """Few choices of all options that hold every pair that is not refused: greedily."""
+    wanted = {frozenset(pair) for pair in pairs() if try_settings(dict(pair))[0] is not None}
+    random = np.random.default_rng(0)
+    choices = []
+    while wanted:
+        chosen = dict(sorted(max(wanted, key=sorted_names)))
+        for name in random.permutation([name for name in OPTIONS if name not in chosen]):
+            ranked = sorted(
+                OPTIONS[name],
+                key=lambda value, name=name: (
+                    -sum(frozenset({(name, value), other}) in wanted for other in chosen.items())
+                ),
+            )
+            chosen[name] = next(value for value in ranked if fits({**chosen, str(name): value}))
+        held = {frozenset(pair) for pair in itertools.combinations(chosen.items(), 2)}
+        assert held & wanted, chosen
+        wanted -= held
+        choices.append(chosen)
+    return choices
+
+
+def sorted_names(pair):
+    return sorted(map(repr, pair))
+
+
+def fits(chosen):
+    """Whether the rest can still be chosen: at worst by default."""
+    return try_settings(chosen)[0] is not None
+
+
+CHOICES = covering()
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return Vocabulary.build([WORDS])
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory):
+    path = tmp_path_factory.mktemp("vectors") / "vectors.txt"
+    path.write_text("red 0.1 0.2 0.3\nstar 1 2 3\nother 7 8 9\n")
+    return str(path)
+
+
+def make_batch(vocabulary, settings):
+    random = np.random.default_rng(1)
+    captions = [vocabulary.encode(words) for words in (["a", "red", "star"], ["a", "circle"])]
+    tokens = np.full((2, 4), PAD, np.int32)
+    for row, ids in enumerate(captions):
+        tokens[row, : len(ids)] = ids
+    batch = {
+        "annotations": tf.constant(random.normal(size=(2, *GRID)), tf.float16),
+        "rows": tf.constant([0, 1], tf.int64),
+        "image_index": tf.constant([0, 1]),
+        "tokens": tf.constant(tokens),
+        "captions": tf.constant(2.0),
+    }
+    if settings.training.attention_supervision:
+        regions = np.zeros((2, 4, 6), bool)
+        regions[0, 2, 4] = True
+        batch["regions"] = tf.constant(regions)
+    return batch
+
+
+@pytest.mark.parametrize("chosen", CHOICES, ids=[str(i) for i in range(len(CHOICES))])
+def test_every_pair_works(chosen, vocabulary, vectors, monkeypatch):
+    """A gradient that is a number and reaches all that learns, and captions."""
+    if chosen["word_vectors"]:
+        chosen = {**chosen, "word_vectors": vectors}
+    settings, reason = try_settings(chosen)
+    assert settings is not None, reason
+    grid = keras.Input(GRID)
+    monkeypatch.setattr(start, "build_encoder", lambda *_: keras.Model(grid, grid))
+    keras.utils.set_random_seed(0)
+    with precision(settings.training.precision):
+        model = start.new_model(settings, vocabulary)
+    batch = make_batch(vocabulary, settings)
+    if settings.training.self_critical == "none":
+        objective = make_likelihood(model, settings.training)
+    else:
+        records = [Record("one", "", ("a red star",)), Record("two", "", ("a circle", "a star"))]
+        objective = make_self_critical(model, vocabulary, records, settings)
+    controls = {"baseline": tf.constant(-3.0), "own_words": tf.constant(0.5)}
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        loss = with_gradient(objective(batch, controls), settings.training)
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+    for variable, gradient in zip(variables, gradients, strict=True):
+        assert gradient is not None, variable.path
+        assert np.isfinite(tf.convert_to_tensor(gradient)).all(), variable.path
+    found = read_captions(make_search([model], settings.decoding)([batch]), vocabulary, [GRID[:2]])
+    for captions in found:
+        assert captions[0].alphas.shape == (len(captions[0].words), 2, 3)
+        masses = captions[0].alphas.sum(axis=(1, 2))
+        assert (masses < 1.0 + 1e-3).all()
+        assert settings.decoder.zero_annotation or (masses > 1.0 - 1e-3).all()
+        assert END not in captions[0].words
