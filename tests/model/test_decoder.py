@@ -7,7 +7,7 @@ import reference
 import tensorflow as tf
 
 from sat_tf.config import DecoderSettings
-from sat_tf.model.decoder import START, AttentionDecoderCell
+from sat_tf.model.decoder import START, AttentionDecoderCell, StepChances
 from sat_tf.model.losses import doubly_stochastic_penalty, negative_log_likelihood
 from sat_tf.vocabulary import END, PAD
 
@@ -192,3 +192,65 @@ def test_the_layer_can_be_rebuilt_from_its_config(annotations):
     twin.set_weights(cell.get_weights())
     inputs = tf.constant(annotations), tf.constant(TOKENS)
     np.testing.assert_array_equal(twin(*inputs)[0], cell(*inputs)[0])
+
+
+def test_lstm_dropout_scales_the_sums_under_i_f_and_o(annotations):
+    """One step, its mask known: against the equations with i, f, o scaled and g left alone."""
+    cell = make_cell(lstm_dropout=0.5)
+    memory = cell.prepare(tf.constant(annotations[:1]))
+    word = cell.read_word(cell.embed(tf.constant([4])))
+    states = cell.initial_state(memory)
+    mask = np.random.default_rng(0).choice([0.0, 2.0], size=[1, 3 * H]).astype(np.float32)
+    ((hidden, carried),), _ = cell.step(word, states, memory, StepChances((), (tf.constant(mask),)))
+
+    w = reference.weights_of(cell)
+    a = annotations[0].astype(np.float64)
+    ((h, c),) = reference.initial_states(w, a)
+    z, _, _ = reference.attend(w, 0, a, h, w["E"][4], 1.0, None)
+    gates = w["E"][4] @ w["G_x/0"] + h @ w["G_h/0"] + z @ w["G_z/0"] + w["b_g/0"]
+    i, f, o = np.split(reference.sigmoid(gates[: 3 * H] * mask[0]), 3)
+    expected = f * c + i * np.tanh(gates[3 * H :])
+    np.testing.assert_allclose(carried[0], expected, atol=1e-5)
+    np.testing.assert_allclose(hidden[0], o * np.tanh(expected), atol=1e-5)
+
+
+def test_lstm_dropout_draws_a_mask_a_step(annotations):
+    cell = make_cell(lstm_dropout=0.25)
+    (mask,) = (m.numpy() for m in cell._gate_masks(400, 2, training=True))
+    assert set(np.unique(mask)) == {0.0, np.float32(1 / 0.75)}
+    assert mask.mean() == pytest.approx(1.0, abs=0.05)
+    assert (mask[0] != mask[1]).any()
+    assert cell._gate_masks(400, 2, training=False) == ()
+    inputs = tf.constant(annotations), tf.constant(TOKENS)
+    first, second = (cell(*inputs, training=True).logits for _ in range(2))
+    assert np.abs(first - second).max() > 0.01
+
+
+def test_scheduled_sampling_reads_what_was_drawn(annotations):
+    """With probability 1 every word but the first is one that the model drew from what it said."""
+    cell = make_cell()
+    annotations = tf.constant(np.repeat(annotations[:1], 3_000, axis=0))
+    tokens = tf.fill([3_000, 2], 4)
+    memory = cell.prepare(annotations)
+    previous = tf.concat([tf.fill([3_000, 1], START), tokens[:, :-1]], axis=1)
+    states = cell.initial_state(memory)
+    read = cell._mix_own_words(previous, states, memory, (), tf.constant(1.0)).numpy()
+    assert (read[:, 0] == START).all()
+    logits, *_ = cell.next_word(previous[:1, 0], cell.initial_state(memory), memory)
+    expected = tf.nn.softmax(logits)[0].numpy()
+    shares = np.bincount(read[:, 1], minlength=V) / 3_000
+    np.testing.assert_allclose(shares, expected, atol=0.04)
+    none = cell._mix_own_words(previous, states, memory, (), tf.constant(0.0))
+    np.testing.assert_array_equal(none, previous)
+    mixed = cell._mix_own_words(previous, states, memory, (), tf.constant(0.3)).numpy()
+    assert (mixed[:, 1] == 4).mean() == pytest.approx(0.7 + 0.3 * expected[4], abs=0.04)
+
+
+def test_scheduled_sampling_is_teacher_forcing_on_other_words(annotations, monkeypatch):
+    cell = make_cell()
+    mixed = tf.constant([[START, 2, 7, 5], [START, 3, 3, 3]])
+    monkeypatch.setattr(cell, "_mix_own_words", lambda *_: mixed)
+    inputs = tf.constant(annotations), tf.constant(TOKENS)
+    read = cell(*inputs, own_words=tf.constant(0.5))
+    shifted = tf.concat([mixed[:, 1:], [[END], [END]]], axis=1)
+    np.testing.assert_allclose(read.logits, cell(inputs[0], shifted).logits, atol=1e-5)

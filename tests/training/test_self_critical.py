@@ -1,0 +1,140 @@
+"""Self-critical training: drawn captions against greedy ones, and that their score rises."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sat_tf.captioning import make_search, read_captions
+from sat_tf.config import DecoderSettings, from_flat
+from sat_tf.data.batches import Captions
+from sat_tf.data.captions import Record
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.training import self_critical
+from sat_tf.training.objective import with_gradient
+from sat_tf.training.self_critical import make_self_critical, one_per_image
+from sat_tf.vocabulary import END, PAD, UNK, Vocabulary
+
+VOCABULARY = Vocabulary.build([["star", "red", "dog", "cat"]])
+RECORDS = [Record("one", "", ("a red star", "a star")), Record("two", "", ("a dog and a cat",))]
+SETTINGS = from_flat(
+    {
+        "dataset": "shapes",
+        "max_decode_words": 3,
+        "self_critical": "bleu_4",
+        "start_from": "RUN",
+        "doubly_stochastic_weight": 0.0,
+        "dropout": 0.5,
+    }
+)
+CONTROLS = {"baseline": tf.constant(0.0), "own_words": tf.constant(0.0)}
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(0)
+    grid = keras.Input((1, 2, 3))
+    sizes = DecoderSettings(embedding_size=4, hidden_size=5, attention_size=3)
+    return CaptionModel(keras.Model(grid, grid), sizes, len(VOCABULARY))
+
+
+def batch(count=2):
+    grids = np.random.default_rng(0).normal(size=(2, 1, 2, 3)).astype(np.float32)
+    return {
+        "annotations": tf.constant(grids[np.arange(count) % 2]),
+        "rows": tf.constant(np.arange(count) % 2),
+    }
+
+
+def reward_by(score):
+    """In place of `make_reward`: the captions' words decide, and what was asked is noted."""
+    asked = []
+
+    def make_reward(name, references):
+        asked.append((name, references))
+
+        def reward(rows, captions):
+            asked.append((rows.tolist(), list(captions)))
+            return np.array([score(caption.split()) for caption in captions], np.float32)
+
+        return reward
+
+    return make_reward, asked
+
+
+def test_the_difference_weighs_the_drawn_captions_log_probability(model, monkeypatch):
+    make_reward, asked = reward_by(lambda words: len(words) + 10 * words.count("star"))
+    monkeypatch.setattr(self_critical, "make_reward", make_reward)
+    star, dog = VOCABULARY.encode(["star", "dog"])[:2]
+    drawn = np.array([[star, dog, END], [dog, END, PAD]], np.int32)
+    found = np.array([[dog, END], [dog, END]], np.int32)
+    kinds = {"draw_captions": drawn, "search_captions": found}
+    for name, tokens in kinds.items():
+
+        def given(*_, tokens=tokens):
+            class Decoded:
+                pass
+
+            Decoded.tokens = tf.constant(tokens[:, np.newaxis])
+            return Decoded
+
+        monkeypatch.setattr(self_critical, name, given)
+    sums = make_self_critical(model, VOCABULARY, RECORDS, SETTINGS)(batch(), CONTROLS)
+    assert asked[0] == ("bleu_4", [["a red star", "a star"], ["a dog and a cat"]])
+    assert asked[1:] == [([0, 1], ["star dog", "dog"]), ([0, 1], ["dog", "dog"])]
+    assert float(sums["score"]) == 12 + 1
+    assert float(sums["greedy_score"]) == 1 + 1
+    assert float(sums["words"]) == 5
+    # What may not be said has no share of the probability, and nothing is dropped out.
+    annotations = batch()["annotations"]
+    logits = model(annotations, tf.constant(drawn), tf.range(2)).logits.numpy()[0].astype(float)
+    logits[:, [PAD, UNK]] = -np.inf
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = (12 - 1) * sum(np.log(p[t, word]) for t, word in enumerate(drawn[0]))
+    assert float(sums["reinforce"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_captions_are_drawn_from_the_model(model):
+    """Their shares are its probabilities; draws of a batch are not each other's."""
+    annotations = tf.repeat(batch()["annotations"][:1], 4_000, axis=0)
+    drawn = self_critical.draw_captions(model, annotations, SETTINGS.decoding, tf.constant([1, 2]))
+    memory = model.cell.prepare(model.locations(annotations[:1]))
+    logits, _, _ = model.cell.next_word(tf.constant([-1]), model.cell.initial_state(memory), memory)
+    p = np.exp(logits[0].numpy().astype(float))
+    p[[PAD, UNK, END]] = 0.0  # one word at least
+    shares = np.bincount(drawn.tokens[:, 0, 0].numpy(), minlength=len(p)) / 4_000
+    np.testing.assert_allclose(shares, p / p.sum(), atol=0.04)
+
+
+def test_the_score_rises(model, monkeypatch):
+    """Of the captions that greedy search finds, in a model that knew nothing."""
+    make_reward, _ = reward_by(lambda words: words.count("cat") - words.count("dog"))
+    monkeypatch.setattr(self_critical, "make_reward", make_reward)
+    objective = make_self_critical(model, VOCABULARY, RECORDS, SETTINGS)
+    optimizer = keras.optimizers.Adam(0.03)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            sums = objective(batch(16), CONTROLS)
+            loss = with_gradient(sums, SETTINGS.training) / 16
+        variables = model.cell.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return sums["score"] / 16, sums["greedy_score"] / 16
+
+    first = [float(value) for value in step()]
+    for _ in range(60):
+        last = [float(value) for value in step()]
+    assert first[0] < 1.0
+    assert min(last) > 2.5
+    found = read_captions(make_search([model], SETTINGS.decoding)([batch()]), VOCABULARY, [(1, 2)])
+    assert {captions[0].text for captions in found} == {"cat cat cat"}
+
+
+def test_each_image_comes_once():
+    captions = Captions(
+        [np.array([3, END]), np.array([4, END]), np.array([5, END])], np.array([0, 0, 1])
+    )
+    once = one_per_image(captions)
+    assert once.image.tolist() == [0, 1]
+    assert [ids.tolist() for ids in once.tokens] == [[3, END], [5, END]]
