@@ -6,13 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sat_tf.data.captions import (
-    group_rows,
-    make_records,
-    read_csv,
-    read_flickr_tokens,
-    read_json_lines,
-)
+from sat_tf.data.caption_formats import read_csv, read_flickr_tokens, read_json_lines
+from sat_tf.data.captions import group_rows, make_records, refuse
 from sat_tf.errors import UserError
 
 
@@ -29,8 +24,11 @@ def read(folder, reader, content, splits=("train",)):
     """Records of the splits; an image without one is in train."""
     path = folder / "captions.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    file = group_rows(path, reader(path), lambda image: "train")
-    return make_records(file, folder / "images", splits)
+    checked = make_records(
+        group_rows(reader(path), lambda image: "train"), folder / "images", splits
+    )
+    refuse(checked.problems)
+    return checked.records
 
 
 def complaint(*arguments):
@@ -114,12 +112,12 @@ def test_every_problem_is_reported_with_its_line(folder):
         "captions.txt:3: no such image: 'missing.jpg'",
         "captions.txt:4: the caption of 'b.jpg' is empty",
         "captions.txt:5: is not UTF-8 text",
-        "captions.txt:6: split 'nonsense' must be one of train, dev, test, val, valid, validation",
+        "captions.txt:6: split 'nonsense' must be one of train, dev, test, val, valid, validation, restval",
         "captions.txt:7: must have 3 columns; it has 1",
         "captions.txt:8: 'a.jpg' is in the split train already",
         "captions.txt:9: holds a NUL byte",
         "captions.txt:10: is not CSV: ',' expected after '\"'",
-        "captions.txt:11: names no split, as other lines do",
+        "captions.txt:11: names no split, as others do",
         "captions.txt:12: must have 3 columns; it has 4",
         "captions.txt:15: is not CSV: unexpected end of data",
     ]
