@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from sat_tf.data.captions import Place, Problem, Row, Rows
 from sat_tf.errors import UserError
@@ -12,6 +12,8 @@ from sat_tf.errors import UserError
 # let go while the file is parsed: it would take several times the memory.
 _COCO_KEYS = frozenset(("images", "id", "file_name", "annotations", "image_id", "caption"))
 _KARPATHY_KEYS = frozenset(("images", "filepath", "filename", "split", "sentences", "raw"))
+_COCO_IMAGE = "must have id (a number or text) and file_name (a text)"
+_COCO_CAPTION = "must have image_id (a number or text) and caption (a text)"
 
 
 def read_coco(path: Path, folder: str, split: str) -> Rows:
@@ -26,38 +28,51 @@ def read_coco(path: Path, folder: str, split: str) -> Rows:
     if isinstance(document, Problem):
         yield document
         return
-    images: dict[int | str, str] = {}
-    places: dict[int | str, Place] = {}
+    images = _CocoImages({}, {}, {})
     for place, entry in _entries(path, document, "images"):
-        found = _coco_image(place, entry)
-        if isinstance(found, Problem):
-            yield found
-            continue
-        number, name = found
-        if number in places:
-            yield Problem(place, f"has the id of {places[number].at}, {number!r}")
-            continue
-        images[number], places[number] = name, place
+        if problem := images.add(place, entry):
+            yield problem
+    if not isinstance(document.get("images"), list):
+        return
     with_caption = set()
     taken: dict[int | str, Place] = {}
     for place, entry in _entries(path, document, "annotations"):
-        row = _coco_caption(place, entry, images, taken)
-        if isinstance(row, Problem):
-            yield row
-        else:
-            number, caption = row
-            with_caption.add(number)
-            yield Row(place, f"{folder}/{images[number]}", caption, split)
-    for number in images.keys() - with_caption:
-        yield Problem(places[number], f"{images[number]!r} has no caption in annotations")
+        found = _coco_caption(place, entry, images.names, taken)
+        if isinstance(found, Problem):
+            yield found
+            continue
+        number, caption = found
+        with_caption.add(number)
+        if name := images.names[number]:
+            yield Row(place, f"{folder}/{name}", caption, split)
+    for number in images.names.keys() - with_caption:
+        if name := images.names[number]:
+            yield Problem(images.places[number], f"{name!r} has no caption in annotations")
 
 
-def _coco_image(place: Place, entry: dict[str, Any]) -> tuple[int | str, str] | Problem:
-    """An image's id and name."""
-    number, name = entry.get("id"), entry.get("file_name")
-    if _is_id(number) and isinstance(name, str) and name:
-        return number, name
-    return Problem(place, "must have id (a number or text) and file_name (a text)")
+class _CocoImages(NamedTuple):
+    """The images of a document of COCO's: id -> name, "" for a faulty one; where each stands."""
+
+    names: dict[int | str, str]
+    places: dict[int | str, Place]
+    places_of_names: dict[str, Place]
+
+    def add(self, place: Place, entry: dict[str, Any]) -> Problem | None:
+        """Takes an entry in; tells what is wrong with it."""
+        number, name = entry.get("id"), entry.get("file_name")
+        if not _is_id(number):
+            return Problem(place, _COCO_IMAGE)
+        if number in self.places:
+            return Problem(place, f"has the id of {self.places[number].at}, {number!r}")
+        # A faulty one too, lest each of its captions be told to have no image.
+        self.places[number], self.names[number] = place, ""
+        if not isinstance(name, str) or not name:
+            return Problem(place, _COCO_IMAGE)
+        first = self.places_of_names.setdefault(name, place)
+        if first is not place:
+            return Problem(place, f"{name!r} is {first.at} already")
+        self.names[number] = name
+        return None
 
 
 def _coco_caption(
@@ -69,7 +84,7 @@ def _coco_caption(
     """The id of a caption's image, and the caption; its own id is put among those taken."""
     image, caption, own = entry.get("image_id"), entry.get("caption"), entry.get("id")
     if not _is_id(image) or not isinstance(caption, str):
-        return Problem(place, "must have image_id (a number or text) and caption (a text)")
+        return Problem(place, _COCO_CAPTION)
     if image not in images:
         return Problem(place, f"image_id {image!r} is that of no image")
     if _is_id(own) and taken.setdefault(own, place) is not place:

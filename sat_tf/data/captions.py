@@ -20,6 +20,8 @@ SPLIT_NAMES = {name: name for name in SPLITS} | {
     "validation": "dev",
     "restval": "train",
 }
+# Any of these makes a word, which spares most captions the tokenizer.
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 MOST_PROBLEMS = 20  # shown at a time; the rest is counted
 
@@ -167,7 +169,7 @@ def make_records(grouped: GroupedRows, image_dir: Path, splits: Sequence[str]) -
         for image, rows in images.items():
             if image not in there:
                 problems.append(Problem(rows[0].place, f"no such image: {image!r}"))
-            filled = [row for row in rows if tokenize(row.caption)]
+            filled = [row for row in rows if _has_word(row.caption)]
             if len(filled) < len(rows):
                 problems.extend(
                     Problem(row.place, f"the caption of {image!r} is empty")
@@ -179,6 +181,10 @@ def make_records(grouped: GroupedRows, image_dir: Path, splits: Sequence[str]) -
                 made.append(Record(image, str(image_dir / image), captions))
         records[split] = tuple(made)
     return Checked(records, problems)
+
+
+def _has_word(caption: str) -> bool:
+    return bool(_LETTER_OR_DIGIT.search(caption) or tokenize(caption))
 
 
 def _existing(image_dir: Path, images: Iterable[str]) -> set[str]:
