@@ -260,6 +260,11 @@ def test_lists_overrule_the_splits_of_own_files(tmp_path):
     assert [r.image_id for r in load_splits(settings, ("train",))["train"]] == ["b.png"]
 
 
+def test_a_document_beside_own_files_is_used_only_if_it_is_named(files, tmp_path):
+    write_json(tmp_path / "dataset_files.json", karpathy({"val": ["images/1.png"]}))
+    assert available_splits(files) == ("train", "dev", "test")
+
+
 def test_files_without_splits_are_divided(files):
     assert available_splits(files) == ("train", "dev", "test")
     splits = load_splits(files, ("train", "dev", "test"))
