@@ -71,6 +71,8 @@ class Settings:
             raise UserError(f"--dataset={data.dataset} needs --data_dir")
         if data.captions_file and data.dataset != "files":
             raise UserError(f"--captions_file is for --dataset=files, not {data.dataset}")
+        if data.splits and data.dataset == "shapes":
+            raise UserError("--splits is not for --dataset=shapes, whose splits are drawn")
         if training.attention_supervision and (
             data.dataset != "shapes" or images.resize != "squash"
         ):

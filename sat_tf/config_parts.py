@@ -11,14 +11,23 @@ class DataSettings(Checked):
 
     dataset: str = setting(
         "shapes",
-        "Data set: shapes (embedded), flickr8k (official layout), files (own images).",
-        choices=("shapes", "flickr8k", "files"),
+        "Data set: shapes (embedded), flickr8k, flickr30k, coco (as they are published; README has "
+        "the layouts), files (own images).",
+        choices=("shapes", "flickr8k", "flickr30k", "coco", "files"),
     )
     data_dir: str = setting("", "Folder that holds the data set.", may_change=True)
     captions_file: str = setting(
         "",
         "For files: CSV or JSON-lines file with image, caption and, if wished, split; "
         "captions.csv or captions.jsonl in --data_dir unless given.",
+        may_change=True,
+    )
+    splits: str = setting(
+        "",
+        "Which image is in which split, not for shapes: Karpathy's JSON file (dataset_coco.json), "
+        "whose captions are used too, or a folder of lists of one image name a line "
+        "(coco_train.txt, coco_restval.txt, coco_val.txt, coco_test.txt); unless given, as the "
+        "data set itself says, or dataset_DATASET.json or such lists in --data_dir.",
         may_change=True,
     )
     vocabulary_size: int = setting(

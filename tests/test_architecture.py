@@ -24,7 +24,7 @@ STOREYS = (
     ("training",),
     ("captioner",),
     ("serving",),
-    ("train", "evaluate", "caption", "export", "extract_features"),
+    ("train", "evaluate", "caption", "export", "extract_features", "check_captions"),
 )
 HEIGHT = {room: height for height, storey in enumerate(STOREYS) for room in storey}
 COMMANDS = STOREYS[-1]
@@ -47,6 +47,12 @@ WITHOUT_TENSORFLOW = (
     *STANDARD_LIBRARY_ALONE,
     "flags",
     "data.captions",
+    "data.caption_formats",
+    "data.caption_documents",
+    "data.caption_statistics",
+    "data.coco_tfds",
+    "data.datasets",
+    "data.splits",
     "data.shapes_scenes",
     "data.shapes_words",
     "data.shapes_grammar",

@@ -68,6 +68,7 @@ def test_an_unknown_setting_is_named():
         ({"image_size": 300}, "--shorter_side=256"),
         ({"dataset": "files"}, "--data_dir"),
         ({"captions_file": "x.csv"}, "--captions_file"),
+        ({"splits": "lists"}, "--splits"),
         ({"dataset": "files", "data_dir": "d", "best_by": "true_captions"}, "--dataset=shapes"),
     ],
 )

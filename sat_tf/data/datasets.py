@@ -1,30 +1,35 @@
 """Data sets by name -> records of their splits."""
 
+import dataclasses
+import functools
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from sat_tf.config import DataSettings
+from sat_tf.data.caption_documents import read_coco, read_karpathy
+from sat_tf.data.caption_formats import read_csv, read_flickr_tokens, read_json_lines
 from sat_tf.data.captions import (
     SPLITS,
-    CaptionFile,
-    Problem,
+    Checked,
+    GroupedRows,
     Record,
+    Rows,
     group_rows,
     make_records,
-    read_csv,
-    read_flickr_tokens,
-    read_json_lines,
-    read_lines,
     refuse,
 )
+from sat_tf.data.splits import Lists, find_lists, read_lists
 from sat_tf.errors import UserError
 
 Records = tuple[Record, ...]
 _CAPTION_READERS = {".csv": read_csv, ".jsonl": read_json_lines}
 # Shares of images that go to dev and test where the file does not say: a tenth each.
 _DEV_BELOW, _TEST_BELOW = 0.1, 0.2
+# Both have the same images; results are published on the parts of 2014.
+_COCO_YEARS = ("2014", "2017")
 
 
 def available_splits(settings: DataSettings) -> tuple[str, ...]:
@@ -33,7 +38,7 @@ def available_splits(settings: DataSettings) -> tuple[str, ...]:
     Raises:
       UserError: the data set is not there.
     """
-    return _open(settings).available(settings)
+    return DATA_SETS[settings.dataset].available(settings)
 
 
 def load_splits(settings: DataSettings, splits: Sequence[str]) -> dict[str, Records]:
@@ -44,110 +49,182 @@ def load_splits(settings: DataSettings, splits: Sequence[str]) -> dict[str, Reco
       splits: of train, dev and test.
 
     Raises:
-      UserError: a split is missing or empty, or something is wrong in the caption file; every
-        problem of it is named.
+      UserError: a split is missing or empty, or something is wrong in a caption file or a list;
+        the problems are named, up to a limit.
     """
-    return _open(settings).load(settings, splits)
+    checked = check_splits(settings, splits)
+    refuse(checked.problems)
+    return checked.records
 
 
-def _open(settings: DataSettings) -> "DataSet":
-    if settings.dataset != "shapes" and not Path(settings.data_dir).is_dir():
-        raise UserError(f"--data_dir={settings.data_dir}: no such folder")
-    return DATA_SETS[settings.dataset]
+def check_splits(settings: DataSettings, splits: Sequence[str]) -> Checked:
+    """As `load_splits`, but hands over every problem instead of refusing them.
+
+    Raises:
+      UserError: the data set is not there, or a split is missing.
+    """
+    return DATA_SETS[settings.dataset].check(settings, splits)
 
 
-def _shapes_splits(settings: DataSettings) -> tuple[str, ...]:
-    return SPLITS
+class CaptionFile(NamedTuple):
+    """A file with captions, and how it is read; `split` is that of all its images, or ""."""
+
+    path: Path
+    read: Callable[[Path], Rows]
+    split: str = ""
 
 
-def _load_shapes(settings: DataSettings, splits: Sequence[str]) -> dict[str, Records]:
-    # Here, not above: it imports TensorFlow, which the other data sets do not need.
-    from sat_tf.data.shapes_captions import load_shapes
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a data set is read from.
 
-    return {split: load_shapes(settings, split) for split in splits}
+    Attributes:
+      files: that hold its captions.
+      image_dir: what image names are relative to.
+      lists: that say which image is in which split; where there are none, the files do.
+      split_of: the split of an image when nothing else says.
+      without_split: what to do where a split has no image; {split} stands for its name.
+    """
 
+    files: tuple[CaptionFile, ...]
+    image_dir: Path
+    lists: Lists = dataclasses.field(default_factory=dict)
+    split_of: Callable[[str], str] = lambda image: ""
+    without_split: str = ""
 
-def _flickr8k_list(settings: DataSettings, split: str) -> Path:
-    return Path(settings.data_dir) / f"Flickr_8k.{split}Images.txt"
-
-
-def _flickr8k_splits(settings: DataSettings) -> tuple[str, ...]:
-    return tuple(split for split in SPLITS if _flickr8k_list(settings, split).is_file())
-
-
-def _load_flickr8k(settings: DataSettings, splits: Sequence[str]) -> dict[str, Records]:
-    tokens = Path(settings.data_dir) / "Flickr8k.token.txt"
-    images = Path(settings.data_dir) / "Flicker8k_Dataset"
-    for path, is_there in ((tokens, tokens.is_file()), (images, images.is_dir())):
-        if not is_there:
-            raise UserError(f"--data_dir={settings.data_dir}: holds no {path.name}")
-    lists = _read_flickr8k_lists(settings, splits)
-    split_of = {name: split for split, names in lists.items() for name in names}
-    file = group_rows(tokens, read_flickr_tokens(tokens), lambda image: split_of.get(image, ""))
-    loaded = make_records(file, images, splits)
-    for split, names in lists.items():
-        found = {record.image_id: record for record in loaded[split]}
-        without = [
-            Problem(line, f"{name!r} has no caption in {tokens.name}")
-            for name, line in names.items()
-            if name not in found
+    def read(self, splits: Sequence[str]) -> GroupedRows:
+        """The rows of these splits at least, not yet checked for their images."""
+        files = [
+            file for file in self.files if self.lists or not file.split or file.split in splits
         ]
-        refuse(_flickr8k_list(settings, split), without)
-        loaded[split] = tuple(found[name] for name in names)
-    return loaded
+        rows = itertools.chain.from_iterable(file.read(file.path) for file in files)
+        if not self.lists:
+            return group_rows(rows, self.split_of)
+        lists = read_lists(self.lists, splits)
+        grouped = group_rows(rows, lists.split_of, rows_say=False)
+        return lists.arrange(grouped, ", ".join(file.path.name for file in files))
+
+    def available(self) -> tuple[str, ...]:
+        """The splits that have an image, as far as is seen without checking."""
+        there = set(self.lists) or {file.split for file in self.files}
+        if "" in there:
+            # What is wrong in a line is told when splits are loaded, with all else that is.
+            there = set(self.read(SPLITS).images)
+        return tuple(split for split in SPLITS if split in there)
+
+    def check(self, splits: Sequence[str]) -> Checked:
+        """The records of the splits, and every problem.
+
+        Raises:
+          UserError: a split has no image, and that nothing is wrong does not explain it.
+        """
+        checked = make_records(self.read(splits), self.image_dir, splits)
+        for split, records in checked.records.items():
+            if not records and not checked.problems:
+                there = ", ".join(self.available()) or "none"
+                names = ", ".join(str(file.path) for file in self.files)
+                advice = self.without_split.format(split=split)
+                raise UserError(
+                    f"{names}: no image in the split {split} (splits there: {there})"
+                    + (f": {advice}" if advice else "")
+                )
+        return checked
 
 
-def _read_flickr8k_lists(
-    settings: DataSettings, splits: Sequence[str]
-) -> dict[str, dict[str, int]]:
-    """The names of each split's images, with their lines."""
-    split_of: dict[str, str] = {}
-    lists: dict[str, dict[str, int]] = {split: {} for split in splits}
-    for split, names in lists.items():
-        path = _flickr8k_list(settings, split)
-        if not path.is_file():
-            there = ", ".join(_flickr8k_splits(settings)) or "none"
-            raise UserError(
-                f"--data_dir={settings.data_dir}: no split {split}, for {path.name} is missing; "
-                f"splits there: {there}"
-            )
-        problems = []
-        for number, line in read_lines(path):
-            if isinstance(line, Problem):
-                problems.append(line)
-            elif name := line.strip():
-                names[name] = number
-                if split_of.setdefault(name, split) != split:
-                    what = f"{name!r} is in the split {split_of[name]} already"
-                    problems.append(Problem(number, what))
-        refuse(path, problems)
-        if not names:
-            raise UserError(f"{path}: lists no image")
-    return lists
+def _find_flickr(settings: DataSettings, images: str, tokens: str, lists: Sequence[str]) -> Source:
+    """Flickr8k or Flickr30k in its official layout, or with a document of Karpathy's."""
+    folder = _folder(settings)
+    if not (folder / images).is_dir():
+        raise UserError(f"--data_dir={folder}: holds no {images}")
+    document, found = _find_splits(settings, lists)
+    if document:
+        return Source((CaptionFile(document, read_karpathy),), folder / images)
+    if not found:
+        names = ", ".join(lists[0].format(name) for name in ("train", "val", "test"))
+        raise UserError(
+            f"--dataset={settings.dataset}: which image is in which split? Put "
+            f"dataset_{settings.dataset}.json (Karpathy's) or lists of image names ({names}) into "
+            "--data_dir, or name the file or their folder with --splits"
+        )
+    if not (folder / tokens).is_file():
+        raise UserError(f"--data_dir={folder}: holds no {tokens}")
+    advice = f"its list would be {lists[0].format('{split}')}"
+    files = (CaptionFile(folder / tokens, read_flickr_tokens),)
+    return Source(files, folder / images, found, without_split=advice)
 
 
-def _files_splits(settings: DataSettings) -> tuple[str, ...]:
-    # Whatever is wrong in a line is reported when splits are loaded, with all else that is.
-    images = _read_files(settings).images
-    return tuple(split for split in SPLITS if split in images)
+def _find_coco(settings: DataSettings) -> Source:
+    """COCO: official annotations, a document of Karpathy's, or what tensorflow-datasets made."""
+    folder = _folder(settings)
+    document, lists = _find_splits(settings, ("coco_{}.txt",))
+    if document:
+        return Source((CaptionFile(document, read_karpathy),), folder)
+    advice = (
+        "the official annotations have train and dev alone; dataset_coco.json (Karpathy's) in "
+        "--data_dir, or lists of image names, divide them as the field does (see --splits)"
+    )
+    for year in _COCO_YEARS:
+        parts = {"train": f"train{year}", "dev": f"val{year}"}
+        files = tuple(
+            CaptionFile(path, functools.partial(read_coco, folder=images, split=split), split)
+            for split, images in parts.items()
+            if (path := folder / "annotations" / f"captions_{images}.json").is_file()
+        )
+        if files:
+            return Source(files, folder, lists, without_split=advice)
+    from sat_tf.data.coco_tfds import CAPTIONS, IMAGES, unpacked_folder
+
+    unpacked = unpacked_folder(folder)
+    return Source((CaptionFile(unpacked / CAPTIONS, read_json_lines),), unpacked / IMAGES, lists)
 
 
-def _load_files(settings: DataSettings, splits: Sequence[str]) -> dict[str, Records]:
-    file = _read_files(settings)
-    loaded = make_records(file, Path(settings.data_dir), splits)
-    for split, records in loaded.items():
-        if not records:
-            raise UserError(
-                f"{file.path}: no image in the split {split}; a column split says where each is, "
-                "and without one a tenth of the images goes to dev and to test: add images or "
-                "the column"
-            )
-    return loaded
-
-
-def _read_files(settings: DataSettings) -> CaptionFile:
+def _find_files(settings: DataSettings) -> Source:
+    """Images of the user's own."""
+    folder = _folder(settings)
+    document, lists = _find_splits(settings, ())
+    if document and settings.captions_file:
+        raise UserError(
+            f"--splits={document} holds captions too: leave --captions_file out, or give lists"
+        )
+    if document:
+        return Source((CaptionFile(document, read_karpathy),), folder)
     path = _captions_file(settings)
-    return group_rows(path, _CAPTION_READERS[path.suffix.lower()](path), _split_of)
+    advice = (
+        "a column split says where each is, and without one a tenth of the images goes to dev and "
+        "to test: add images or the column"
+    )
+    file = CaptionFile(path, _CAPTION_READERS[path.suffix.lower()])
+    return Source((file,), folder, lists, _split_of, "" if lists else advice)
+
+
+def _folder(settings: DataSettings) -> Path:
+    if not Path(settings.data_dir).is_dir():
+        raise UserError(f"--data_dir={settings.data_dir}: no such folder")
+    return Path(settings.data_dir)
+
+
+def _find_splits(settings: DataSettings, patterns: Sequence[str]) -> tuple[Path | None, Lists]:
+    """A document of Karpathy's, or lists: those that `--splits` names, or those in `--data_dir`.
+
+    Args:
+      settings: of the data set.
+      patterns: names of its lists, {} in place of a split's name.
+    """
+    if not settings.splits:
+        lists = find_lists(Path(settings.data_dir), patterns)
+        document = Path(settings.data_dir) / f"dataset_{settings.dataset}.json"
+        is_used = not lists and settings.dataset != "files" and document.is_file()
+        return (document if is_used else None), lists
+    path = Path(settings.splits)
+    if path.is_file():
+        return path, {}
+    if not path.is_dir():
+        raise UserError(f"--splits={path}: no such file or folder")
+    lists = find_lists(path, (*patterns, "{}.txt"))
+    if not lists:
+        names = " or ".join(pattern.format("train") for pattern in (*patterns, "{}.txt"))
+        raise UserError(f"--splits={path}: holds no list of image names ({names}, and so on)")
+    return None, lists
 
 
 def _captions_file(settings: DataSettings) -> Path:
@@ -175,15 +252,45 @@ def _split_of(image_id: str) -> str:
     return "dev" if share < _DEV_BELOW else "test" if share < _TEST_BELOW else "train"
 
 
+def _check_shapes(settings: DataSettings, splits: Sequence[str]) -> Checked:
+    # Here, not above: it imports TensorFlow, which the other data sets do not need.
+    from sat_tf.data.shapes_captions import load_shapes
+
+    return Checked({split: load_shapes(settings, split) for split in splits}, [])
+
+
 class DataSet(NamedTuple):
-    """How to see which splits there are, and how to load some of them."""
+    """How to see which splits there are, and how to check and load some of them."""
 
     available: Callable[[DataSettings], tuple[str, ...]]
-    load: Callable[[DataSettings, Sequence[str]], dict[str, Records]]
+    check: Callable[[DataSettings, Sequence[str]], Checked]
+
+
+def _on_disk(find: Callable[[DataSettings], Source]) -> DataSet:
+    return DataSet(
+        lambda settings: find(settings).available(),
+        lambda settings, splits: find(settings).check(splits),
+    )
 
 
 DATA_SETS = {
-    "shapes": DataSet(_shapes_splits, _load_shapes),
-    "flickr8k": DataSet(_flickr8k_splits, _load_flickr8k),
-    "files": DataSet(_files_splits, _load_files),
+    "shapes": DataSet(lambda settings: SPLITS, _check_shapes),
+    "flickr8k": _on_disk(
+        functools.partial(
+            _find_flickr,
+            images="Flicker8k_Dataset",
+            tokens="Flickr8k.token.txt",
+            lists=("Flickr_8k.{}Images.txt", "flickr8k_{}.txt"),
+        )
+    ),
+    "flickr30k": _on_disk(
+        functools.partial(
+            _find_flickr,
+            images="flickr30k-images",
+            tokens="results_20130124.token",
+            lists=("flickr30k_{}.txt",),
+        )
+    ),
+    "coco": _on_disk(_find_coco),
+    "files": _on_disk(_find_files),
 }

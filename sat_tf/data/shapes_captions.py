@@ -1,21 +1,18 @@
 """The embedded data set: a tensorflow-datasets builder that draws its scenes, without a network."""
 
-import contextlib
 import dataclasses
 import io
-import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from absl import logging
 from PIL import Image
 
 from sat_tf.config import DataSettings
 from sat_tf.data.captions import Record
+from sat_tf.data.quiet_tfds import quiet_tfds
 from sat_tf.data.shapes_grammar import Caption, describe
 from sat_tf.data.shapes_scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
 from sat_tf.errors import UserError
@@ -192,7 +189,7 @@ def load_shapes(settings: DataSettings, split: str) -> tuple[Record, ...]:
         decoders={"image": tfds.decode.SkipDecoding()},
     )
     try:
-        with _quiet():
+        with quiet_tfds():
             dataset = builder.as_dataset(split=split, decoders=decoders)
         # Many at a time: the step from TensorFlow to NumPy costs more than the reading.
         records = tuple(
@@ -222,7 +219,7 @@ def _prepared(settings: DataSettings) -> ShapesCaptions:
     # Data sets of other sizes or seeds live beside each other.
     name = "_".join(f"{key}{value}" for key, value in {**counts, **geometry}.items())
     folder = settings.data_dir or DEFAULT_FOLDER
-    with _quiet():
+    with quiet_tfds():
         builder = ShapesCaptions(
             data_dir=folder, config=ShapesConfig(name=name, **counts, **geometry)
         )
@@ -239,17 +236,3 @@ def _prepared(settings: DataSettings) -> ShapesCaptions:
                     f"--data_dir={folder}: the data set can't be written there: {error}"
                 ) from None
     return builder
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps tfds from telling at length what it does; its progress bar is for terminals."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
-    try:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            yield
-    finally:
-        logging.set_verbosity(verbosity)

@@ -1,0 +1,119 @@
+"""The command that tells what a data set holds."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from caption_files import karpathy, make_images, write_json
+
+
+def call(*arguments, blocked=()):
+    """Runs the command; `blocked` packages can't be imported."""
+    program = (
+        f"import sys, runpy; sys.modules.update(dict.fromkeys({blocked!r})); "
+        "runpy.run_module('sat_tf.check_captions', run_name='__main__')"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        timeout=300,
+    )
+
+
+HEAVY = ("tensorflow", "keras", "tensorflow_datasets")
+
+
+@pytest.fixture
+def files(tmp_path):
+    make_images(tmp_path, "a.png", "b.png")
+    lines = ["image,caption,split", "a.png,A dog runs .,train", "b.png,A cat runs .,dev"]
+    (tmp_path / "captions.csv").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_a_data_set_without_fault(files):
+    done = call("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    assert "images                                   1           1" in done.stdout
+    assert "10,000                 1           3    33.33%  as set\n" in done.stdout
+    assert done.stdout.endswith("\n\nproblems: 0\n")
+
+
+def test_every_problem_is_printed_not_only_the_first(files):
+    with (files / "captions.csv").open("a") as file:
+        file.write("".join(f"\nnone{number}.png,A dog,train" for number in range(50)))
+        file.write("\nb.png,...,dev")
+    done = call("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
+    assert done.returncode == 1
+    assert not done.stderr
+    told = done.stdout.split("problems: ")[1].splitlines()
+    assert told[0] == "51"
+    assert told[1:-1] == [
+        f"{files}/captions.csv:{number + 4}: no such image: 'none{number}.png'"
+        for number in range(50)
+    ]
+    assert told[-1] == f"{files}/captions.csv:54: the caption of 'b.png' is empty"
+    assert "images                                   1           1" in done.stdout
+
+
+def test_a_document_that_is_none(tmp_path):
+    make_images(tmp_path / "flickr30k-images", "a.jpg")
+    (tmp_path / "dataset_flickr30k.json").write_text('{"images": [}')
+    done = call("--dataset=flickr30k", f"--data_dir={tmp_path}", blocked=HEAVY)
+    assert done.returncode == 1
+    assert not done.stderr
+    assert "problems: 1\n" in done.stdout
+    assert f"{tmp_path}/dataset_flickr30k.json:1: is not JSON" in done.stdout
+
+
+def test_coco_with_karpathy_s_splits_needs_no_tensorflow(tmp_path):
+    make_images(tmp_path / "val2014", "a.jpg", "b.jpg")
+    splits = write_json(
+        tmp_path / "k.json",
+        karpathy({"restval": ["a.jpg"], "test": ["b.jpg"]}, lambda name: "val2014"),
+    )
+    arguments = ["--dataset=coco", f"--data_dir={tmp_path}", f"--splits={splits}"]
+    done = call(*arguments, blocked=HEAVY)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split() == ["train", "test"]
+
+
+def test_shapes(tmp_path):
+    sizes = ["--shapes_train=6", "--shapes_dev=2", "--shapes_test=2", "--shapes_size=48"]
+    done = call("--dataset=shapes", f"--data_dir={tmp_path}", *sizes)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[:3] == [
+        ["train", "dev", "test"],
+        ["images", "6", "2", "2"],
+        ["captions", "30", "10", "10"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--dataset=flickr30k", "--data_dir=none"], "--data_dir=none: no such folder"),
+        (["--dataset=flickr30k"], "needs --data_dir"),
+        (["--dataset=shapes", "--splits=x"], "--splits"),
+    ],
+)
+def test_a_mistake_gets_one_line(arguments, what):
+    done = call(*arguments, blocked=HEAVY)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and what in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not done.stdout
+
+
+def test_a_file_without_a_caption(files):
+    (files / "captions.csv").write_text("image,caption\n")
+    done = call("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "holds no image with a caption" in done.stderr
