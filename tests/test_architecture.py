@@ -23,7 +23,7 @@ STOREYS = (
     ("inspection",),
     ("training",),
     ("captioner",),
-    ("serving",),
+    ("serving", "importers"),
     ("train", "evaluate", "caption", "export", "extract_features"),
 )
 HEIGHT = {room: height for height, storey in enumerate(STOREYS) for room in storey}
@@ -54,6 +54,7 @@ WITHOUT_TENSORFLOW = (
     "evaluation.shapes_scores",
     "inspection.overlays",
     "inspection.tensorboard_plugin",
+    "importers.arctic_files",
 )
 
 
