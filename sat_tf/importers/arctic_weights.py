@@ -50,8 +50,8 @@ def expected_shapes(options: ArcticOptions) -> dict[str, Shape]:
     for layer in range(options.n_layers_lstm):
         suffix = f"_{layer}" if layer else ""
         for state in ("ff_state", "ff_memory"):
-            # With a recurrent encoder ctx_dim is not D; then the options were checked.
-            shapes |= _dense(f"{state}{suffix}", options.ctx_dim if layer else d, h)
+            # Their code says ctx_dim for further layers; `read_options` sees that it is D there.
+            shapes |= _dense(f"{state}{suffix}", d, h)
         shapes |= _decoder(f"decoder{suffix}", options, h if layer else e)
     shapes |= _dense("ff_logit_lstm", h, e)
     if options.ctx2out:

@@ -207,6 +207,16 @@ def test_an_archive_that_claims_more_than_it_has_takes_no_room(tmp_path):
             read_weights(tmp_path / "x.npz", {"W": expected})
 
 
+def test_an_array_with_more_values_than_its_shape_has_is_damaged(tmp_path):
+    path = write_npz(tmp_path, b=np.ones(()))
+    with zipfile.ZipFile(path) as archive:
+        array = archive.read("b.npy")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("b.npy", array + bytes(8))
+    with pytest.raises(UserError, match="b is damaged: its size is not that of its shape"):
+        read_weights(path, {"b": ()})
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04", b"\x93NUMPY"])
 def test_what_is_no_archive_is_named(tmp_path, content):
     (tmp_path / "x.npz").write_bytes(content)
