@@ -23,8 +23,16 @@ STOREYS = (
     ("inspection",),
     ("training",),
     ("captioner",),
-    ("serving",),
-    ("train", "evaluate", "caption", "export", "extract_features", "check_captions"),
+    ("serving", "importers"),
+    (
+        "train",
+        "evaluate",
+        "caption",
+        "export",
+        "extract_features",
+        "check_captions",
+        "import_arctic",
+    ),
 )
 HEIGHT = {room: height for height, storey in enumerate(STOREYS) for room in storey}
 COMMANDS = STOREYS[-1]
@@ -60,6 +68,7 @@ WITHOUT_TENSORFLOW = (
     "evaluation.shapes_scores",
     "inspection.overlays",
     "inspection.tensorboard_plugin",
+    "importers.arctic_files",
 )
 
 

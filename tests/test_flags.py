@@ -83,7 +83,7 @@ def test_settings_read_the_flags():
         ("--seed=one", "--seed=one"),
         ("--seed=-1", "--seed=-1"),
         ("--seed", "--seed"),
-        ("--gate=vector", "<none|scalar>"),
+        ("--gate=vector", "<none|scalar|channel>"),
         ("--dropout=2", "--dropout=2"),
         ("--nocache_features=1", "--nocache_features=1"),
         ("picture.jpg", "'picture.jpg'"),

@@ -1,0 +1,1 @@
+"""Models of earlier systems, made into runs."""
