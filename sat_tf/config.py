@@ -187,6 +187,16 @@ def to_flat(settings: Settings) -> dict[str, Any]:
     }
 
 
+def to_arguments(settings: Settings) -> list[str]:
+    """The settings that are not the defaults, as a command line has them."""
+    default = to_flat(Settings())
+    return [
+        f"--{'' if value else 'no'}{name}" if isinstance(value, bool) else f"--{name}={value}"
+        for name, value in to_flat(settings).items()
+        if value != default[name]
+    ]
+
+
 def names(part: str) -> list[str]:
     """The settings of a part."""
     return [field.name for field in dataclasses.fields(parts()[part])]

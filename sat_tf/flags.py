@@ -62,8 +62,11 @@ COMMAND_FLAGS: dict[str, Any] = {
         config.MOST_PIXELS, "Images of more pixels are refused before they are decoded.", minimum=1
     ),
     "decode_batch_size": setting(64, "Images captioned at once.", minimum=1),
+    "npz": setting("", "Weights that arctic-captions saved (MODEL.npz)."),
+    "options": setting("", "Options that arctic-captions saved with them (MODEL.npz.pkl)."),
+    "dictionary": setting("", "Dictionary that arctic-captions was trained with (.pkl)."),
 }
-REQUIRED = ("workdir", "export_dir")
+REQUIRED = ("workdir", "export_dir", "npz", "options", "dictionary")
 
 _HELP = {"-h", "-?", "-help", "--help", "--helpshort"}
 

@@ -43,6 +43,14 @@ def test_no_flags_are_the_default_settings():
     assert flags.settings_from_flags(parsed()) == Settings()
 
 
+def test_arguments_give_the_settings_back():
+    changed = {"seed": 7, "data_dir": "my photos", "cache_features": False, "annotation_lstm": True}
+    settings = config.from_flat(changed)
+    arguments = config.to_arguments(settings)
+    assert len(arguments) == len(changed)
+    assert flags.settings_from_flags(parsed(*arguments)) == settings
+
+
 def other_value(field: dataclasses.Field) -> object:
     """A value that is allowed and not the default."""
     if field.metadata["choices"] is not None:

@@ -65,6 +65,12 @@ def restore(checkpoint: tf.train.Checkpoint, prefix: str, fingerprint: str) -> N
         ) from None
 
 
+def save_weights(model: CaptionModel, folder: str | os.PathLike[str], fingerprint: str) -> None:
+    """Writes the model's weights into a new folder, as `load_weights` reads them."""
+    checkpoint = tf.train.Checkpoint(**learned_parts(model, fingerprint))
+    tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1).save()
+
+
 def load_weights(model: CaptionModel, folder: str | os.PathLike[str], fingerprint: str) -> None:
     """Reads the newest checkpoint of `folder` into the model.
 
