@@ -51,7 +51,7 @@ def _numbered(name: str, layer: int) -> str:
     return f"{name}_{layer}" if layer else name
 
 
-def _dense(path: str, w: Weights, name: str, kept: float = 1.0) -> Weights:
+def _dense(path: str, w: Weights, name: str, kept: float) -> Weights:
     """A layer that reads `kept` of what it is given."""
     return {f"{path}/kernel": kept * w[f"{name}_W"], f"{path}/bias": w[f"{name}_b"]}
 
