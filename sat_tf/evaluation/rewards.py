@@ -51,7 +51,7 @@ def _cider(references: Sequence[Sequence[str]]) -> Reward:
         scorer.ctest, scorer.crefs = [], []
         for row, caption in zip(rows, captions, strict=True):
             scorer.cook_append(caption, references[row])
-        # The scorer takes the number of images from this list, but looks at those of captions alone.
+        # The scorer takes the number of images from this list; it looks at those of captions alone.
         rest: list[Any] = [None] * (len(references) - len(rows))
         scorer.crefs += rest
         return np.asarray(scorer.compute_cider(), np.float32)
