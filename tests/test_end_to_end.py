@@ -92,6 +92,27 @@ def test_an_interrupted_run_goes_on_to_the_bit(
     assert timeless[0] == timeless[1]
 
 
+def test_what_is_drawn_is_drawn_again_after_an_interruption(data_dir, tmp_path, monkeypatch):
+    """Places, words, masks and the baseline of hard attention go on where they stopped."""
+    settings = tiny_settings(
+        data_dir, attention="hard", scheduled_sampling=0.5, lstm_dropout=0.2, lstm_layers=2
+    )
+    whole: list[float] = []
+    watch_losses(monkeypatch, whole)
+    assert train(settings, tmp_path / "whole")
+    losses: list[float] = []
+    watch_losses(monkeypatch, losses, interrupt_after=2)
+    assert not train(settings, tmp_path / "resumed")
+    assert train(settings, tmp_path / "resumed")
+    assert losses == whole
+    for resumed, expected in zip(
+        weights(tmp_path / "resumed"), weights(tmp_path / "whole"), strict=True
+    ):
+        np.testing.assert_array_equal(resumed, expected)
+    drawn = Captioner.load(tmp_path / "whole", hard_context="sample", sampling_seed=3)
+    assert drawn.score("test").scores["perplexity"] > 1
+
+
 def test_a_finished_run_is_not_trained_again(finished, data_dir, monkeypatch):
     losses: list[float] = []
     watch_losses(monkeypatch, losses)

@@ -12,8 +12,8 @@ def is_available() -> bool:
     return importlib.util.find_spec("pycocoevalcap") is not None
 
 
-def make_scorer() -> Any:
-    """An empty scorer, `pycocoevalcap.cider.cider_scorer.CiderScorer`.
+def make_scorer(references: Sequence[str] | None = None) -> Any:
+    """A scorer, `pycocoevalcap.cider.cider_scorer.CiderScorer`, empty or of one image's references.
 
     Raises:
       UserError: its package is not installed.
@@ -24,7 +24,7 @@ def make_scorer() -> Any:
         raise UserError(
             "CIDEr needs the package pycocoevalcap: pip install 'sat_tf[metrics]'"
         ) from None
-    return CiderScorer()
+    return CiderScorer(refs=references)
 
 
 def cider_score(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:

@@ -1,5 +1,6 @@
 """Scores of single captions, as self-critical training is rewarded by them."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,21 +41,19 @@ def _bleu(references: Sequence[Sequence[str]]) -> Reward:
 
 def _cider(references: Sequence[Sequence[str]]) -> Reward:
     scorer = make_scorer()
+    frequencies: Counter[tuple[str, ...]] = Counter()
     for of_image in references:
-        scorer += ("", list(of_image))
-    scorer.compute_doc_freq()
-    cooked = scorer.crefs
+        frequencies.update({ngram for ref in make_scorer(of_image).crefs[0] for ngram in ref})
+    # What one image alone has weighs as much as what none has: leaving it out saves the memory.
+    scorer.document_frequency = Counter({n: count for n, count in frequencies.items() if count > 1})
 
     def reward(rows: np.ndarray, captions: Sequence[str]) -> np.ndarray:
-        if len(rows) > len(cooked):
-            raise ValueError("more captions than images")
-        empty = make_scorer()
-        for caption in captions:
-            empty += (caption, [])
-        scorer.ctest = empty.ctest
-        # The scorer reads the number of images off this list, but looks at those of captions alone.
-        rest: list[Any] = [None] * (len(cooked) - len(rows))
-        scorer.crefs = [cooked[row] for row in rows] + rest
+        scorer.ctest, scorer.crefs = [], []
+        for row, caption in zip(rows, captions, strict=True):
+            scorer.cook_append(caption, references[row])
+        # The scorer takes the number of images from this list; it looks at those of captions alone.
+        rest: list[Any] = [None] * (len(references) - len(rows))
+        scorer.crefs += rest
         return np.asarray(scorer.compute_cider(), np.float32)
 
     return reward

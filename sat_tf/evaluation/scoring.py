@@ -18,6 +18,7 @@ from sat_tf.data.batches import (
 )
 from sat_tf.data.captions import Record
 from sat_tf.evaluation import cider
+from sat_tf.evaluation.attention_scores import attention_change
 from sat_tf.evaluation.bleu import bleu_scores
 from sat_tf.evaluation.shapes_scores import shapes_scores
 from sat_tf.model.caption_model import CaptionModel
@@ -97,6 +98,8 @@ class Scorer:
 def text_scores(captions: Sequence[Caption], records: Sequence[Record]) -> Scores:
     """BLEU of one caption an image against all its references, and CIDEr if it can be had.
 
+    And how much attention moves from word to word.
+
     On shapes also whether the captions are true, and where their words looked.
     """
     references = [[" ".join(tokenize(text)) for text in record.captions] for record in records]
@@ -104,6 +107,7 @@ def text_scores(captions: Sequence[Caption], records: Sequence[Record]) -> Score
     scores = bleu_scores(texts, references)
     if cider.is_available():
         scores["cider"] = cider.cider_score(texts, references)
+    scores["attention_change"] = attention_change([caption.alphas for caption in captions])
     scenes = [record.scene for record in records if record.scene is not None]
     if len(scenes) == len(captions):
         words = [caption.words for caption in captions]

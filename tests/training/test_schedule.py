@@ -5,7 +5,14 @@ import dataclasses
 import pytest
 
 from sat_tf.config import TrainingSettings
-from sat_tf.training.schedule import Progress, end_epoch, is_finished, learning_rate
+from sat_tf.training.schedule import (
+    Progress,
+    end_epoch,
+    is_finished,
+    learning_rate,
+    moved_baseline,
+    own_words,
+)
 
 SETTINGS = TrainingSettings(
     learning_rate=0.8, max_epochs=10, patience=4, plateau_factor=0.5, plateau_patience=2
@@ -60,3 +67,16 @@ def test_warmup_rises_linearly():
     settings = dataclasses.replace(SETTINGS, warmup_steps=4, learning_rate_schedule="constant")
     rates = [learning_rate(settings, step, 100, 0.5) for step in range(6)]
     assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
+
+
+def test_the_baseline_moves_a_tenth_of_the_way():
+    settings = TrainingSettings()
+    assert moved_baseline(settings, -20.0, -30.0) == pytest.approx(-21.0)
+    assert moved_baseline(TrainingSettings(baseline_decay=1.0), 0.0, -30.0) == 0.0
+
+
+def test_scheduled_sampling_rises_to_its_share():
+    settings = TrainingSettings(scheduled_sampling=0.4, max_epochs=5)
+    assert [own_words(settings, step, 10) for step in (0, 25, 50, 60)] == pytest.approx(
+        [0.0, 0.2, 0.4, 0.4]
+    )

@@ -39,7 +39,8 @@ settings = TrainingSettings(
 keras.utils.set_random_seed(0)
 with strategy.scope():
     grid = keras.Input((2, 3, 4))
-    decoder = DecoderSettings(embedding_size=3, hidden_size=5, attention_size=4, dropout=0.0)
+    sizes = {"embedding_size": 3, "hidden_size": 5, "attention_size": 4}
+    decoder = DecoderSettings(**sizes, **json.loads(sys.argv[2]))
     model = CaptionModel(keras.Model(grid, grid), decoder, 9)
     optimizer = make_optimizer(settings)
     optimizer.build(model.trainable_variables)
@@ -55,17 +56,22 @@ print(json.dumps({"sums": sums, "weights": sum(weights, [])}))
 """
 
 
-def run(devices):
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(devices)], capture_output=True, text=True, check=False
-    )
+def run(devices, **decoder):
+    command = [sys.executable, "-c", SCRIPT, str(devices), json.dumps(decoder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_two_devices_train_as_one():
-    one, two = run(1), run(2)
+    one, two = run(1, dropout=0.0), run(2, dropout=0.0)
     assert [sums["captions"] for sums in one["sums"]] == [4, 3]
     for first, second in zip(one["sums"], two["sums"], strict=True):
         assert first == pytest.approx(second, rel=1e-5)
     np.testing.assert_allclose(one["weights"], two["weights"], atol=1e-6)
+
+
+def test_what_is_drawn_is_drawn_on_two_devices():
+    found = run(2, dropout=0.3, lstm_dropout=0.2, attention="hard")
+    assert {"reinforce", "entropy", "reward"} <= set(found["sums"][0])
+    assert np.isfinite(found["weights"]).all()

@@ -1,0 +1,73 @@
+"""What a step minimises, beside the losses themselves."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sat_tf.config import DecoderSettings, TrainingSettings, from_flat
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.training import start
+from sat_tf.training.objective import make_likelihood
+from sat_tf.training.step import make_train_step
+from sat_tf.vocabulary import END, PAD, Vocabulary
+
+GRID = (1, 3, 4)
+CONTROLS = {"baseline": tf.constant(0.0), "own_words": tf.constant(0.0)}
+
+
+def identity():
+    grid = keras.Input(GRID)
+    return keras.Model(grid, grid)
+
+
+def after_a_step(rate, **changes):
+    """The weights before and after one step of gradient descent."""
+    keras.utils.set_random_seed(0)
+    decoder = DecoderSettings(embedding_size=3, hidden_size=5, attention_size=2, dropout=0.0)
+    model = CaptionModel(identity(), decoder, 7)
+    settings = TrainingSettings(clip_norm=0.0, **changes)
+    optimizer = keras.optimizers.SGD(rate)
+    optimizer.build(model.trainable_variables)
+    grids = np.random.default_rng(1).normal(size=(2, *GRID)).astype(np.float32)
+    batch = {
+        "annotations": tf.constant(grids),
+        "image_index": tf.constant([0, 1]),
+        "tokens": tf.constant([[4, 3, END], [5, END, PAD]]),
+        "captions": tf.constant(2.0),
+    }
+    spec = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in batch.items()}
+    strategy = tf.distribute.get_strategy()
+    objective = make_likelihood(model, settings)
+    before = [v.numpy() for v in model.trainable_variables]
+    sums = make_train_step(model, optimizer, objective, settings, strategy, spec)(batch, CONTROLS)
+    return before, [v.numpy() for v in model.trainable_variables], sums
+
+
+def test_weight_decay_is_the_gradient_of_the_sum_of_squares():
+    rate, decay = 0.1, 0.05
+    before, plain, _ = after_a_step(rate)
+    _, decayed, _ = after_a_step(rate, weight_decay=decay)
+    for weight, without, with_it in zip(before, plain, decayed, strict=True):
+        np.testing.assert_allclose(with_it - without, -rate * 2 * decay * weight, atol=1e-6)
+
+
+def test_label_smoothing_is_a_mixture_of_two_losses():
+    """Its step lies between that of the true words and that of all words alike."""
+    _, _, sums = after_a_step(0.1, label_smoothing=0.2)
+    assert {"nll", "smoothing"} <= set(sums)
+    before, half, _ = after_a_step(0.1, label_smoothing=0.4, doubly_stochastic_weight=0.0)
+    _, none, _ = after_a_step(0.1, doubly_stochastic_weight=0.0)
+    _, more, _ = after_a_step(0.1, label_smoothing=0.8, doubly_stochastic_weight=0.0)
+    for first, a, b, c in zip(before, none, half, more, strict=True):
+        np.testing.assert_allclose(b - first, ((a - first) + (c - first)) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", ["frequencies", "zero"])
+def test_how_the_output_bias_starts(bias, monkeypatch):
+    monkeypatch.setattr(start, "build_encoder", lambda *_: identity())
+    vocabulary = Vocabulary.build([["red", "red", "star"]])
+    settings = from_flat({"dataset": "shapes", "output_bias": bias})
+    found = start.new_model(settings, vocabulary).cell.deep_output.words.bias.numpy()
+    expected = np.log([1, 2, 1, 3, 2]) - np.log(9) if bias == "frequencies" else np.zeros(5)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
