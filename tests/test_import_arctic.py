@@ -86,6 +86,7 @@ def test_the_run_captions_and_scores(imported, photographs, tmp_path):
     assert {"bleu_4", "perplexity"} <= set(json.loads(scores.read_text())["scores"])
 
 
+@pytest.mark.slow
 def test_the_run_is_exported(imported, tmp_path):
     workdir, _ = imported
     flags = ["--max_decode_words=5", "--beam_size=2"]
