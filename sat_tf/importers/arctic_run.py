@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sat_tf.config import Settings
+from sat_tf.config import DecoderSettings, Settings
 from sat_tf.errors import UserError
 from sat_tf.importers.arctic_decoder import decoder_weights
 from sat_tf.importers.arctic_files import FIRST_WORD, ArcticModel
@@ -44,22 +44,29 @@ def write_run(model: ArcticModel, given: Settings, workdir: str | os.PathLike[st
     _check_annotations(model, given, encoder.output_shape)
     network = CaptionModel(encoder, decoder, len(vocabulary))
     _assign(network.cell, decoder_weights(model))
-    longest = longest_caption(model.options)
-    settings = dataclasses.replace(
-        given,
-        data=dataclasses.replace(
-            given.data, vocabulary_size=len(model.words), max_caption_words=longest
-        ),
-        encoder=resolve_encoder(given.encoder),
-        decoder=decoder,
-        training=training_settings(model.options, network.location_count),
-    )
+    settings = _settings(model, given, decoder, network.location_count)
     with atomic_path(workdir) as folder:
         save_encoder(encoder, folder / ENCODER_FILE)
         vocabulary.save(folder / VOCABULARY_FILE)
         save_weights(network, folder / BEST, vocabulary.fingerprint)
         settings.save(folder)
     return settings
+
+
+def _settings(
+    model: ArcticModel, given: Settings, decoder: DecoderSettings, locations: int
+) -> Settings:
+    longest = longest_caption(model.options)
+    data = dataclasses.replace(
+        given.data, vocabulary_size=len(model.words), max_caption_words=longest
+    )
+    return dataclasses.replace(
+        given,
+        data=data,
+        encoder=resolve_encoder(given.encoder),
+        decoder=decoder,
+        training=training_settings(model.options, locations),
+    )
 
 
 def make_vocabulary(words: Sequence[str]) -> Vocabulary:
