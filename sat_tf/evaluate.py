@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 USAGE = """python -m sat_tf.evaluate --workdir=RUN [--split=dev] [--output=FILE] [--report=FILE]
 
 Captions each image of a split once, with the run's best weights, and prints the scores, from 0 to
-100 each but for perplexity and CIDEr (0 to 10; with the extra [metrics]). --workdir=RUN_A,RUN_B averages the words' probabilities over runs of
-one vocabulary. --report writes one HTML file to look at the captions in, the worst first."""
+100 each but for perplexity and CIDEr (0 to 10; with the extra [metrics]). --workdir=RUN_A,RUN_B
+averages the words' probabilities over runs of one vocabulary. --report writes one HTML file to
+look at the captions in, the worst first."""
 
 _SORT_BY = "smoothed BLEU-4"  # of the report at first: the worst captions come first
 

@@ -299,7 +299,8 @@ def test_held_back_notices_are_dropped_otherwise(capfd):
 def test_every_experiment_gives_settings(path, monkeypatch):
     monkeypatch.chdir(EXPERIMENTS.parent)
     values = train_flags()
-    # The data's own folder is the user's to name.
-    argv = ["prog", "--workdir=run", "--data_dir=data", f"--flagfile={path}"]
+    # What the user is to name: the data's folder, and the run to start from where one is needed.
+    named = ["--workdir=run", "--data_dir=data", "--start_from=soft"]
+    argv = ["prog", *named, f"--flagfile={path}"]
     flags.parse(argv, flag_values=values)
     assert flags.settings_from_flags(values) != Settings()
