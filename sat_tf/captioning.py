@@ -18,6 +18,7 @@ from sat_tf.decoding.hypotheses import Decoded, StepFunction
 from sat_tf.decoding.rules import Rules
 from sat_tf.decoding.single_path import follow, greedy_search, sample
 from sat_tf.errors import UserError
+from sat_tf.model.attention import Chance
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.decoder import START, Memory, StepChances
 from sat_tf.model.hard_attention import Places, given_places
@@ -158,26 +159,45 @@ def _walk(
     def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any, Any]:
         t, states = state
         steps = [
-            model.cell.next_word(tokens, own, memory, StepChances(_places(model, memory, t)))
-            for model, own, memory in zip(models, states, memories, strict=True)
+            model.cell.next_word(tokens, own, memory, StepChances(_places(number, memory, t)))
+            for number, (model, own, memory) in enumerate(
+                zip(models, states, memories, strict=True)
+            )
         ]
         logits, states, looks = zip(*steps, strict=True)
         seen = tuple((look.alpha, look.beta[:, 0]) for look in looks)
         return _average(logits), (t + 1, states), seen
 
-    def _places(model: CaptionModel, memory: Memory, t: tf.Tensor) -> Places:
+    def _places(number: int, memory: Memory, t: tf.Tensor) -> Places:
         """Of each row; the k-th hypotheses of all images share their random numbers."""
-        if model.settings.attention == "soft":
-            return ()
         beams = tf.shape(t)[0] // tf.maximum(images, 1)
         shape = tf.stack([beams, tf.shape(memory.annotations)[1]])
-        seed = tf.stack([settings.sampling_seed, tf.reduce_max(t)])
-        places = given_places(settings.hard_context, shape, model.settings.lstm_layers, seed)
+        places = _places_at(models[number], number, settings, shape, tf.reduce_max(t))
         return tf.nest.map_structure(lambda x: tf.tile(x, [images, 1]), places)
 
     first = tf.fill([images], START)
     dtypes = ((tf.float32, tf.float32),) * len(models)
     return step, (tf.zeros_like(first), states), first, _rules(settings), dtypes
+
+
+def _places_at(
+    model: CaptionModel, number: int, settings: DecodingSettings, shape: tf.Tensor, t: tf.Tensor
+) -> Places:
+    """Where a finished model looks at step `t`: noise of `shape`, its own.
+
+    Args:
+      model: of the ensemble.
+      number: its place in it.
+      settings: how to search.
+      shape: [K, L].
+      t: counted from 0.
+    """
+    if model.settings.attention == "soft":
+        return ()
+    # Words are drawn by the seed (sampling_seed, t): places must not share their numbers.
+    seed = tf.stack([settings.sampling_seed, t])
+    seed = tf.random.experimental.stateless_fold_in(seed, number + 1)
+    return given_places(settings.hard_context, shape, model.settings.lstm_layers, seed)
 
 
 def _rules(settings: DecodingSettings) -> Rules:
@@ -218,21 +238,25 @@ def make_reader(
 ) -> Callable[[Batches], Reading]:
     """A compiled function that reads given captions, see `sat_tf.data.batches.caption_batches`."""
 
-    def read_one(model: CaptionModel, batch: Mapping[str, tf.Tensor]) -> Any:
+    def read_one(number: int, batch: Mapping[str, tf.Tensor]) -> Any:
+        model = models[number]
+        steps = tf.shape(batch["tokens"])[1]
+        shape = tf.constant([1, model.location_count])  # the same for all captions
         places: Places = ()
-        if model.settings.attention == "hard":
-            rows, steps = tf.unstack(tf.shape(batch["tokens"]))
-            shape = tf.stack([steps, rows, model.location_count])
-            seed = tf.constant([settings.sampling_seed, 0])
-            layers = model.settings.lstm_layers
-            places = given_places(settings.hard_context, shape, layers, seed)
+        if _places_at(model, number, settings, shape, tf.constant(0)):
+            spec = Chance(tf.TensorSpec([1, model.location_count]), tf.TensorSpec([1, 1], tf.bool))
+            places = tf.map_fn(
+                lambda t: _places_at(model, number, settings, shape, t),
+                tf.range(steps),
+                fn_output_signature=(spec,) * model.settings.lstm_layers,
+            )
         annotations = model.annotate(batch)
         return model(annotations, batch["tokens"], batch["image_index"], places=places)
 
     @tf.function(reduce_retracing=True)
     def read(batches: Batches) -> Reading:
         tokens = batches[0]["tokens"]  # [B, T]
-        each = [read_one(*both) for both in zip(models, batches, strict=True)]
+        each = [read_one(*both) for both in enumerate(batches)]
         average = _average([reading.logits for reading in each])
         log_probabilities = tf.gather(average, tokens, batch_dims=2)
         looks = tuple((reading.alphas, reading.betas) for reading in each)

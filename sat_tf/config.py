@@ -1,6 +1,6 @@
 """The settings of a run: what contradicts what, to and from JSON.
 
-The settings themselves are declared in `config_parts.py`. Standard library only, so that `--help`
+The settings themselves are declared in `config_parts.py` and `config_training.py`. Standard library only, so that `--help`
 answers at once.
 """
 
@@ -11,14 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sat_tf.config_parts import (
-    DataSettings,
-    DecoderSettings,
-    DecodingSettings,
-    EncoderSettings,
-    ImageSettings,
-    TrainingSettings,
-)
+from sat_tf.config_parts import DataSettings, DecoderSettings, EncoderSettings, ImageSettings
+from sat_tf.config_training import DecodingSettings, TrainingSettings
 from sat_tf.errors import UserError
 from sat_tf.storage import read_json, write_json
 
@@ -106,6 +100,12 @@ class Settings:
         if training.sampling_share == 0:
             reason = "is for places that are drawn; --sampling_share=0.0 draws none"
             _refuse_changed(training, ("reinforce_weight", "reward", "baseline_decay"), reason)
+        if training.sampling_share in (0, 1):
+            reason = f"decides nothing with --sampling_share={training.sampling_share}"
+            _refuse_changed(training, ("sampling_by",), reason)
+        if training.reinforce_weight == 0:
+            reason = "is for places that teach; with --reinforce_weight=0.0 they do not"
+            _refuse_changed(training, ("reward", "baseline_decay"), reason)
 
     def _check_objective(self) -> None:
         decoder, training = self.decoder, self.training

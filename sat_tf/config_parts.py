@@ -1,4 +1,4 @@
-"""Every setting, declared once: default, help and limits; `flags.py` makes its flag."""
+"""The settings of data, images and the network; `flags.py` makes their flags."""
 
 from dataclasses import dataclass
 
@@ -115,7 +115,9 @@ class DecoderSettings(Checked):
         maximum=100,
     )
     attention_layers: int = setting(
-        1, "Layers from an annotation to its score, tanh after each but the first.", minimum=1
+        1,
+        "Layers that project an annotation before h is added, tanh after all but the first.",
+        minimum=1,
     )
     lstm_layers: int = setting(
         1, "LSTMs on top of each other, each with attention of its own.", minimum=1
@@ -126,7 +128,9 @@ class DecoderSettings(Checked):
         minimum=1,
     )
     output_layers: int = setting(
-        1, "Layers from h_t to the words' logits, ReLU after each but the first.", minimum=1
+        1,
+        "Layers below the words' logits: --output_activation after the first, then ReLU.",
+        minimum=1,
     )
     output_activation: str = setting(
         "tanh",
@@ -183,203 +187,3 @@ class DecoderSettings(Checked):
         may_change=True,
     )
     freeze_word_vectors: bool = setting(False, "Leaves the embeddings as they started.")
-
-
-@dataclass(frozen=True)
-class TrainingSettings(Checked):
-    """How the decoder learns."""
-
-    seed: int = setting(0, "Seed of weights, order and dropout.", minimum=0)
-    batch_size: int = setting(64, "Captions in a minibatch, over all devices.", minimum=1)
-    batch_by: str = setting(
-        "length",
-        "length: captions of (nearly) equal length; image: all captions of an image together.",
-        choices=("length", "image"),
-    )
-    doubly_stochastic_weight: float = setting(
-        0.33, "Lambda of equation (14), per caption and summed over locations.", minimum=0
-    )
-    sampling_share: float = setting(
-        0.5,
-        "For hard attention: how often a place is drawn; else the expectation takes its place.",
-        minimum=0,
-        maximum=1,
-    )
-    sampling_by: str = setting(
-        "caption",
-        "For hard attention: whether to draw is decided for each caption (the paper) or for the "
-        "minibatch (the authors' code).",
-        choices=("caption", "batch"),
-    )
-    reward: str = setting(
-        "sum",
-        "For hard attention: log p of the caption (sum, the paper), of it over T (mean, the "
-        "authors' RL_sumCost), or of each word, without a baseline (step, theirs without it).",
-        choices=("sum", "mean", "step"),
-    )
-    reinforce_weight: float = setting(
-        0.1, "For hard attention: lambda_r of equation (12).", minimum=0
-    )
-    entropy_weight: float = setting(
-        0.1, "For hard attention: lambda_e of equation (12), per word.", minimum=0
-    )
-    baseline_decay: float = setting(
-        0.9,
-        "For hard attention: b_k = decay b_{k-1} + (1 - decay) reward_k; 1 leaves it at zero.",
-        minimum=0,
-        maximum=1,
-    )
-    label_smoothing: float = setting(
-        0.0,
-        "Share of the true word's weight in the loss that all words divide.",
-        minimum=0,
-        maximum=0.9,
-    )
-    scheduled_sampling: float = setting(
-        0.0,
-        "How often a step reads the model's own last word, not the caption's: rises from 0 to this "
-        "over --max_epochs (Bengio et al., 2015).",
-        minimum=0,
-        maximum=1,
-    )
-    weight_decay: float = setting(
-        0.0, "Times the sum of the squares of all weights, added to the loss.", minimum=0
-    )
-    self_critical: str = setting(
-        "none",
-        "Trains for a score of the captions drawn, less that of the greedy one (Rennie et al., "
-        "2017), in place of the likelihood: cider or bleu_4. Give --start_from.",
-        choices=("none", "cider", "bleu_4"),
-    )
-    start_from: str = setting(
-        "",
-        "Folder of a finished run whose best weights are the first ones of this run.",
-        may_change=True,
-    )
-    attention_supervision: float = setting(
-        0.0,
-        "Weight of -log of attention's mass in the object's box, at words whose object is known "
-        "(Liu et al., 2017); 0: attention is not taught, as in the paper.",
-        minimum=0,
-    )
-    optimizer: str = setting("adam", "Optimizer.", choices=("sgd", "rmsprop", "adadelta", "adam"))
-    learning_rate: float = setting(4e-4, "Learning rate at the start.", minimum=0)
-    learning_rate_schedule: str = setting(
-        "plateau",
-        "constant; plateau: times --plateau_factor after --plateau_patience epochs without a "
-        "better score; cosine: falls to zero over --max_epochs.",
-        choices=("constant", "plateau", "cosine"),
-    )
-    warmup_steps: int = setting(0, "Steps over which the learning rate rises from 0.", minimum=0)
-    plateau_factor: float = setting(0.5, "Factor of the plateau schedule.", minimum=0.01, maximum=1)
-    plateau_patience: int = setting(2, "Patience of the plateau schedule, epochs.", minimum=1)
-    clip_norm: float = setting(5.0, "Largest global norm of the gradient; 0: any.", minimum=0)
-    precision: str = setting(
-        "float32", "Arithmetic of the network in training.", choices=("float32", "bfloat16")
-    )
-    max_epochs: int = setting(30, "Epochs at most.", minimum=1, may_change=True)
-    patience: int = setting(
-        8,
-        "Stop after this many epochs without a better score; 0: never.",
-        minimum=0,
-        may_change=True,
-    )
-    best_by: str = setting(
-        "bleu_4",
-        "Validation score that chooses the best checkpoint.",
-        choices=("bleu_1", "bleu_2", "bleu_3", "bleu_4", "cider", "perplexity", "true_captions"),
-    )
-    keep_every_epoch: bool = setting(False, "Keep a checkpoint of every epoch.", may_change=True)
-    validation_beam_size: int = setting(
-        1, "Beam of the search in validations; 1 is greedy search.", minimum=1, maximum=100
-    )
-    inspect_images: int = setting(
-        8,
-        "Validation images whose attention is written for TensorBoard after each validation.",
-        minimum=0,
-        may_change=True,
-    )
-    samples: int = setting(
-        4,
-        "Captions shown beside their references after each validation.",
-        minimum=0,
-        may_change=True,
-    )
-
-
-@dataclass(frozen=True)
-class DecodingSettings(Checked):
-    """How captions are searched for; a finished run takes other values too."""
-
-    search: str = setting(
-        "beam",
-        "beam: the best captions found; sample: captions drawn from the model's distribution.",
-        choices=("beam", "sample"),
-        may_change=True,
-    )
-    beam_size: int = setting(
-        3,
-        "K, hypotheses kept at each step, or captions drawn; 1 is greedy search.",
-        minimum=1,
-        maximum=100,
-        may_change=True,
-    )
-    hard_context: str = setting(
-        "expectation",
-        "For hard attention: the context is the expectation, the likeliest place (argmax) or a "
-        "place drawn (sample).",
-        choices=("expectation", "argmax", "sample"),
-        may_change=True,
-    )
-    max_decode_words: int = setting(
-        30, "Words of a generated caption at most.", minimum=1, may_change=True
-    )
-    min_decode_words: int = setting(
-        1, "Words of a generated caption at least.", minimum=0, may_change=True
-    )
-    length_normalization: str = setting(
-        "none",
-        "Captions are ranked by log probability: none (the sum), length (over n, the number of "
-        "words and the end), gnmt (over ((5 + n) / 6)^--gnmt_exponent; Wu et al., 2016).",
-        choices=("none", "length", "gnmt"),
-        may_change=True,
-    )
-    gnmt_exponent: float = setting(
-        0.6, "Exponent of --length_normalization=gnmt.", minimum=0, maximum=5, may_change=True
-    )
-    no_repeat_ngram: int = setting(
-        0,
-        "No so many words in a row come twice in a caption; 0: they may.",
-        minimum=0,
-        may_change=True,
-    )
-    unknown_words: bool = setting(
-        False, "Whether a generated caption may hold <unk>.", may_change=True
-    )
-    temperature: float = setting(
-        1.0,
-        "For sample: divides the log probabilities; below 1 the probable becomes more so.",
-        minimum=0.01,
-        maximum=100,
-        may_change=True,
-    )
-    top_k: int = setting(
-        0,
-        "For sample: draw among so many of the most probable words; 0: all.",
-        minimum=0,
-        may_change=True,
-    )
-    top_p: float = setting(
-        1.0,
-        "For sample: draw among the fewest words that together are this probable.",
-        minimum=0.001,
-        maximum=1,
-        may_change=True,
-    )
-    sampling_seed: int = setting(
-        0,
-        "For sample, of words or places: seed of the draws.",
-        minimum=0,
-        maximum=2**31 - 1,
-        may_change=True,
-    )

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "sat_tf"
 STOREYS = (
     ("errors", "run_folder", "check_export"),
     ("setting", "storage"),
-    ("config_parts",),
+    ("config_parts", "config_training"),
     ("config",),
     ("vocabulary",),
     ("data", "decoding"),
@@ -48,6 +48,7 @@ STANDARD_LIBRARY_ALONE = (
     "setting",
     "storage",
     "config_parts",
+    "config_training",
     "config",
     "vocabulary",
 )

@@ -25,7 +25,7 @@ class Look(NamedTuple):
     """What a step saw.
 
     context: z_t, [B, D].
-    alpha: float32 [B, L].
+    alpha: float32 [B, L]; in hard attention too, where the context may be of one place drawn.
     beta: float32 [B, 1]; of a gate by channel the mean over D.
     choice: log alpha of the location drawn, float32 [B]; 0 where none was.
     entropy: of alpha, in nats, float32 [B]; 0 in soft attention, which has no use for it.
@@ -73,7 +73,9 @@ class Attention(keras.layers.Layer):
         self._initial = InitialWeights(settings.initial_weights)
         self._reads_word = settings.query == "hidden_and_word"
         size = settings.attention_size
-        self.annotation_projection = self._dense(size, "annotation_projection")
+        self.annotation_projection = self._dense(
+            size, "annotation_projection", kernel_initializer=self._initial.of_context()
+        )
         self.deeper_projections = [
             self._dense(size, f"projection_{layer}", activation="tanh")
             for layer in range(1, settings.attention_layers)
@@ -86,11 +88,8 @@ class Attention(keras.layers.Layer):
         self.beta: keras.layers.Dense | None = None  # made when D is known
 
     def _dense(self, size: int, name: str, **options: Any) -> keras.layers.Dense:
-        kernel = self._initial.kernel()
-        policy = self.dtype_policy
-        return keras.layers.Dense(
-            size, name=name, dtype=policy, kernel_initializer=kernel, **options
-        )
+        options.setdefault("kernel_initializer", self._initial.kernel())
+        return keras.layers.Dense(size, name=name, dtype=self.dtype_policy, **options)
 
     def build(self, hidden_size: int, annotation_size: int, embedding_size: int) -> None:
         """Makes the weights for H, D and E."""

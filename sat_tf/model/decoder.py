@@ -15,6 +15,7 @@ from sat_tf.model.deep_output import DeepOutput
 from sat_tf.model.initial_states import InitialStates
 from sat_tf.model.initial_weights import InitialWeights
 from sat_tf.model.lstm import AttentionLSTM, State
+from sat_tf.model.random_numbers import own_seed
 
 # The word before the first one: its embedding is zero, as in both earlier systems.
 START = -1
@@ -283,8 +284,10 @@ class AttentionDecoderCell(keras.layers.Layer):
         rate = self.settings.lstm_dropout
         if not training or not rate:
             return ()
-        ones = tf.ones([steps, rows, 3 * self.settings.hidden_size], self.compute_dtype)
-        return tuple(keras.random.dropout(ones, rate, seed=self.seed_generator) for _ in self.lstms)
+        shape = [len(self.lstms), steps, rows, 3 * self.settings.hidden_size]
+        kept = tf.random.stateless_uniform(shape, own_seed(self.seed_generator)) >= rate
+        masks = tf.cast(kept, self.compute_dtype) / (1.0 - rate)
+        return tuple(tf.unstack(masks, len(self.lstms)))
 
     def _mix_own_words(
         self,
@@ -296,28 +299,29 @@ class AttentionDecoderCell(keras.layers.Layer):
     ) -> tf.Tensor:
         """What each step reads under scheduled sampling: int32 [B, T] -> [B, T].
 
-        A walk of its own, without dropout: which words are read has no gradient.
+        A walk of its own from `states`, its steps without dropout: which words are read has no
+        gradient.
         """
         rows = tf.shape(previous)[0]
         steps = tf.transpose(previous)  # [T, B]
-        uniform = keras.random.uniform(tf.shape(steps), seed=self.seed_generator)
+        seed = own_seed(self.seed_generator)
+        uniform = tf.random.stateless_uniform(tf.shape(steps), seed)
         # The first word has none before it that could be replaced.
         own = (uniform < probability) & (steps != START)
-        seeds = keras.random.randint(
-            [tf.shape(steps)[0], 2], 0, 2**31 - 1, seed=self.seed_generator
-        )
+        times = tf.range(tf.shape(steps)[0])
 
         def walk(carried: Any, now: Any) -> Any:
             _, states, drawn = carried
-            true, is_own, seed, places = now
+            true, is_own, t, places = now
             read = tf.where(is_own, drawn, true)
             logits, states, _ = self.next_word(read, states, memory, StepChances(places))
-            draw = tf.random.stateless_categorical(logits, 1, seed, tf.int32)
+            now_seed = tf.random.experimental.stateless_fold_in(seed, t + 1)
+            draw = tf.random.stateless_categorical(logits, 1, now_seed, tf.int32)
             return read, states, draw[:, 0]
 
         nothing = tf.zeros([rows], tf.int32)
         read, _, _ = tf.scan(
-            walk, (steps, own, seeds, places), initializer=(nothing, states, nothing)
+            walk, (steps, own, times, places), initializer=(nothing, states, nothing)
         )
         return tf.stop_gradient(tf.transpose(read))
 

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from sat_tf.config import TrainingSettings
 from sat_tf.model.attention import Chance
+from sat_tf.model.random_numbers import common_seed, own_seed
 
 _LEAST = 1e-30  # keeps logarithms finite
 
@@ -56,13 +57,12 @@ def training_places(
       For each LSTM layer noise [T, B, L] and drawn [T, B, 1].
     """
     steps, rows, _ = shape
-    coins = rows if settings.sampling_by == "caption" else 1
-    coin = keras.random.uniform([coins, 1], seed=generator) < settings.sampling_share
-    drawn = tf.broadcast_to(coin, [steps, rows, 1])
-    return tuple(
-        Chance(gumbel_noise(keras.random.uniform(shape, seed=generator)), drawn)
-        for _ in range(layers)
-    )
+    by_caption = settings.sampling_by == "caption"
+    seed = own_seed(generator) if by_caption else common_seed(generator)
+    uniform = tf.random.stateless_uniform([rows if by_caption else 1, 1], seed)
+    drawn = tf.broadcast_to(uniform < settings.sampling_share, [steps, rows, 1])
+    uniform = tf.random.stateless_uniform([layers, *shape], own_seed(generator))
+    return tuple(Chance(noise, drawn) for noise in tf.unstack(gumbel_noise(uniform), layers))
 
 
 def given_places(context: str, shape: tf.Tensor, layers: int, seed: tf.Tensor) -> Places:
@@ -89,18 +89,22 @@ def rewards(log_probabilities: tf.Tensor, mask: tf.Tensor, reward: str) -> tf.Te
     Args:
       log_probabilities: log p(y_t) of each word, float32 [B, T].
       mask: 1 at real steps, 0 at padded ones, float32 [B, T].
-      reward: "sum": log p(y|s~, a), the paper's; "mean": that over T, the authors' RL_sumCost;
-        "step": each step's own, the authors' without RL_sumCost.
+      reward: "sum": log p(y|s~, a), the paper's; "mean": that over the caption's steps, the
+        authors' RL_sumCost; "step": each step's own, the authors' without RL_sumCost.
 
     Returns:
       float32 [B, T]; the first two are the same at all steps.
+
+    Departs from the authors' code: with RL_sumCost it subtracts the cost from the baseline, where
+    (12) has the reward less the baseline, so that what was worse than expected is made likelier.
+    The sign here is (12)'s, for all three.
     """
     gained = tf.stop_gradient(log_probabilities * mask)
     if reward == "step":
         return gained
     total = tf.reduce_sum(gained, axis=1, keepdims=True)  # sum over T -> [B, 1]
     if reward == "mean":
-        total /= tf.cast(tf.shape(mask)[1], tf.float32)
+        total /= tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1.0)
     return tf.broadcast_to(total, tf.shape(mask))
 
 

@@ -7,13 +7,16 @@ import tensorflow as tf
 
 Initializer = Callable[..., tf.Tensor]
 
+_AUTHORS_DEVIATION = 0.01
+
 
 class InitialWeights:
     """Makes the initializers of the decoder's weights; biases that it does not name are 0.
 
     Args:
       name: "keras": Glorot uniform, orthogonal for what reads h, and a bias of 1 that opens the
-        LSTM's forget gate. "authors": normal with deviation 0.01, orthogonal where square.
+        LSTM's forget gate. "authors": normal with deviation 0.01, orthogonal where square
+        (but for what reads annotations).
         "port": truncated normal with deviation 1 / sqrt(fan-in), embeddings uniform in (-1, 1).
     """
 
@@ -45,6 +48,12 @@ class InitialWeights:
             return _orthogonal_where_square(blocks)
         return keras.initializers.GlorotUniform()
 
+    def of_context(self) -> Initializer:
+        """Of what reads annotations within the LSTM: the authors' is normal where square, too."""
+        if self._name == "authors":
+            return keras.initializers.RandomNormal(stddev=_AUTHORS_DEVIATION)
+        return self.kernel()
+
     def recurrent(self) -> Initializer:
         """Of the LSTM's gates of h, [H, 4H]."""
         return _orthogonal if self._name == "keras" else self.kernel(blocks=4)
@@ -62,7 +71,9 @@ def _orthogonal_where_square(blocks: int) -> Initializer:
         def block() -> tf.Tensor:
             if rows == columns:
                 return _orthogonal((rows, columns), dtype)
-            return keras.initializers.RandomNormal(stddev=0.01)((rows, columns), dtype)
+            return keras.initializers.RandomNormal(stddev=_AUTHORS_DEVIATION)(
+                (rows, columns), dtype
+            )
 
         return tf.concat([block() for _ in range(blocks)], axis=1)
 

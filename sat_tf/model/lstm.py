@@ -55,7 +55,7 @@ class AttentionLSTM(keras.layers.Layer):
         self.attention = Attention(settings, name="attention", dtype=policy)
         self.gates_of_input = gates("gates_of_input", initial.kernel(blocks=4), use_bias=True)
         self.gates_of_hidden = gates("gates_of_hidden", initial.recurrent(), use_bias=False)
-        self.gates_of_context = gates("gates_of_context", initial.kernel(blocks=4), use_bias=False)
+        self.gates_of_context = gates("gates_of_context", initial.of_context(), use_bias=False)
 
     def build(self, input_size: int, annotation_size: int) -> None:
         """Makes the weights for x_t of `input_size` and D = `annotation_size`."""

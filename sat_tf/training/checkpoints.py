@@ -15,6 +15,11 @@ from sat_tf.run_folder import BEST, EPOCHS, LAST
 from sat_tf.training.schedule import Progress
 
 
+def has_state(workdir: str | os.PathLike[str]) -> bool:
+    """Whether a run has a state to go on from."""
+    return tf.train.latest_checkpoint(str(Path(workdir) / LAST)) is not None
+
+
 class Checkpoints:
     """The checkpoints of a run: the last state, the best weights, each epoch's on request.
 

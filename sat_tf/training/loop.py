@@ -31,8 +31,8 @@ from sat_tf.model.annotations import annotation_source
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import load_encoder, resolve_encoder, save_encoder
 from sat_tf.model.precision import precision
-from sat_tf.run_folder import ENCODER_FILE, VOCABULARY_FILE
-from sat_tf.training.checkpoints import Checkpoints
+from sat_tf.run_folder import BEST, ENCODER_FILE, VOCABULARY_FILE
+from sat_tf.training.checkpoints import Checkpoints, has_state
 from sat_tf.training.inspector import Inspector
 from sat_tf.training.interrupt import Interrupt
 from sat_tf.training.objective import Objective, make_likelihood, total_loss
@@ -82,6 +82,11 @@ def resolve(settings: Settings, workdir: str | os.PathLike[str]) -> Settings:
         raise UserError(f"--workdir={workdir}: is no folder")
     if (Path(workdir) / CONFIG_FILE).exists():
         differing = settings.differences(Settings.load(workdir))
+        if not has_state(workdir) and (Path(workdir) / BEST).exists():
+            raise UserError(
+                f"--workdir={workdir} holds a model that was not trained there: go on from it with "
+                f"--start_from={workdir} and another --workdir"
+            )
         if differing:
             raise UserError(
                 f"--workdir={workdir} holds a run with other settings "
@@ -99,8 +104,8 @@ class Trainer:
 
     def __init__(self, settings: Settings, workdir: str | os.PathLike[str]) -> None:
         self.workdir = Path(workdir)
-        # Files beside no config.json are of a start that failed: they are written anew.
-        self._exists = (self.workdir / CONFIG_FILE).exists()
+        # Files beside no checkpoint are of a start that failed: they are written anew.
+        self._exists = has_state(workdir)
         self.settings = settings = resolve(settings, workdir)
         if settings.training.best_by == "cider":
             cider.make_scorer()  # fails now, not after an epoch
@@ -153,12 +158,11 @@ class Trainer:
         return make_self_critical(self.model, self.vocabulary, records, self.settings)
 
     def _open_vocabulary(self, records: Sequence[Record]) -> Vocabulary:
-        start = self.settings.training.start_from
-        if start and not self._exists:
-            return Vocabulary.load(Path(start) / VOCABULARY_FILE)
-        path = self.workdir / VOCABULARY_FILE
-        if start:
+        path, start = self.workdir / VOCABULARY_FILE, self.settings.training.start_from
+        if self._exists and Settings.load(self.workdir).training.start_from:
             return Vocabulary.load(path)
+        if start:
+            return Vocabulary.load(Path(start) / VOCABULARY_FILE)
         built = Vocabulary.build(
             (tokenize(caption) for record in records for caption in record.captions),
             size=self.settings.data.vocabulary_size,
@@ -264,6 +268,8 @@ class Trainer:
             for name, value in sums.items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
             reports.step(total / sums["captions"], sums["captions"])
+            if training.save_every and progress.total_steps % training.save_every == 0:
+                self._checkpoints.save(progress)
         return True
 
     def _check_finite(self, total: float, sums: dict[str, float]) -> None:

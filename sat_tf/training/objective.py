@@ -10,7 +10,6 @@ from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.hard_attention import Places, reinforce, rewards, training_places
 from sat_tf.model.losses import (
     doubly_stochastic_penalty,
-    negative_log_likelihood,
     real_steps,
     supervision,
     uniform_cross_entropy,
@@ -59,8 +58,9 @@ def likelihood(
         places=places,
         own_words=controls["own_words"] if settings.scheduled_sampling else None,
     )
+    log_p = word_log_probabilities(read.logits, tokens)
     each = {
-        "nll": negative_log_likelihood(read.logits, tokens),
+        "nll": -tf.reduce_sum(log_p * mask, axis=1),
         "penalty": doubly_stochastic_penalty(read.alphas, tokens),
         "captions": tf.ones_like(mask[:, 0]),
         "words": tf.reduce_sum(mask, axis=1),
@@ -71,12 +71,12 @@ def likelihood(
         cells = tf.shape(batch["regions"])[2]  # without the annotation of zeros
         each["supervision"] = supervision(read.alphas[..., :cells], batch["regions"])
     if places:
-        reward = rewards(word_log_probabilities(read.logits, tokens), mask, settings.reward)
+        reward = rewards(log_p, mask, settings.reward)
         baseline = 0.0 if settings.reward == "step" else controls["baseline"]
         gained = reinforce(read.choices, reward, baseline, mask)
         each["reinforce"] = settings.reinforce_weight * gained
         each["entropy"] = tf.reduce_sum(read.entropies * mask, axis=1)
-        each["reward"] = tf.reduce_mean(reward, axis=1)
+        each["reward"] = tf.reduce_sum(reward * mask, axis=1) / each["words"]
     return {name: tf.reduce_sum(value) for name, value in each.items()}
 
 

@@ -11,18 +11,18 @@ It is read as it was drawn, without dropout. The doubly stochastic penalty acts 
 import dataclasses
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from sat_tf.captioning import draw_captions, search_captions
-from sat_tf.config import Settings
+from sat_tf.config import DecodingSettings, Settings
 from sat_tf.data.batches import Captions
 from sat_tf.data.captions import Record
 from sat_tf.decoding.hypotheses import Decoded
 from sat_tf.evaluation.rewards import Reward, make_reward
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.losses import doubly_stochastic_penalty, negative_log_likelihood
+from sat_tf.model.random_numbers import own_seed
 from sat_tf.training.objective import Batch, Controls, Objective, Sums
 from sat_tf.vocabulary import PAD, UNK, Vocabulary, tokenize
 
@@ -54,25 +54,30 @@ def make_self_critical(
     """
     references = [[" ".join(tokenize(text)) for text in record.captions] for record in records]
     reward = make_reward(settings.training.self_critical, references)
-    drawing = dataclasses.replace(
-        settings.decoding, search="sample", beam_size=1, temperature=1.0, top_k=0, top_p=1.0
+    # No rules but what may be said at all: a draw must be one from the model.
+    drawing = DecodingSettings(
+        search="sample",
+        beam_size=1,
+        min_decode_words=0,
+        max_decode_words=settings.decoding.max_decode_words,
+        unknown_words=settings.decoding.unknown_words,
     )
-    greedy = dataclasses.replace(drawing, search="beam")
+    greedy = dataclasses.replace(
+        settings.decoding, search="beam", beam_size=1, temperature=1.0, top_k=0, top_p=1.0
+    )
+    barred = [PAD] if drawing.unknown_words else [PAD, UNK]
     generator = model.cell.seed_generator
 
     def objective(batch: Batch, controls: Controls) -> Sums:
         del controls
         annotations = model.annotate(batch, training=True)
-        seed = keras.random.randint([2], 0, 2**30, seed=generator)
-        drawn = draw_captions(model, annotations, drawing, seed)
+        drawn = draw_captions(model, annotations, drawing, own_seed(generator))
         found = search_captions([model], [annotations], greedy)
         score = _scores(reward, vocabulary, batch["rows"], drawn)
         greedy_score = _scores(reward, vocabulary, batch["rows"], found)
         tokens = tf.stop_gradient(drawn.tokens[:, 0])  # [I, T]
         read = model(annotations, tokens, tf.range(tf.shape(tokens)[0]))
-        logits = read.logits
-        if not drawing.unknown_words:
-            logits += _NEVER * tf.reduce_sum(tf.one_hot([PAD, UNK], len(vocabulary)), axis=0)
+        logits = read.logits + _NEVER * tf.reduce_sum(tf.one_hot(barred, len(vocabulary)), axis=0)
         log_p = -negative_log_likelihood(logits, tokens)
         return {
             "score": tf.reduce_sum(score),

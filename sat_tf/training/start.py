@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sat_tf.config import DecoderSettings, Settings
+from sat_tf.config import Settings, names
 from sat_tf.data.word_vectors import read_word_vectors
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
@@ -11,16 +11,17 @@ from sat_tf.model.weights import load_weights
 from sat_tf.run_folder import BEST, ENCODER_FILE
 from sat_tf.vocabulary import Vocabulary
 
-# Settings of a decoder in which a run may differ from the one that it starts from; the others say
-# which weights there are and what they mean.
+# Settings of encoder and decoder in which a run may differ from the one that it starts from; the
+# others say which weights there are and what they mean.
 _FREE = {
     "attention",
     "attention_temperature",
+    "cache_dir",
+    "cache_features",
     "dropout",
+    "finetune_from",
     "freeze_word_vectors",
-    "initial_weights",
     "lstm_dropout",
-    "output_bias",
     "word_vectors",
 }
 
@@ -66,14 +67,15 @@ def model_of(run: Path, settings: Settings, vocabulary: Vocabulary) -> CaptionMo
 
 def _check_same(run: Path, settings: Settings, theirs: Settings) -> None:
     parts = (
-        (settings.decoder, theirs.decoder, set(DecoderSettings.__dataclass_fields__) - _FREE),
-        (settings.encoder, theirs.encoder, {"encoder_layer", "preprocessing"}),
-        (settings.images, theirs.images, {"image_size", "resize", "shorter_side"}),
+        (settings.decoder, theirs.decoder, set(names("decoder")) - _FREE),
+        (settings.encoder, theirs.encoder, set(names("encoder")) - _FREE),
+        (settings.images, theirs.images, set(names("images"))),
+        (settings.data, theirs.data, {"vocabulary_size", "min_word_count"}),
     )
     differing = [
         f"--{name}={getattr(own, name)} ({getattr(other, name)} there)"
-        for own, other, names in parts
-        for name in sorted(names)
+        for own, other, compared in parts
+        for name in sorted(compared)
         if getattr(own, name) != getattr(other, name)
     ]
     if differing:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from sat_tf.config import DecoderSettings, TrainingSettings
 from sat_tf.model.attention import Chance
 from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.decoder import AttentionDecoderCell
 from sat_tf.model.hard_attention import (
     given_places,
     gumbel_noise,
@@ -77,9 +78,10 @@ def paths():
     return list(itertools.product(range(L), repeat=T))
 
 
-def test_the_estimator_is_the_gradient_of_the_expected_loss(model, batch):
+@pytest.mark.parametrize("reward", [{}, {"reward": "mean", "reinforce_weight": float(T)}])
+def test_the_estimator_is_the_gradient_of_the_expected_loss(model, batch, reward):
     """Averaged over all L^T paths, weighted by their probability; for any fixed baseline."""
-    settings = TrainingSettings(**PLAIN)
+    settings = TrainingSettings(**{**PLAIN, **reward})
     a = batch["annotations"].numpy()[0, 0].astype(np.float64)
     names = {v.path: name for name, v in reference.variables_of(model.cell).items()}
     weights = reference.weights_of(model.cell)
@@ -156,7 +158,7 @@ def test_rewards_and_reinforce_equal_sums_by_hand():
     totals = [log_p[0].sum(), log_p[1, :2].sum()]
     expected = {
         "sum": [[totals[0]] * 3, [totals[1]] * 3],
-        "mean": [[totals[0] / 3] * 3, [totals[1] / 3] * 3],
+        "mean": [[totals[0] / 3] * 3, [totals[1] / 2] * 3],
         "step": log_p * mask,
     }
     for name, values in expected.items():
@@ -201,16 +203,21 @@ def test_variants_agree_with_numpy(model, batch, reward):
     assert float(with_gradient(sums, settings)) == pytest.approx(total - surrogate, 1e-4)
 
 
-def test_padded_steps_count_for_nothing(model, batch):
-    settings = TrainingSettings(**{**PLAIN, "entropy_weight": 0.3, "reward": "sum"})
+@pytest.mark.parametrize("reward", ["sum", "mean", "step"])
+def test_padded_steps_count_for_nothing(model, batch, reward):
+    decay = {"baseline_decay": 0.9} if reward == "step" else {}
+    settings = TrainingSettings(**{**PLAIN, "entropy_weight": 0.3, "reward": reward, **decay})
     padded = {**batch, "tokens": tf.constant([[*CAPTION, PAD, PAD]])}
     (chance,) = along((2, 0, 1))
     longer = (
         Chance(tf.pad(chance.noise, [[0, 2], [0, 0], [0, 0]]), tf.ones([T + 2, 1, 1], tf.bool)),
     )
-    _, short = sums_and_gradient(model, batch, settings, along((2, 0, 1)), -2.0)
-    _, long = sums_and_gradient(model, padded, settings, longer, -2.0)
+    sums, short = sums_and_gradient(model, batch, settings, along((2, 0, 1)), -2.0)
+    padded_sums, long = sums_and_gradient(model, padded, settings, longer, -2.0)
     np.testing.assert_allclose(long, short, atol=1e-5)
+    assert {name: pytest.approx(float(value)) for name, value in sums.items()} == {
+        name: float(value) for name, value in padded_sums.items()
+    }
 
 
 def test_the_expectation_in_the_samples_place_is_soft_attention(model, batch):
@@ -277,3 +284,33 @@ def test_contexts_of_a_finished_model(model, batch):
     np.testing.assert_allclose(argmax.context[0], beta * likeliest, atol=1e-5)
     close = np.isclose(drawn.context.numpy()[:, np.newaxis], beta * annotations, atol=1e-5).all(-1)
     np.testing.assert_allclose(close.mean(axis=0), alpha, atol=0.04)
+
+
+def test_two_layers_that_draw_equal_the_equations():
+    """With temperature, gate by channel and a recurrent encoder; compiled."""
+    keras.utils.set_random_seed(0)
+    settings = DecoderSettings(
+        attention="hard",
+        attention_temperature=2.5,
+        embedding_size=3,
+        hidden_size=5,
+        attention_size=2,
+        lstm_layers=2,
+        gate="channel",
+        annotation_lstm=True,
+        dropout=0.0,
+    )
+    cell = AttentionDecoderCell(V, settings)
+    cell.build((None, None, D))
+    random = np.random.default_rng(4)
+    for variable in cell.trainable_variables:
+        variable.assign(random.normal(0, 0.8, variable.shape))
+    a = random.normal(size=(L, D)).astype(np.float32)
+    path = [(2, 0), (1, 1), (0, 2)]
+    places = tuple(along([step[layer] for step in path])[0] for layer in (0, 1))
+    read = tf.function(cell)(tf.constant(a[np.newaxis]), tf.constant([CAPTION]), places=places)
+    expected = reference.teacher_force(
+        reference.weights_of(cell), a.astype(np.float64), CAPTION, settings, path
+    )
+    for name, values in expected.items():
+        np.testing.assert_allclose(getattr(read, name)[0], values, atol=1e-5, err_msg=name)

@@ -42,6 +42,18 @@ def test_as_the_authors():
     assert not any(bias.any() for bias in biases(cell).values())
 
 
+def test_what_the_authors_read_annotations_with_is_normal_where_square_too():
+    settings = DecoderSettings(
+        initial_weights="authors", embedding_size=64, hidden_size=64, attention_size=64
+    )
+    cell = AttentionDecoderCell(V, settings)
+    cell.build((None, None, 64))
+    attention = cell.lstms[0].attention
+    assert is_orthogonal(attention.hidden_projection.kernel.numpy())
+    for layer in (attention.annotation_projection, cell.lstms[0].gates_of_context):
+        assert layer.kernel.numpy().std() == pytest.approx(0.01, rel=0.05)
+
+
 def test_as_the_port():
     cell = start("port")
     embeddings = cell.embedding.embeddings.numpy()

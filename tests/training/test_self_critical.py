@@ -1,5 +1,7 @@
 """Self-critical training: drawn captions against greedy ones, and that their score rises."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -97,13 +99,28 @@ def test_the_difference_weighs_the_drawn_captions_log_probability(model, monkeyp
 def test_captions_are_drawn_from_the_model(model):
     """Their shares are its probabilities; draws of a batch are not each other's."""
     annotations = tf.repeat(batch()["annotations"][:1], 4_000, axis=0)
-    drawn = self_critical.draw_captions(model, annotations, SETTINGS.decoding, tf.constant([1, 2]))
+    free = dataclasses.replace(SETTINGS.decoding, min_decode_words=0)
+    drawn = self_critical.draw_captions(model, annotations, free, tf.constant([1, 2]))
     memory = model.cell.prepare(model.locations(annotations[:1]))
     logits, _, _ = model.cell.next_word(tf.constant([-1]), model.cell.initial_state(memory), memory)
     p = np.exp(logits[0].numpy().astype(float))
-    p[[PAD, UNK, END]] = 0.0  # one word at least
+    p[[PAD, UNK]] = 0.0
     shares = np.bincount(drawn.tokens[:, 0, 0].numpy(), minlength=len(p)) / 4_000
     np.testing.assert_allclose(shares, p / p.sum(), atol=0.04)
+
+
+def test_what_is_drawn_is_what_is_learned(model, monkeypatch):
+    """The mean of d log p(y) over draws of y is zero: else a reward of 1 for all would teach."""
+    make_reward, _ = reward_by(lambda words: 1.0)
+    monkeypatch.setattr(self_critical, "make_reward", make_reward)
+    # The greedy caption gains nothing, so that every draw gains 1.
+    scores = iter([1.0, 0.0] * 100)
+    monkeypatch.setattr(self_critical, "_scores", lambda *_: tf.fill([4_000], next(scores)))
+    objective = make_self_critical(model, VOCABULARY, RECORDS, SETTINGS)
+    bias = model.cell.deep_output.words.bias
+    with tf.GradientTape() as tape:
+        gained = objective(batch(4_000), CONTROLS)["reinforce"] / 4_000
+    np.testing.assert_allclose(tape.gradient(gained, bias.value), 0.0, atol=0.06)
 
 
 def test_the_score_rises(model, monkeypatch):
