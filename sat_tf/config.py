@@ -1,7 +1,7 @@
 """The settings of a run: what contradicts what, to and from JSON.
 
-The settings themselves are declared in `config_parts.py` and `config_training.py`. Standard library only, so that `--help`
-answers at once.
+The settings themselves are declared in `config_parts.py` and `config_training.py`. Standard
+library only, so that `--help` answers at once.
 """
 
 import dataclasses
