@@ -5,7 +5,7 @@
 Each variant of `flickr8k_squeezenet.flags` is trained on the first 1,500 training images and the
 first 500 validation images, for the same number of epochs, and scored on those 500 by greedy
 search. Prints a table; runs and lists stay in --workdir. A variant that is there is not trained
-again.
+again. To be started in the repository's root, as all flagfiles are.
 """
 
 import argparse

@@ -234,9 +234,15 @@ def test_every_pair_works(chosen, vocabulary, vectors, monkeypatch):
     with tf.GradientTape() as tape:
         loss = with_gradient(objective(batch, controls), settings.training)
     gradients = tape.gradient(loss, [variable.value for variable in variables])
+    moved = 0
     for variable, gradient in zip(variables, gradients, strict=True):
         assert gradient is not None, variable.path
-        assert np.isfinite(tf.convert_to_tensor(gradient)).all(), variable.path
+        gradient = tf.convert_to_tensor(gradient).numpy()
+        assert np.isfinite(gradient).all(), variable.path
+        moved += bool(gradient.any())
+    # A score's bias cancels in the softmax, a dead ReLU passes nothing on; and two captions that
+    # score the same teach nothing.
+    assert moved > 0.7 * len(variables) or settings.training.self_critical != "none"
     found = read_captions(make_search([model], settings.decoding)([batch]), vocabulary, [GRID[:2]])
     for captions in found:
         assert captions[0].alphas.shape == (len(captions[0].words), 2, 3)

@@ -254,3 +254,23 @@ def test_scheduled_sampling_is_teacher_forcing_on_other_words(annotations, monke
     read = cell(*inputs, own_words=tf.constant(0.5))
     shifted = tf.concat([mixed[:, 1:], [[END], [END]]], axis=1)
     np.testing.assert_allclose(read.logits, cell(inputs[0], shifted).logits, atol=1e-5)
+
+
+def test_where_dropout_acts(annotations, monkeypatch):
+    """On m after each initial layer, on h_t, after the tanh and after each ReLU layer; once each."""
+    cell = make_cell(dropout=0.5, initial_layers=3, output_layers=3)
+    shapes = []
+
+    def note(inputs, training=False):
+        shapes.append(tuple(inputs.shape) if training else None)
+        return inputs
+
+    for layer, names in (
+        (cell.initial_states, ["dropout"]),
+        (cell.deep_output, ["hidden_dropout", "dropout"]),
+    ):
+        for name in names:
+            monkeypatch.setattr(layer, name, note)
+    cell(tf.constant(annotations), tf.constant(TOKENS), training=True)
+    steps = TOKENS.shape[1]
+    assert shapes == [(2, D), (2, D), (2, steps, H), *[(2, steps, E)] * 3]
