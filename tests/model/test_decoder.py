@@ -257,7 +257,7 @@ def test_scheduled_sampling_is_teacher_forcing_on_other_words(annotations, monke
 
 
 def test_where_dropout_acts(annotations, monkeypatch):
-    """On m after each initial layer, on h_t, after the tanh and after each ReLU layer; once each."""
+    """On m after each initial layer, on h_t, after the tanh and after each ReLU layer."""
     cell = make_cell(dropout=0.5, initial_layers=3, output_layers=3)
     shapes = []
 
