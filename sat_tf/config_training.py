@@ -77,6 +77,9 @@ class TrainingSettings(Checked):
         "2017), in place of the likelihood: cider or bleu_4. Give --start_from.",
         choices=("none", "cider", "bleu_4"),
     )
+    self_critical_draws: int = setting(
+        5, "For --self_critical: captions drawn of each image.", minimum=1
+    )
     start_from: str = setting(
         "",
         "Folder of a finished run whose best weights are the first ones of this run.",

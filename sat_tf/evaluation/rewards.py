@@ -47,13 +47,21 @@ def _cider(references: Sequence[Sequence[str]]) -> Reward:
     # What one image alone has weighs as much as what none has: leaving it out saves the memory.
     scorer.document_frequency = Counter({n: count for n, count in frequencies.items() if count > 1})
 
-    def reward(rows: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+    def score(rows: np.ndarray, captions: Sequence[str]) -> list[float]:
         scorer.ctest, scorer.crefs = [], []
         for row, caption in zip(rows, captions, strict=True):
             scorer.cook_append(caption, references[row])
         # The scorer takes the number of images from this list; it looks at those of captions alone.
         rest: list[Any] = [None] * (len(references) - len(rows))
         scorer.crefs += rest
-        return np.asarray(scorer.compute_cider(), np.float32)
+        return scorer.compute_cider()
+
+    def reward(rows: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+        most = len(references)
+        parts = [
+            score(rows[start : start + most], captions[start : start + most])
+            for start in range(0, len(rows), most)
+        ]
+        return np.asarray([value for part in parts for value in part], np.float32)
 
     return reward

@@ -3,9 +3,10 @@
 A caption y drawn from the model gains r(y), its score against the image's references; the caption
 g that greedy search finds, which is what the model would say, is the baseline:
 
-    dL/dW = (r(y) - r(g)) dlog p(y|a)/dW
+    dL/dW = 1/N sum_n (r(y_n) - r(g)) dlog p(y_n|a)/dW
 
-It is read as it was drawn, without dropout. The doubly stochastic penalty acts on it as ever.
+with N = `self_critical_draws` draws. It is read as it was drawn, without dropout. The doubly
+stochastic penalty acts on it as ever.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from sat_tf.data.captions import Record
 from sat_tf.decoding.hypotheses import Decoded
 from sat_tf.evaluation.rewards import Reward, make_reward
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.losses import doubly_stochastic_penalty, negative_log_likelihood
+from sat_tf.model.losses import doubly_stochastic_penalty, negative_log_likelihood, real_steps
 from sat_tf.model.random_numbers import own_seed
 from sat_tf.training.objective import Batch, Controls, Objective, Sums
 from sat_tf.vocabulary import PAD, UNK, Vocabulary, tokenize
@@ -41,7 +42,8 @@ def make_self_critical(
     """The objective of a model.
 
     Its sums: `score` and `greedy_score` of the drawn and the greedy captions, `reinforce`,
-    `penalty`, `captions`, and `words`, ends included.
+    `penalty`, and `words`, ends included, each the mean over an image's draws; `captions` counts
+    the images.
 
     Args:
       model: that draws.
@@ -66,26 +68,32 @@ def make_self_critical(
         settings.decoding, search="beam", beam_size=1, temperature=1.0, top_k=0, top_p=1.0
     )
     barred = [PAD] if drawing.unknown_words else [PAD, UNK]
-    generator = model.cell.seed_generator
+    generator, draws = model.cell.seed_generator, settings.training.self_critical_draws
 
     def objective(batch: Batch, controls: Controls) -> Sums:
         del controls
         annotations = model.annotate(batch, training=True)
-        drawn = draw_captions(model, annotations, drawing, own_seed(generator))
+        images = tf.shape(annotations)[0]
+        index = tf.repeat(tf.range(images), draws)  # [I N]
+        drawn = draw_captions(model, tf.gather(annotations, index), drawing, own_seed(generator))
         found = search_captions([model], [annotations], greedy)
-        score = _scores(reward, vocabulary, batch["rows"], drawn)
+        score = _scores(reward, vocabulary, tf.gather(batch["rows"], index), drawn)
         greedy_score = _scores(reward, vocabulary, batch["rows"], found)
-        tokens = tf.stop_gradient(drawn.tokens[:, 0])  # [I, T]
-        read = model(annotations, tokens, tf.range(tf.shape(tokens)[0]))
+        tokens = tf.stop_gradient(drawn.tokens[:, 0])  # [I N, T]
+        read = model(annotations, tokens, index)
         logits = read.logits + _NEVER * tf.reduce_sum(tf.one_hot(barred, len(vocabulary)), axis=0)
         log_p = -negative_log_likelihood(logits, tokens)
+        advantage = score - tf.gather(greedy_score, index)
+        of_draws = {
+            "score": score,
+            "reinforce": advantage * log_p,
+            "penalty": doubly_stochastic_penalty(read.alphas, tokens),
+            "words": tf.reduce_sum(real_steps(tokens), axis=1),
+        }
         return {
-            "score": tf.reduce_sum(score),
+            **{name: tf.reduce_sum(value) / draws for name, value in of_draws.items()},
             "greedy_score": tf.reduce_sum(greedy_score),
-            "reinforce": tf.reduce_sum((score - greedy_score) * log_p),
-            "penalty": tf.reduce_sum(doubly_stochastic_penalty(read.alphas, tokens)),
-            "captions": tf.cast(tf.shape(tokens)[0], tf.float32),
-            "words": tf.cast(tf.math.count_nonzero(tokens != PAD), tf.float32),
+            "captions": tf.cast(images, tf.float32),
         }
 
     return objective

@@ -45,6 +45,8 @@ def test_a_captions_reward_is_its_own(name):
     np.testing.assert_allclose(reward(rows, [CAPTIONS[i] for i in rows]), whole[rows])
     for row in range(5):
         np.testing.assert_allclose(reward(np.array([row]), [CAPTIONS[row]]), whole[[row]])
+    twice = reward(np.tile(np.arange(5), 2), CAPTIONS * 2)  # more captions than images
+    np.testing.assert_allclose(twice, np.tile(whole, 2))
     assert whole.dtype == np.float32
 
 

@@ -24,6 +24,7 @@ SETTINGS = from_flat(
         "dataset": "shapes",
         "max_decode_words": 3,
         "self_critical": "bleu_4",
+        "self_critical_draws": 1,
         "start_from": "RUN",
         "doubly_stochastic_weight": 0.0,
         "dropout": 0.5,
@@ -146,6 +147,21 @@ def test_the_score_rises(model, monkeypatch):
     assert min(last) > 2.5
     found = read_captions(make_search([model], SETTINGS.decoding)([batch()]), VOCABULARY, [(1, 2)])
     assert {captions[0].text for captions in found} == {"cat cat cat"}
+
+
+def test_several_draws_of_an_image_are_averaged(model, monkeypatch):
+    make_reward, asked = reward_by(len)
+    monkeypatch.setattr(self_critical, "make_reward", make_reward)
+    training = dataclasses.replace(SETTINGS.training, self_critical_draws=3)
+    settings = dataclasses.replace(SETTINGS, training=training)
+    sums = make_self_critical(model, VOCABULARY, RECORDS, settings)(batch(), CONTROLS)
+    (rows, drawn), (own, greedy) = asked[1:]
+    assert (rows, own) == ([0, 0, 0, 1, 1, 1], [0, 1])
+    assert len(set(drawn)) > 1
+    words = [len(caption.split()) for caption in drawn]
+    assert float(sums["score"]) == pytest.approx(sum(words) / 3)
+    assert float(sums["greedy_score"]) == sum(len(caption.split()) for caption in greedy)
+    assert float(sums["captions"]) == 2
 
 
 def test_each_image_comes_once():
