@@ -113,9 +113,10 @@ def _attention_terms(options: ArcticOptions, batch_size: int, locations: int) ->
     terms: dict[str, Any] = {
         "doubly_stochastic_weight": 0.0,  # in stochastic mode it has no effect on their gradient
         "sampling_share": options.semi_sampling_p,
-        "sampling_by": "batch",
         "entropy_weight": None if entropy is None else entropy * batch_size,
     }
+    if 0 < options.semi_sampling_p < 1:  # else there is nothing to decide
+        terms["sampling_by"] = "batch"
     if options.semi_sampling_p:  # else no location is drawn, and nothing rewarded
         terms["reward"] = "step" if options.rl_sum_cost is False else "mean"
         terms["reinforce_weight"] = _REWARD_SHARE * batch_size
