@@ -4,7 +4,18 @@ import io
 import struct
 import zlib
 
+import numpy as np
 from PIL import Image
+
+# Smooth, so that JPEG changes little, and different in every direction.
+_Y, _X = np.mgrid[0:30, 0:40]
+PIXELS = np.stack([5 * _X, 7 * _Y, 2 * _X + 3 * _Y], axis=-1).clip(0, 255).astype(np.uint8)
+
+
+def encoded(kind, image=PIXELS, mode="RGB", **options):
+    file = io.BytesIO()
+    Image.fromarray(image).convert(mode).save(file, kind, **options)
+    return file.getvalue()
 
 
 def exif(orientation, endian="<"):
