@@ -132,13 +132,14 @@ def draw_captions(
     Args:
       model: the words are drawn from.
       annotations: of the images, [I, rows, columns, D].
-      settings: what may be drawn.
+      settings: what may be drawn, and at which temperature.
       seed: int32 [2].
     """
 
     def choose(allowed: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
         now = tf.random.experimental.stateless_fold_in(seed, t)
-        return tf.random.stateless_categorical(allowed, 1, now, tf.int32)[:, 0]
+        logits = allowed / settings.temperature
+        return tf.random.stateless_categorical(logits, 1, now, tf.int32)[:, 0]
 
     return follow(choose, *_walk([model], [annotations], settings), paths=1)
 

@@ -80,6 +80,13 @@ class TrainingSettings(Checked):
     self_critical_draws: int = setting(
         5, "For --self_critical: captions drawn of each image.", minimum=1
     )
+    self_critical_temperature: float = setting(
+        1.0,
+        "For --self_critical: divides the log probabilities that words are drawn by; below 1 draws "
+        "come closer to the greedy caption.",
+        minimum=0.01,
+        maximum=100,
+    )
     start_from: str = setting(
         "",
         "Folder of a finished run whose best weights are the first ones of this run.",

@@ -3,10 +3,13 @@
 A caption y drawn from the model gains r(y), its score against the image's references; the caption
 g that greedy search finds, which is what the model would say, is the baseline:
 
-    dL/dW = 1/N sum_n (r(y_n) - r(g)) dlog p(y_n|a)/dW
+    dL/dW = 1/N sum_n (r(y_n) - r(g)) dlog q(y_n|a)/dW
 
-with N = `self_critical_draws` draws. It is read as it was drawn, without dropout. The doubly
-stochastic penalty acts on it as ever.
+with N = `self_critical_draws` draws. The words of q are those of p with their log probabilities
+divided by `self_critical_temperature`. At 1, where q is p (Rennie et al.), a model that has read
+few captions draws many a poor one, and most of the gradient is noise about captions that the
+model would not say; below 1 the draws come closer to g. Greedy search is the same at any. A draw
+is read as it was drawn, without dropout. The doubly stochastic penalty acts on it as ever.
 """
 
 import dataclasses
@@ -56,10 +59,12 @@ def make_self_critical(
     """
     references = [[" ".join(tokenize(text)) for text in record.captions] for record in records]
     reward = make_reward(settings.training.self_critical, references)
+    temperature = settings.training.self_critical_temperature
     # No rules but what may be said at all: a draw must be one from the model.
     drawing = DecodingSettings(
         search="sample",
         beam_size=1,
+        temperature=temperature,
         min_decode_words=0,
         max_decode_words=settings.decoding.max_decode_words,
         unknown_words=settings.decoding.unknown_words,
@@ -82,11 +87,11 @@ def make_self_critical(
         tokens = tf.stop_gradient(drawn.tokens[:, 0])  # [I N, T]
         read = model(annotations, tokens, index)
         logits = read.logits + _NEVER * tf.reduce_sum(tf.one_hot(barred, len(vocabulary)), axis=0)
-        log_p = -negative_log_likelihood(logits, tokens)
+        log_q = -negative_log_likelihood(logits / temperature, tokens)
         advantage = score - tf.gather(greedy_score, index)
         of_draws = {
             "score": score,
-            "reinforce": advantage * log_p,
+            "reinforce": advantage * log_q,
             "penalty": doubly_stochastic_penalty(read.alphas, tokens),
             "words": tf.reduce_sum(real_steps(tokens), axis=1),
         }
