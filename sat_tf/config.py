@@ -29,6 +29,7 @@ _OF_HARD_ATTENTION = (
     "entropy_weight",
     "baseline_decay",
 )
+_OF_DRAWN_CAPTIONS = ("self_critical_draws", "self_critical_temperature")
 _OF_GIVEN_CAPTIONS = ("scheduled_sampling", "label_smoothing", "attention_supervision")
 
 
@@ -117,6 +118,8 @@ class Settings:
                 f"--start_from={training.start_from} has embeddings"
             )
         if training.self_critical == "none":
+            reason = "is for captions that are drawn; --self_critical=none draws none"
+            _refuse_changed(training, _OF_DRAWN_CAPTIONS, reason)
             return
         how = f"--self_critical={training.self_critical}"
         if not training.start_from:

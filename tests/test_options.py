@@ -51,11 +51,14 @@ OPTIONS = {
     "weight_decay": [0.0, 0.01],
     "attention_supervision": [0.0, 0.3],
     "self_critical": ["none", "cider", "bleu_4"],
+    "self_critical_draws": [5, 2],
+    "self_critical_temperature": [1.0, 0.5],
     "precision": ["float32", "bfloat16"],
     "search": ["beam", "sample"],
     "beam_size": [3, 1],
 }
 HARD = {"attention": "hard"}
+DRAWN = {"self_critical": "cider", "start_from": "RUN"}
 # What an option needs beside it, unless the other one of a pair says otherwise.
 NEEDS = {
     **dict.fromkeys(
@@ -72,6 +75,7 @@ NEEDS = {
         HARD,
     ),
     "self_critical": {"start_from": "RUN"},
+    **dict.fromkeys(("self_critical_draws", "self_critical_temperature"), DRAWN),
     "freeze_word_vectors": {"word_vectors": "FILE"},
 }
 BASE = {
@@ -137,6 +141,7 @@ def test_a_refused_pair_is_named_by_both():
         {"attention": "hard", "self_critical": "cider"},
         {"self_critical": "bleu_4", "scheduled_sampling": 0.5},
         {"self_critical": "cider", "label_smoothing": 0.1},
+        {"self_critical": "none", "self_critical_temperature": 0.5},
         {"reward": "step", "baseline_decay": 1.0},
         {"word_vectors": "", "freeze_word_vectors": True},
     ],

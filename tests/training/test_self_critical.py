@@ -30,6 +30,7 @@ SETTINGS = from_flat(
         "dropout": 0.5,
     }
 )
+AT_ANY_TEMPERATURE = pytest.mark.parametrize("temperature", [1.0, 0.5])
 CONTROLS = {"baseline": tf.constant(0.0), "own_words": tf.constant(0.0)}
 
 
@@ -49,6 +50,11 @@ def batch(count=2):
     }
 
 
+def with_training(**changes):
+    training = dataclasses.replace(SETTINGS.training, **changes)
+    return dataclasses.replace(SETTINGS, training=training)
+
+
 def reward_by(score):
     """In place of `make_reward`: the captions' words decide, and what was asked is noted."""
     asked = []
@@ -65,7 +71,8 @@ def reward_by(score):
     return make_reward, asked
 
 
-def test_the_difference_weighs_the_drawn_captions_log_probability(model, monkeypatch):
+@AT_ANY_TEMPERATURE
+def test_the_difference_weighs_the_drawn_captions_log_probability(model, monkeypatch, temperature):
     make_reward, asked = reward_by(lambda words: len(words) + 10 * words.count("star"))
     monkeypatch.setattr(self_critical, "make_reward", make_reward)
     star, dog = VOCABULARY.encode(["star", "dog"])[:2]
@@ -82,7 +89,8 @@ def test_the_difference_weighs_the_drawn_captions_log_probability(model, monkeyp
             return Decoded
 
         monkeypatch.setattr(self_critical, name, given)
-    sums = make_self_critical(model, VOCABULARY, RECORDS, SETTINGS)(batch(), CONTROLS)
+    settings = with_training(self_critical_temperature=temperature)
+    sums = make_self_critical(model, VOCABULARY, RECORDS, settings)(batch(), CONTROLS)
     assert asked[0] == ("bleu_4", [["a red star", "a star"], ["a dog and a cat"]])
     assert asked[1:] == [([0, 1], ["star dog", "dog"]), ([0, 1], ["dog", "dog"])]
     assert float(sums["score"]) == 12 + 1
@@ -92,32 +100,38 @@ def test_the_difference_weighs_the_drawn_captions_log_probability(model, monkeyp
     annotations = batch()["annotations"]
     logits = model(annotations, tf.constant(drawn), tf.range(2)).logits.numpy()[0].astype(float)
     logits[:, [PAD, UNK]] = -np.inf
-    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    p = np.exp(logits / temperature)
+    p /= p.sum(axis=1, keepdims=True)
     expected = (12 - 1) * sum(np.log(p[t, word]) for t, word in enumerate(drawn[0]))
     assert float(sums["reinforce"]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_captions_are_drawn_from_the_model(model):
+@AT_ANY_TEMPERATURE
+def test_captions_are_drawn_from_the_model(model, temperature):
     """Their shares are its probabilities; draws of a batch are not each other's."""
     annotations = tf.repeat(batch()["annotations"][:1], 4_000, axis=0)
-    free = dataclasses.replace(SETTINGS.decoding, min_decode_words=0)
+    free = dataclasses.replace(
+        SETTINGS.decoding, search="sample", min_decode_words=0, temperature=temperature
+    )
     drawn = self_critical.draw_captions(model, annotations, free, tf.constant([1, 2]))
     memory = model.cell.prepare(model.locations(annotations[:1]))
     logits, _, _ = model.cell.next_word(tf.constant([-1]), model.cell.initial_state(memory), memory)
-    p = np.exp(logits[0].numpy().astype(float))
+    p = np.exp(logits[0].numpy().astype(float) / temperature)
     p[[PAD, UNK]] = 0.0
     shares = np.bincount(drawn.tokens[:, 0, 0].numpy(), minlength=len(p)) / 4_000
     np.testing.assert_allclose(shares, p / p.sum(), atol=0.04)
 
 
-def test_what_is_drawn_is_what_is_learned(model, monkeypatch):
+@AT_ANY_TEMPERATURE
+def test_what_is_drawn_is_what_is_learned(model, monkeypatch, temperature):
     """The mean of d log p(y) over draws of y is zero: else a reward of 1 for all would teach."""
     make_reward, _ = reward_by(lambda words: 1.0)
     monkeypatch.setattr(self_critical, "make_reward", make_reward)
     # The greedy caption gains nothing, so that every draw gains 1.
     scores = iter([1.0, 0.0] * 100)
     monkeypatch.setattr(self_critical, "_scores", lambda *_: tf.fill([4_000], next(scores)))
-    objective = make_self_critical(model, VOCABULARY, RECORDS, SETTINGS)
+    settings = with_training(self_critical_temperature=temperature)
+    objective = make_self_critical(model, VOCABULARY, RECORDS, settings)
     bias = model.cell.deep_output.words.bias
     with tf.GradientTape() as tape:
         gained = objective(batch(4_000), CONTROLS)["reinforce"] / 4_000
@@ -152,8 +166,7 @@ def test_the_score_rises(model, monkeypatch):
 def test_several_draws_of_an_image_are_averaged(model, monkeypatch):
     make_reward, asked = reward_by(len)
     monkeypatch.setattr(self_critical, "make_reward", make_reward)
-    training = dataclasses.replace(SETTINGS.training, self_critical_draws=3)
-    settings = dataclasses.replace(SETTINGS, training=training)
+    settings = with_training(self_critical_draws=3)
     sums = make_self_critical(model, VOCABULARY, RECORDS, settings)(batch(), CONTROLS)
     (rows, drawn), (own, greedy) = asked[1:]
     assert (rows, own) == ([0, 0, 0, 1, 1, 1], [0, 1])
