@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from sat_tf.captioning import Caption, make_caption, make_reader, make_search, read_captions
 from sat_tf.config import Settings, changed
-from sat_tf.data.datasets import load_splits
+from sat_tf.data.datasets import available_splits, load_splits
 from sat_tf.data.images import (
     Photograph,
     decode_image,
@@ -21,6 +21,7 @@ from sat_tf.data.images import (
 )
 from sat_tf.errors import UserError
 from sat_tf.evaluation.scoring import ScoredSplit, Scorer
+from sat_tf.evaluation.text_scores import known_captions
 from sat_tf.model.annotations import annotation_source
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import load_encoder
@@ -192,11 +193,17 @@ class Captioner:
         Raises:
           UserError: the split, or something of it, is missing.
         """
-        records = load_splits(self.settings.data, (split,))[split]
+        data = self.settings.data
+        records = load_splits(data, (split,))[split]
+        # Without the training captions, only novelty is not known.
+        is_known = split != "train" and "train" in available_splits(data)
+        known = known_captions(load_splits(data, ("train",))["train"]) if is_known else ()
         sources = [
             annotation_source(run.model.encoder, records, run.settings, split) for run in self.runs
         ]
-        scorer = Scorer(self.models, self.vocabulary, self.settings.decoding)
+        scorer = Scorer(
+            self.models, self.vocabulary, self.settings.decoding, known, with_meteor=True
+        )
         return scorer.score(records, sources, batch_size)
 
     def _batches(self, images: Sequence[Image]) -> list[dict[str, tf.Tensor]]:

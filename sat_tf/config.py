@@ -29,6 +29,7 @@ _OF_HARD_ATTENTION = (
     "entropy_weight",
     "baseline_decay",
 )
+_OF_SCENES = ("true_objects", "true_captions", "pointing_accuracy")
 _OF_DRAWN_CAPTIONS = ("self_critical_draws", "self_critical_temperature")
 _OF_GIVEN_CAPTIONS = ("scheduled_sampling", "label_smoothing", "attention_supervision")
 
@@ -75,8 +76,8 @@ class Settings:
                 f"--attention_supervision={training.attention_supervision} needs objects whose "
                 "boxes are known in images seen whole: --dataset=shapes --resize=squash"
             )
-        if training.best_by == "true_captions" and data.dataset != "shapes":
-            raise UserError("--best_by=true_captions needs --dataset=shapes")
+        if training.best_by in _OF_SCENES and data.dataset != "shapes":
+            raise UserError(f"--best_by={training.best_by} needs --dataset=shapes")
         if decoding.search == "beam":
             _refuse_changed(decoding, ("temperature", "top_k", "top_p"), "is for --search=sample")
         if decoding.min_decode_words > decoding.max_decode_words:

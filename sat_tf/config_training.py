@@ -123,7 +123,20 @@ class TrainingSettings(Checked):
     best_by: str = setting(
         "bleu_4",
         "Validation score that chooses the best checkpoint.",
-        choices=("bleu_1", "bleu_2", "bleu_3", "bleu_4", "cider", "perplexity", "true_captions"),
+        choices=(
+            *(f"bleu_{order}{penalty}" for penalty in ("", "_no_bp") for order in (1, 2, 3, 4)),
+            "cider",
+            "rouge_l",
+            "meteor",
+            "perplexity",
+            "distinct_captions",
+            "vocabulary_used",
+            "novel_captions",
+            "attention_change",
+            "true_objects",
+            "true_captions",
+            "pointing_accuracy",
+        ),
     )
     save_every: int = setting(
         1_000,

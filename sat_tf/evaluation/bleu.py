@@ -1,16 +1,19 @@
 """BLEU of whole corpora, as the field's evaluation defines it."""
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 from sacrebleu.metrics import BLEU
 
 from sat_tf.errors import UserError
+from sat_tf.evaluation.measures import Measure
 
 LONGEST_NGRAM = 4
 
 
-def bleu_scores(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+def bleu_measures(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> dict[str, Measure]:
     """BLEU-1 to BLEU-4 of one caption an image against all its references.
 
     Without smoothing; the reference nearest in length counts for the brevity penalty, of two
@@ -31,16 +34,31 @@ def bleu_scores(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) 
     for index, texts in enumerate(references):
         if not texts:
             raise UserError(f"image {index + 1} of the split has no reference caption to score by")
-    # sacrebleu wants the first reference of every image, then the second, ...
-    streams = [list(stream) for stream in itertools.zip_longest(*references)]
-    penalised: dict[str, float] = {}
-    unpenalised: dict[str, float] = {}
-    for order in range(1, LONGEST_NGRAM + 1):
-        metric = BLEU(max_ngram_order=order, tokenize="none", force=True, smooth_method="none")
-        result = metric.corpus_score(hypotheses, streams)
-        penalised[f"bleu_{order}"] = result.score
-        unpenalised[f"bleu_{order}_no_bp"] = result.score / result.bp if result.bp else 0.0
-    return penalised | unpenalised
+    metric = BLEU(tokenize="none", force=True, smooth_method="none")
+    counted = [
+        metric.sentence_score(hypothesis, list(texts))
+        for hypothesis, texts in zip(hypotheses, references, strict=True)
+    ]
+    sums = np.array([[*c.counts, *c.totals, c.sys_len, c.ref_len] for c in counted], np.float64)
+    orders = range(1, LONGEST_NGRAM + 1)
+    return {
+        **{f"bleu_{order}": Measure(sums, _bleu(order, 1.0)) for order in orders},
+        **{f"bleu_{order}_no_bp": Measure(sums, _bleu(order, 0.0)) for order in orders},
+    }
+
+
+def _bleu(order: int, penalty: float) -> Callable[[np.ndarray], np.ndarray]:
+    """From right n-grams, n-grams, length and reference length; `penalty` 0 leaves that out."""
+
+    def value(sums: np.ndarray) -> np.ndarray:
+        right, total = sums[..., :order], sums[..., LONGEST_NGRAM : LONGEST_NGRAM + order]
+        length, reference = sums[..., -2], sums[..., -1]
+        with np.errstate(divide="ignore", invalid="ignore"):  # none right: log 0, exp(-inf) is 0
+            precision = np.log(right / np.maximum(total, 1)).mean(axis=-1)
+            brevity = np.minimum(0.0, 1.0 - reference / length)
+            return 100.0 * np.exp(np.where(length > 0, precision + penalty * brevity, -np.inf))
+
+    return value
 
 
 def sentence_bleu(hypothesis: str, references: Sequence[str]) -> float:

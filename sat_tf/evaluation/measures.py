@@ -37,4 +37,4 @@ def ratio(parts: Sequence[float], wholes: Sequence[float], scale: float = 1.0) -
 
 def mean(values: Sequence[float]) -> Measure:
     """The mean over the images of a score that each has by itself."""
-    return ratio(values, np.ones(len(values)))
+    return ratio(values, [1.0] * len(values))

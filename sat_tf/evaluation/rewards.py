@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sat_tf.evaluation.bleu import sentence_bleu
-from sat_tf.evaluation.cider import make_scorer
+from sat_tf.evaluation.coco_metrics import make_scorer
 
 # (image numbers [B], captions) -> float32 [B]: caption b's score against the references of image
 # rows[b].

@@ -1,9 +1,10 @@
 """Scores of a split: free-running captions against references, each image once."""
 
 import dataclasses
-import math
-from collections.abc import Sequence
+import functools
+from collections.abc import Collection, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from sat_tf.captioning import Caption, make_reader, make_search, read_captions
@@ -17,12 +18,13 @@ from sat_tf.data.batches import (
     plan_in_order,
 )
 from sat_tf.data.captions import Record
-from sat_tf.evaluation import cider
+from sat_tf.evaluation import diversity
 from sat_tf.evaluation.attention_scores import attention_change
-from sat_tf.evaluation.bleu import bleu_scores
+from sat_tf.evaluation.measures import Measure
 from sat_tf.evaluation.shapes_scores import shapes_scores
+from sat_tf.evaluation.text_scores import Words, text_measures, words_of_captions
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.vocabulary import PAD, Vocabulary, tokenize
+from sat_tf.vocabulary import PAD, Vocabulary
 
 Scores = dict[str, float]
 
@@ -34,11 +36,20 @@ class ScoredSplit:
     """The scores of a split, and the captions found of each image beside its record.
 
     Of the captions of an image the first, the best, is what was scored.
+
+    measures: scores that images drawn again would tell as well.
+    counts: those that they would not.
     """
 
-    scores: Scores
+    measures: dict[str, Measure]
+    counts: Scores
     found: list[tuple[Caption, ...]]
     records: Sequence[Record]
+
+    @functools.cached_property
+    def scores(self) -> Scores:
+        """All of them."""
+        return {name: measure.score for name, measure in self.measures.items()} | self.counts
 
     @property
     def captions(self) -> list[Caption]:
@@ -53,12 +64,19 @@ class Scorer:
       models: one, or an ensemble.
       vocabulary: of the models.
       settings: how to search.
+      known: see `sat_tf.evaluation.text_scores.known_captions`.
+      with_meteor: whether METEOR, which takes Java and seconds, is wanted.
     """
 
     def __init__(
-        self, models: Sequence[CaptionModel], vocabulary: Vocabulary, settings: DecodingSettings
+        self,
+        models: Sequence[CaptionModel],
+        vocabulary: Vocabulary,
+        settings: DecodingSettings,
+        known: Collection[Words] = (),
+        with_meteor: bool = False,
     ) -> None:
-        self._vocabulary = vocabulary
+        self._vocabulary, self._known, self._with_meteor = vocabulary, known, with_meteor
         self._grids = [model.grid for model in models]
         self._search = make_search(models, settings)
         self._read = make_reader(models, settings)
@@ -77,45 +95,44 @@ class Scorer:
         images = [image_batches(len(records), source, batch_size) for source in sources]
         for batches in iterate(tf.data.Dataset.zip(tuple(images)), *sources):
             found += read_captions(self._search(batches), self._vocabulary, self._grids)
-        scores = text_scores([best for best, *_ in found], records)
-        scores["perplexity"] = self._perplexity(records, sources, batch_size)
-        return ScoredSplit(scores, found, records)
+        captions = [best for best, *_ in found]
+        words = [caption.words for caption in captions]
+        measures = text_measures(
+            words,
+            words_of_captions(records),
+            known=self._known,
+            with_meteor=self._with_meteor,
+        )
+        measures["perplexity"] = self._perplexity(records, sources, batch_size)
+        counts = diversity.counts(words) | _looks(captions, records)
+        return ScoredSplit(measures, counts, found, records)
 
     def _perplexity(
         self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int
-    ) -> float:
+    ) -> Measure:
         """Exp of the mean -log p of a word, over all references, their ends included."""
         references = number_captions(records, self._vocabulary)
         plan = plan_in_order(references, batch_size)
         read = [caption_batches(references, plan, source) for source in sources]
-        nll = words = 0.0
+        sums = np.zeros((len(records), 2))
         for batches in iterate(tf.data.Dataset.zip(tuple(read)), *sources):
-            nll -= float(tf.reduce_sum(self._read(batches).log_probabilities))
-            words += int(tf.math.count_nonzero(batches[0]["tokens"] != PAD))
-        return math.exp(min(nll / words, _MOST_NATS))
+            first = batches[0]
+            images = first["rows"].numpy()[first["image_index"].numpy()]  # of each caption
+            log_p = self._read(batches).log_probabilities.numpy().astype(np.float64)
+            np.add.at(sums[:, 0], images, -log_p.sum(axis=1))  # sum over T -> [B]
+            np.add.at(sums[:, 1], images, np.sum(first["tokens"] != PAD, axis=1))
+        return Measure(sums, _exp_of_mean)
 
 
-def text_scores(captions: Sequence[Caption], records: Sequence[Record]) -> Scores:
-    """BLEU of one caption an image against all its references, and CIDEr if it can be had.
+def _exp_of_mean(sums: np.ndarray) -> np.ndarray:
+    return np.exp(np.minimum(sums[..., 0] / sums[..., 1], _MOST_NATS))
 
-    And how much attention moves from word to word.
 
-    On shapes also whether the captions are true, and where their words looked.
-    """
-    references = [[" ".join(tokenize(text)) for text in record.captions] for record in records]
-    texts = [caption.text for caption in captions]
-    scores = bleu_scores(texts, references)
-    if cider.is_available():
-        scores["cider"] = cider.cider_score(texts, references)
-    scores["attention_change"] = attention_change([caption.alphas for caption in captions])
+def _looks(captions: Sequence[Caption], records: Sequence[Record]) -> Scores:
+    """How attention moves; on shapes, whether captions are true and where their words looked."""
+    alphas = [caption.alphas for caption in captions]
+    scores = {"attention_change": attention_change(alphas)}
     scenes = [record.scene for record in records if record.scene is not None]
     if len(scenes) == len(captions):
-        words = [caption.words for caption in captions]
-        scores |= shapes_scores(words, scenes, [caption.alphas for caption in captions])
+        scores |= shapes_scores([caption.words for caption in captions], scenes, alphas)
     return scores
-
-
-def score_table(scores: Scores) -> str:
-    """The scores, one a line, aligned."""
-    width = max(len(name) for name in scores)
-    return "\n".join(f"{name:<{width}}  {value:8.2f}" for name, value in scores.items())

@@ -25,8 +25,9 @@ from sat_tf.data.batches import (
 from sat_tf.data.captions import Record
 from sat_tf.data.datasets import load_splits
 from sat_tf.errors import UserError
-from sat_tf.evaluation import cider
+from sat_tf.evaluation import coco_metrics
 from sat_tf.evaluation.scoring import Scorer
+from sat_tf.evaluation.text_scores import known_captions
 from sat_tf.model.annotations import annotation_source
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import load_encoder, resolve_encoder, save_encoder
@@ -107,8 +108,7 @@ class Trainer:
         # Files beside no checkpoint are of a start that failed: they are written anew.
         self._exists = has_state(workdir)
         self.settings = settings = resolve(settings, workdir)
-        if settings.training.best_by == "cider":
-            cider.make_scorer()  # fails now, not after an epoch
+        coco_metrics.require(settings.training.best_by)  # fails now, not after an epoch
         splits = load_splits(settings.data, ("train", "dev"))
         self._dev_records = splits["dev"]
         self.vocabulary = self._open_vocabulary(splits["train"])
@@ -137,7 +137,13 @@ class Trainer:
         search = dataclasses.replace(
             settings.decoding, search="beam", beam_size=settings.training.validation_beam_size
         )
-        self._scorer = Scorer([self.model], self.vocabulary, search)
+        self._scorer = Scorer(
+            [self.model],
+            self.vocabulary,
+            search,
+            known_captions(splits["train"]),
+            with_meteor=settings.training.best_by == "meteor",
+        )
         self._inspector = Inspector(
             self.model, self.vocabulary, settings, self._dev_records, self._dev_source
         )

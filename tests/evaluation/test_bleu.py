@@ -5,7 +5,12 @@ from collections import Counter
 import pytest
 
 from sat_tf.errors import UserError
-from sat_tf.evaluation.bleu import bleu_scores
+from sat_tf.evaluation.bleu import bleu_measures
+
+
+def bleu_scores(hypotheses, references):
+    measures = bleu_measures(hypotheses, references)
+    return {name: measure.score for name, measure in measures.items()}
 
 
 def counted(words, order):
