@@ -17,10 +17,12 @@ from sat_tf.data.batches import (
     plan_in_order,
 )
 from sat_tf.data.captions import Record
+from sat_tf.data.shapes_objects import scene_objects
 from sat_tf.evaluation import cider
-from sat_tf.evaluation.attention_scores import attention_change
+from sat_tf.evaluation.attention_scores import attention_measures
 from sat_tf.evaluation.bleu import bleu_scores
-from sat_tf.evaluation.shapes_scores import shapes_scores
+from sat_tf.evaluation.pointing import pointing_measures
+from sat_tf.evaluation.shapes_scores import shapes_measures
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.vocabulary import PAD, Vocabulary, tokenize
 
@@ -98,7 +100,7 @@ class Scorer:
 def text_scores(captions: Sequence[Caption], records: Sequence[Record]) -> Scores:
     """BLEU of one caption an image against all its references, and CIDEr if it can be had.
 
-    And how much attention moves from word to word.
+    And what attention does.
 
     On shapes also whether the captions are true, and where their words looked.
     """
@@ -107,12 +109,12 @@ def text_scores(captions: Sequence[Caption], records: Sequence[Record]) -> Score
     scores = bleu_scores(texts, references)
     if cider.is_available():
         scores["cider"] = cider.cider_score(texts, references)
-    scores["attention_change"] = attention_change([caption.alphas for caption in captions])
+    measures = attention_measures(captions)
     scenes = [record.scene for record in records if record.scene is not None]
     if len(scenes) == len(captions):
-        words = [caption.words for caption in captions]
-        scores |= shapes_scores(words, scenes, [caption.alphas for caption in captions])
-    return scores
+        measures |= shapes_measures([caption.words for caption in captions], scenes)
+        measures |= pointing_measures(captions, [scene_objects(scene) for scene in scenes])
+    return scores | {name: measure.score for name, measure in measures.items()}
 
 
 def score_table(scores: Scores) -> str:
