@@ -68,6 +68,8 @@ class Settings:
             raise UserError(f"--captions_file is for --dataset=files, not {data.dataset}")
         if data.splits and data.dataset == "shapes":
             raise UserError("--splits is not for --dataset=shapes, whose splits are drawn")
+        if data.boxes and data.dataset == "shapes":
+            raise UserError("--boxes is not for --dataset=shapes, which knows its objects")
         if training.attention_supervision and (
             data.dataset != "shapes" or images.resize != "squash"
         ):
