@@ -19,6 +19,7 @@ from sat_tf.data.images import (
     read_image,
     unreadable,
 )
+from sat_tf.data.known_objects import find_objects
 from sat_tf.errors import UserError
 from sat_tf.evaluation.scoring import ScoredSplit, Scorer
 from sat_tf.evaluation.text_scores import known_captions
@@ -195,6 +196,7 @@ class Captioner:
         """
         data = self.settings.data
         records = load_splits(data, (split,))[split]
+        objects = find_objects(records, data, self.settings.images)
         # Without the training captions, only novelty is not known.
         is_known = split != "train" and "train" in available_splits(data)
         known = known_captions(load_splits(data, ("train",))["train"]) if is_known else ()
@@ -204,7 +206,7 @@ class Captioner:
         scorer = Scorer(
             self.models, self.vocabulary, self.settings.decoding, known, with_meteor=True
         )
-        return scorer.score(records, sources, batch_size)
+        return scorer.score(records, sources, batch_size, objects)
 
     def _batches(self, images: Sequence[Image]) -> list[dict[str, tf.Tensor]]:
         """A batch for each run."""

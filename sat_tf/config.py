@@ -29,7 +29,8 @@ _OF_HARD_ATTENTION = (
     "entropy_weight",
     "baseline_decay",
 )
-_OF_SCENES = ("true_objects", "true_captions", "pointing_accuracy")
+_OF_SCENES = ("true_objects", "true_captions")
+_OF_BOXES = ("pointing_accuracy", "attention_correctness")
 _OF_DRAWN_CAPTIONS = ("self_critical_draws", "self_critical_temperature")
 _OF_GIVEN_CAPTIONS = ("scheduled_sampling", "label_smoothing", "attention_supervision")
 
@@ -69,6 +70,8 @@ class Settings:
             raise UserError(f"--captions_file is for --dataset=files, not {data.dataset}")
         if data.splits and data.dataset == "shapes":
             raise UserError("--splits is not for --dataset=shapes, whose splits are drawn")
+        if data.boxes and data.dataset == "shapes":
+            raise UserError("--boxes is not for --dataset=shapes, which knows its objects")
         if training.attention_supervision and (
             data.dataset != "shapes" or images.resize != "squash"
         ):
@@ -78,6 +81,8 @@ class Settings:
             )
         if training.best_by in _OF_SCENES and data.dataset != "shapes":
             raise UserError(f"--best_by={training.best_by} needs --dataset=shapes")
+        if training.best_by in _OF_BOXES and data.dataset != "shapes" and not data.boxes:
+            raise UserError(f"--best_by={training.best_by} needs --boxes, or --dataset=shapes")
         if decoding.search == "beam":
             _refuse_changed(decoding, ("temperature", "top_k", "top_p"), "is for --search=sample")
         if decoding.min_decode_words > decoding.max_decode_words:

@@ -30,6 +30,12 @@ class DataSettings(Checked):
         "data set itself says, or dataset_DATASET.json or such lists in --data_dir.",
         may_change=True,
     )
+    boxes: str = setting(
+        "",
+        "Where objects are, for scores of attention, not for shapes: the folder of Flickr30k "
+        "Entities (with Annotations and Sentences) or a file of COCO's (instances_val2014.json).",
+        may_change=True,
+    )
     vocabulary_size: int = setting(
         10_000, "Keep this many of the most frequent words; 0 keeps all.", minimum=0
     )

@@ -136,6 +136,7 @@ class TrainingSettings(Checked):
             "true_objects",
             "true_captions",
             "pointing_accuracy",
+            "attention_correctness",
         ),
     )
     save_every: int = setting(

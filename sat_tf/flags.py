@@ -44,8 +44,23 @@ COMMAND_GROUP = "command"
 COMMAND_FLAGS: dict[str, Any] = {
     "workdir": setting("", "Folder of the run: settings, vocabulary, checkpoints and scores."),
     "split": setting("test", "Part of the data set.", choices=("train", "dev", "test")),
-    "output": setting("", "JSON file that receives the scores."),
-    "captions": setting("", "JSON file that receives the captions, one an image."),
+    "output": setting(
+        "", "JSON file that receives everything: scores, settings, fingerprints, captions."
+    ),
+    "captions": setting(
+        "", "JSON file that receives the captions, one an image, in COCO's results format."
+    ),
+    "compare": setting("", "RUN_A,RUN_B: two runs to be compared on the same images."),
+    "results": setting(
+        "",
+        "Captions of another system to be scored: a .json file in COCO's results format, or text "
+        "with one caption a line.",
+    ),
+    "references": setting(
+        "",
+        "For --results of text: files of references, with commas between: the first one of each "
+        "image, the second ones and so on; an empty line where there is none.",
+    ),
     "figure": setting("", "Picture (.png, .pdf or .svg) of where the model looked, word by word."),
     "report": setting("", "HTML file of images, captions and attention, to open in a browser."),
     "text": setting("", "A sentence to be scored in place of captions that are searched for."),
@@ -66,7 +81,14 @@ COMMAND_FLAGS: dict[str, Any] = {
     "options": setting("", "Options that arctic-captions saved with them (MODEL.npz.pkl)."),
     "dictionary": setting("", "Dictionary that arctic-captions was trained with (.pkl)."),
 }
-REQUIRED = ("workdir", "export_dir", "npz", "options", "dictionary")
+# Flags that must be given, each with those that may stand in its place.
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "workdir": ("compare", "results"),
+    "export_dir": (),
+    "npz": (),
+    "options": (),
+    "dictionary": (),
+}
 
 _HELP = {"-h", "-?", "-help", "--help", "--helpshort"}
 
@@ -172,9 +194,13 @@ def parse(
         raise UserError(str(error)) from None
     if len(left) > 1 and not takes_arguments:
         raise UserError(f"unexpected argument {left[1]!r}: flags are written --name=value")
-    for name in REQUIRED:
-        if name in flag_values and not flag_values[name].value:
-            raise UserError(f"--{name} must be given: {COMMAND_FLAGS[name].metadata['help']}")
+    for name, others in REQUIRED.items():
+        there = [each for each in (name, *others) if each in flag_values]
+        if name in there and not any(flag_values[each].value for each in there):
+            raise UserError(
+                f"{' or '.join(f'--{each}' for each in there)} must be given: "
+                f"{COMMAND_FLAGS[name].metadata['help']}"
+            )
     return left
 
 

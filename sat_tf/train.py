@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
     from sat_tf.data.datasets import available_splits, load_splits
-    from sat_tf.evaluation.scoring import score_table
+    from sat_tf.evaluation.tables import missing_lines, score_table
     from sat_tf.inspection.overlays import attention_figure, save_figure
     from sat_tf.run_folder import FIGURE_FILE, SCORES_FILE
     from sat_tf.storage import write_json
@@ -33,9 +33,15 @@ def main(argv: list[str]) -> int:
     captioner = Captioner.load(workdir)
     scored = captioner.score(split)
     decoding = dataclasses.asdict(captioner.settings.decoding)
-    document = {"split": split, "decoding": decoding, "scores": scored.scores}
+    document = {
+        "split": split,
+        "decoding": decoding,
+        "scores": scored.scores,
+        "intervals": scored.intervals,
+    }
     write_json(workdir / SCORES_FILE, document)
-    print(f"\nscores on {split}, {len(scored.records)} images\n{score_table(scored.scores)}")
+    table = score_table(scored.scores, scored.intervals)
+    print(f"\nscores on {split}, {len(scored.records)} images\n{table}\n{missing_lines()}", end="")
     caption = scored.captions[0]
     picture, box = captioner.read_image(scored.records[0].image).photograph
     figure = attention_figure(picture, caption.words, caption.alphas, caption.betas, box=box)

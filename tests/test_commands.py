@@ -80,7 +80,77 @@ def test_evaluate_prints_and_writes_scores(run, tmp_path):
     assert written["images"] == 2
     assert {"bleu_1", "bleu_4_no_bp", "perplexity"} <= set(written["scores"])
     assert f"{written['scores']['perplexity']:.2f}" in done.stdout
-    assert [entry["image_id"] for entry in json.loads(captions.read_text())] == ["4.png", "5.jpg"]
+    assert {"distinct_captions", "novel_captions", "attention_entropy"} <= set(written["scores"])
+    low, high = written["intervals"]["perplexity"]
+    assert low <= written["scores"]["perplexity"] <= high
+    assert f"[{low:.2f}, {high:.2f}]" in done.stdout
+    (of_run,) = written["runs"]
+    assert of_run["settings"]["decoder"]["hidden_size"] == 8
+    assert len(of_run["vocabulary"]) == len(of_run["encoder"]) == 64
+    assert written["beta_by_kind"] is not None
+    assert written["captions"][0]["references"] == ["A dog runs .", "the cat's ball"]
+    found = json.loads(captions.read_text())
+    assert [sorted(entry) for entry in found] == [["caption", "image_id"]] * 2
+    assert [entry["image_id"] for entry in found] == ["4.png", "5.jpg"]
+    assert [entry["caption"] for entry in found] == [c["caption"] for c in written["captions"]]
+
+
+def test_captions_of_another_system_are_scored_alike(run, photographs, tmp_path):
+    """What `--captions` wrote comes back as the same scores, with or without the run."""
+    written, captions = tmp_path / "scores.json", tmp_path / "captions.json"
+    done = call("evaluate", f"--workdir={run}", f"--output={written}", f"--captions={captions}")
+    assert done.returncode == 0, done.stderr
+    expected = json.loads(written.read_text())["scores"]
+    for images in ([f"--workdir={run}"], ["--dataset=files", f"--data_dir={photographs}"]):
+        output = tmp_path / "again.json"
+        done = call("evaluate", f"--results={captions}", f"--output={output}", *images)
+        assert done.returncode == 0, done.stderr
+        scores = json.loads(output.read_text())["scores"]
+        assert scores["bleu_4"] == expected["bleu_4"]
+        assert scores.items() <= expected.items()
+
+
+def test_lines_of_text_are_scored_against_lines_of_text(tmp_path):
+    (tmp_path / "captions.txt").write_text("a dog runs\n\n")
+    (tmp_path / "0.txt").write_text("A dog runs .\nthe cat\n")
+    (tmp_path / "1.txt").write_text("\na cat\n")
+    files = ["--results=captions.txt", "--references=0.txt,1.txt"]
+    done = call("evaluate", *files, "--output=scores.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    assert scores["bleu_1_no_bp"] == pytest.approx(100)
+    assert scores["mean_words"] == 1.5
+
+
+def test_two_runs_are_compared(run, tmp_path):
+    output = tmp_path / "difference.json"
+    done = call("evaluate", f"--compare={run},{run}", "--split=dev", f"--output={output}")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text())["differences"]["perplexity"]
+    assert found == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+    assert "perplexity" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "--workdir or --compare or --results must be given"),
+        (["--compare=one"], "name two runs"),
+        (["--compare=one,two", "--workdir=RUN"], "leave --workdir"),
+        (["--compare=one,two"], "holds no run"),
+        (["--compare=one,two", "--report=x.html"], "--report is not for --compare"),
+        (["--results=none.json"], "captions of which images"),
+        (["--results=none.txt"], "give the files of --references too"),
+        (["--results=none.txt", "--references=none"], "none.txt: can't be read"),
+        (["--results=x.json", "--references=none"], "--references is for"),
+        (["--workdir=RUN", "--references=none"], "--references is not for"),
+    ],
+)
+def test_evaluate_names_what_does_not_fit(arguments, complaint, tmp_path):
+    done = call("evaluate", *arguments, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_caption_goes_on_past_what_it_can_t_read(run, photographs, tmp_path):

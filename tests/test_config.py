@@ -69,6 +69,7 @@ def test_an_unknown_setting_is_named():
         ({"dataset": "files"}, "--data_dir"),
         ({"captions_file": "x.csv"}, "--captions_file"),
         ({"splits": "lists"}, "--splits"),
+        ({"boxes": "instances.json"}, "--boxes"),
         ({"dataset": "files", "data_dir": "d", "best_by": "true_captions"}, "--dataset=shapes"),
     ],
 )

@@ -14,7 +14,7 @@ import tensorflow as tf
 from sat_tf.config import ImageSettings
 from sat_tf.data.captions import Record
 from sat_tf.data.images import decode_image, fit_image, read_image, unreadable
-from sat_tf.data.regions import word_regions
+from sat_tf.data.shapes_objects import word_regions
 from sat_tf.errors import UserError
 from sat_tf.vocabulary import PAD, Vocabulary, tokenize
 
@@ -28,7 +28,7 @@ class Captions:
 
     tokens: ids of each caption, its end included.
     image: for each caption the number of its image.
-    regions: for each caption the cells of its words' objects (see `sat_tf.data.regions`), bool
+    regions: for each caption the cells of its words' objects (see `word_regions`), bool
       [words, L]; None when they are not asked for.
     """
 

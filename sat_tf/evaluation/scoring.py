@@ -18,10 +18,13 @@ from sat_tf.data.batches import (
     plan_in_order,
 )
 from sat_tf.data.captions import Record
+from sat_tf.data.regions import KnownObjects
 from sat_tf.evaluation import diversity
-from sat_tf.evaluation.attention_scores import attention_change
+from sat_tf.evaluation.attention_scores import attention_measures
+from sat_tf.evaluation.bootstrap import Interval, intervals
 from sat_tf.evaluation.measures import Measure
-from sat_tf.evaluation.shapes_scores import shapes_scores
+from sat_tf.evaluation.pointing import pointing_measures
+from sat_tf.evaluation.shapes_scores import shapes_measures
 from sat_tf.evaluation.text_scores import Words, text_measures, words_of_captions
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.vocabulary import PAD, Vocabulary
@@ -50,6 +53,11 @@ class ScoredSplit:
     def scores(self) -> Scores:
         """All of them."""
         return {name: measure.score for name, measure in self.measures.items()} | self.counts
+
+    @functools.cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """How sure the measures are, at 95 %."""
+        return intervals(self.measures)
 
     @property
     def captions(self) -> list[Caption]:
@@ -82,13 +90,18 @@ class Scorer:
         self._read = make_reader(models, settings)
 
     def score(
-        self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int
+        self,
+        records: Sequence[Record],
+        sources: Sequence[ImageSource],
+        batch_size: int,
+        objects: Sequence[KnownObjects | None],
     ) -> ScoredSplit:
-        """Captions each image once, and scores the captions and the models.
+        """Captions each image once, and scores the captions, the attention and the models.
 
         Args:
           records: of the split.
           sources: of their images, one for each model.
+          objects: of each image, see `sat_tf.data.known_objects.find_objects`.
           batch_size: images captioned, or reference captions read, at a time.
         """
         found: list[tuple[Caption, ...]] = []
@@ -104,8 +117,11 @@ class Scorer:
             with_meteor=self._with_meteor,
         )
         measures["perplexity"] = self._perplexity(records, sources, batch_size)
-        counts = diversity.counts(words) | _looks(captions, records)
-        return ScoredSplit(measures, counts, found, records)
+        measures |= attention_measures(captions) | pointing_measures(captions, objects)
+        scenes = [record.scene for record in records if record.scene is not None]
+        if len(scenes) == len(records):
+            measures |= shapes_measures(words, scenes)
+        return ScoredSplit(measures, diversity.counts(words), found, records)
 
     def _perplexity(
         self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int
@@ -126,13 +142,3 @@ class Scorer:
 
 def _exp_of_mean(sums: np.ndarray) -> np.ndarray:
     return np.exp(np.minimum(sums[..., 0] / sums[..., 1], _MOST_NATS))
-
-
-def _looks(captions: Sequence[Caption], records: Sequence[Record]) -> Scores:
-    """How attention moves; on shapes, whether captions are true and where their words looked."""
-    alphas = [caption.alphas for caption in captions]
-    scores = {"attention_change": attention_change(alphas)}
-    scenes = [record.scene for record in records if record.scene is not None]
-    if len(scenes) == len(captions):
-        scores |= shapes_scores([caption.words for caption in captions], scenes, alphas)
-    return scores

@@ -17,6 +17,7 @@ from sat_tf.captioning import Caption
 from sat_tf.data.images import Photograph
 from sat_tf.data.regions import cells_inside
 from sat_tf.data.shapes_grammar import judge
+from sat_tf.data.shapes_objects import object_boxes
 from sat_tf.data.shapes_scenes import Scene
 
 FORMAT_VERSION = 1
@@ -56,8 +57,8 @@ class Inspection:
         """
         picture, box = self.photograph
         rows, columns = self.captions[0].attention[0].alphas.shape[1:]
-        objects = self.scene.objects if self.scene else ()
-        size = self.scene.size if self.scene else 1
+        things = self.scene.objects if self.scene else ()
+        boxes = object_boxes(self.scene, range(len(things))) if self.scene else ()
         return {
             "format_version": FORMAT_VERSION,
             "image_id": self.image_id,
@@ -73,10 +74,9 @@ class Inspection:
             "objects": [
                 {
                     "name": f"{thing.colour} {thing.shape}",
-                    # Drawn as left, top, right, bottom, in pixels.
-                    "box": [thing.box[side] / size for side in (1, 0, 3, 2)],
+                    "box": list(around),
                 }
-                for thing in objects
+                for thing, around in zip(things, boxes, strict=True)
             ],
             "scores": dict(self.scores),
             "captions": [self._caption(caption) for caption in self.captions],
@@ -112,7 +112,7 @@ class Inspection:
     ) -> dict[str, Any]:
         hit = None
         if objects and self.scene:
-            inside = cells_inside(self.scene, objects, alpha.shape)
+            inside = cells_inside(object_boxes(self.scene, objects), alpha.shape)
             hit = bool(inside.flat[alpha.argmax()])
         peak = float(alpha.max())
         cells = np.rint(255 * alpha / max(peak, np.finfo(np.float32).tiny)).astype(np.uint8)

@@ -24,6 +24,7 @@ from sat_tf.data.batches import (
 )
 from sat_tf.data.captions import Record
 from sat_tf.data.datasets import load_splits
+from sat_tf.data.known_objects import find_objects
 from sat_tf.errors import UserError
 from sat_tf.evaluation import coco_metrics
 from sat_tf.evaluation.scoring import Scorer
@@ -111,6 +112,7 @@ class Trainer:
         coco_metrics.require(settings.training.best_by)  # fails now, not after an epoch
         splits = load_splits(settings.data, ("train", "dev"))
         self._dev_records = splits["dev"]
+        self._dev_objects = find_objects(splits["dev"], settings.data, settings.images)
         self.vocabulary = self._open_vocabulary(splits["train"])
         keras.utils.set_random_seed(settings.training.seed)
         self._strategy = make_strategy()
@@ -291,7 +293,9 @@ class Trainer:
         training, progress = self.settings.training, self.progress
         sums, trained = progress.sums, time.monotonic()
         rate = float(self._optimizer.learning_rate.numpy())
-        scored = self._scorer.score(self._dev_records, [self._dev_source], training.batch_size)
+        scored = self._scorer.score(
+            self._dev_records, [self._dev_source], training.batch_size, self._dev_objects
+        )
         better = end_epoch(training, progress, scored.scores)
         captions = sums["captions"]
         progress.history.append(

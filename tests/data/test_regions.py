@@ -1,33 +1,44 @@
-"""Where in the image a word's object is."""
+"""Boxes as cells of the encoder's grid."""
 
 import numpy as np
 
-from sat_tf.data.regions import cells_inside, word_regions
-from sat_tf.data.shapes_scenes import Background, Scene, SceneObject
+from sat_tf.data.regions import Box, KnownObjects, cells_inside
 
 
-def thing(shape, box):
-    return SceneObject(shape, "red", "small", (0, 0, 0), box)
+def knows(*boxes, seen):
+    return KnownObjects(lambda words: {1: boxes}, seen).regions(["a", "dog"], (2, 2))
 
 
-GROUND = Background("flat", (0, 0, 0), (0, 0, 0), 0.0, 0.2, 0)
-SCENE = Scene(64, GROUND, (thing("circle", (8, 0, 24, 16)), thing("star", (40, 48, 56, 64))))
-
-
-def test_cells_are_those_whose_centre_lies_in_the_box():
-    inside = cells_inside(SCENE, [0], (4, 8))
-    assert np.argwhere(inside).tolist() == [[0, 1], [0, 2]]
-    both = cells_inside(SCENE, [0, 1], (4, 8))
+def test_cells_are_those_whose_centre_lies_in_a_box():
+    box = Box(0.0, 0.125, 0.25, 0.375)
+    assert np.argwhere(cells_inside([box], (4, 8))).tolist() == [[0, 1], [0, 2]]
+    both = cells_inside([box, Box(0.75, 0.625, 1.0, 0.875)], (4, 8))
     assert np.argwhere(both).tolist() == [[0, 1], [0, 2], [3, 5], [3, 6]]
 
 
-def test_nouns_have_the_region_of_their_object():
-    words = ["a", "red", "star", "is", "below", "a", "red", "circle"]
-    regions = word_regions(words, SCENE, (4, 8))
-    assert regions.shape == (8, 32)
-    assert np.flatnonzero(regions.any(axis=1)).tolist() == [2, 7]
-    assert np.flatnonzero(regions[7]).tolist() == [1, 2]
+def test_edges_through_centres_belong_to_the_upper_left():
+    inside = cells_inside([Box(0.125, 0.25, 0.375, 0.75)], (4, 2))
+    assert np.argwhere(inside).tolist() == [[0, 0]]
 
 
-def test_words_that_are_no_caption_have_none():
-    assert not word_regions(["red", "star", "star"], SCENE, (4, 8)).any()
+def test_the_grid_lies_over_what_the_encoder_sees():
+    # Of a wide image its middle half is seen: centres at 0.3125, 0.4375, 0.5625 and 0.6875.
+    seen = Box(0.0, 0.25, 1.0, 0.75)
+    inside = cells_inside([Box(0.0, 0.0, 0.5, 0.5)], (2, 4), seen)
+    assert np.argwhere(inside).tolist() == [[0, 0], [0, 1]]
+    # Of a high one its lower part: centres at 0.625 and 0.875.
+    inside = cells_inside([Box(0.5, 0.0, 0.7, 1.0)], (2, 1), Box(0.5, 0.0, 1.0, 1.0))
+    assert inside.ravel().tolist() == [True, False]
+
+
+def test_what_lies_outside_of_what_is_seen_is_not_named():
+    seen = Box(0.0, 0.25, 1.0, 0.75)
+    assert knows(Box(0, 0, 1, 0.25), Box(0, 0.75, 1, 1), seen=seen) == {}
+    assert knows(Box(0.2, 0.4, 0.8, 0.4), seen=seen) == {}  # of no area
+    half_seen = knows(Box(0, 0, 1, 0.25), Box(0, 0, 1, 0.5), seen=seen)
+    assert half_seen[1].tolist() == [[True, False], [True, False]]
+
+
+def test_an_object_between_the_centres_is_named_all_the_same():
+    small = knows(Box(0.4, 0.4, 0.6, 0.6), seen=Box(0.0, 0.0, 1.0, 1.0))
+    assert not small[1].any()

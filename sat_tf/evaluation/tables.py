@@ -1,0 +1,41 @@
+"""Scores as text."""
+
+from collections.abc import Mapping
+
+from sat_tf.evaluation import coco_metrics
+from sat_tf.evaluation.bootstrap import Difference, Interval
+
+
+def score_table(scores: Mapping[str, float], intervals: Mapping[str, Interval]) -> str:
+    """The scores, one a line, aligned, with the 95 % intervals of those that have one."""
+    width = max(map(len, scores))
+    lines = []
+    for name, value in scores.items():
+        line = f"{name:<{width}}  {value:8.2f}"
+        if name in intervals:
+            low, high = intervals[name]
+            line += f"  [{low:.2f}, {high:.2f}]"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def missing_lines() -> str:
+    """A line for each score that is left out because it can't be had here."""
+    return "".join(f"left out: {name} {why}\n" for name, why in coco_metrics.missing().items())
+
+
+def difference_table(
+    first: Mapping[str, float],
+    second: Mapping[str, float],
+    differences: Mapping[str, Difference],
+) -> str:
+    """Two systems' scores side by side, and whether they differ."""
+    width = max(map(len, differences))
+    lines = [f"{'':<{width}}{'first':>10}{'second':>10}{'difference':>12}  {'95 %':<18}{'p':>6}"]
+    for name, (difference, (low, high), p) in differences.items():
+        interval = f"[{low:+.2f}, {high:+.2f}]"
+        lines.append(
+            f"{name:<{width}}{first[name]:>10.2f}{second[name]:>10.2f}{difference:>+12.2f}"
+            f"  {interval:<18}{p:>6.3f}"
+        )
+    return "\n".join(lines)
