@@ -133,6 +133,7 @@ class TrainingSettings(Checked):
             "vocabulary_used",
             "novel_captions",
             "attention_change",
+            "attention_dependence",
             "true_objects",
             "true_captions",
             "pointing_accuracy",

@@ -80,7 +80,12 @@ def test_evaluate_prints_and_writes_scores(run, tmp_path):
     assert written["images"] == 2
     assert {"bleu_1", "bleu_4_no_bp", "perplexity"} <= set(written["scores"])
     assert f"{written['scores']['perplexity']:.2f}" in done.stdout
-    assert {"distinct_captions", "novel_captions", "attention_entropy"} <= set(written["scores"])
+    assert {
+        "distinct_captions",
+        "novel_captions",
+        "attention_entropy",
+        "attention_dependence",
+    } <= set(written["scores"])
     low, high = written["intervals"]["perplexity"]
     assert low <= written["scores"]["perplexity"] <= high
     assert f"[{low:.2f}, {high:.2f}]" in done.stdout

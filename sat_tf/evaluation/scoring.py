@@ -22,7 +22,8 @@ from sat_tf.data.regions import KnownObjects
 from sat_tf.evaluation import diversity
 from sat_tf.evaluation.attention_scores import attention_measures
 from sat_tf.evaluation.bootstrap import Interval, intervals
-from sat_tf.evaluation.measures import Measure
+from sat_tf.evaluation.hidden_dependence import make_exchange
+from sat_tf.evaluation.measures import Measure, ratio
 from sat_tf.evaluation.pointing import pointing_measures
 from sat_tf.evaluation.shapes_scores import shapes_measures
 from sat_tf.evaluation.text_scores import Words, text_measures, words_of_captions
@@ -88,6 +89,7 @@ class Scorer:
         self._grids = [model.grid for model in models]
         self._search = make_search(models, settings)
         self._read = make_reader(models, settings)
+        self._exchange = make_exchange(models[0])
 
     def score(
         self,
@@ -106,8 +108,13 @@ class Scorer:
         """
         found: list[tuple[Caption, ...]] = []
         images = [image_batches(len(records), source, batch_size) for source in sources]
+        exchanged: list[np.ndarray] = []
         for batches in iterate(tf.data.Dataset.zip(tuple(images)), *sources):
-            found += read_captions(self._search(batches), self._vocabulary, self._grids)
+            decoded = self._search(batches)
+            found += read_captions(decoded, self._vocabulary, self._grids)
+            moves = self._exchange(batches[0], decoded.tokens[:, 0]).numpy()  # [I, T]
+            # An image alone has no other one's h to be read with.
+            exchanged += list(moves) if len(moves) > 1 else [moves[0, :0]]
         captions = [best for best, *_ in found]
         words = [caption.words for caption in captions]
         measures = text_measures(
@@ -117,7 +124,12 @@ class Scorer:
             with_meteor=self._with_meteor,
         )
         measures["perplexity"] = self._perplexity(records, sources, batch_size)
-        measures |= attention_measures(captions) | pointing_measures(captions, objects)
+        measures |= attention_measures(captions)
+        moved = [moves[: len(of)] for moves, of in zip(exchanged, words, strict=True)]
+        if any(map(len, moved)):
+            sums = [float(moves.sum()) for moves in moved]
+            measures["attention_dependence"] = ratio(sums, [len(moves) for moves in moved], 100)
+        measures |= pointing_measures(captions, objects)
         scenes = [record.scene for record in records if record.scene is not None]
         if len(scenes) == len(records):
             measures |= shapes_measures(words, scenes)
