@@ -31,11 +31,11 @@ def difference_table(
 ) -> str:
     """Two systems' scores side by side, and whether they differ."""
     width = max(map(len, differences))
-    lines = [f"{'':<{width}}{'first':>10}{'second':>10}{'difference':>12}  {'95 %':<18}{'p':>6}"]
+    lines = [f"{'':<{width}}{'first':>10}{'second':>10}{'difference':>12}  {'95 %':<20}{'p':>6}"]
     for name, (difference, (low, high), p) in differences.items():
-        interval = f"[{low:+.2f}, {high:+.2f}]"
+        interval = f"[{low:+.3f}, {high:+.3f}]"
         lines.append(
-            f"{name:<{width}}{first[name]:>10.2f}{second[name]:>10.2f}{difference:>+12.2f}"
-            f"  {interval:<18}{p:>6.3f}"
+            f"{name:<{width}}{first[name]:>10.3f}{second[name]:>10.3f}{difference:>+12.3f}"
+            f"  {interval:<20}{p:>6.3f}"
         )
     return "\n".join(lines)

@@ -11,7 +11,7 @@ def test_scores_stand_with_their_intervals():
 def test_a_difference_is_told_with_its_sign_and_doubt():
     found = {"cider": Difference(-0.125, Interval(-0.2, 0.05), 0.24)}
     _, line = difference_table({"cider": 0.5}, {"cider": 0.375}, found).splitlines()
-    assert line.split() == ["cider", "0.50", "0.38", "-0.12", "[-0.20,", "+0.05]", "0.240"]
+    assert line.split() == ["cider", "0.500", "0.375", "-0.125", "[-0.200,", "+0.050]", "0.240"]
 
 
 def test_what_is_left_out_is_named_with_its_reason(monkeypatch):
