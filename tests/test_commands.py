@@ -123,6 +123,7 @@ def test_lines_of_text_are_scored_against_lines_of_text(tmp_path):
     done = call("evaluate", *files, "--output=scores.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    assert done.stderr == ""
     assert scores["bleu_1_no_bp"] == pytest.approx(100)
     assert scores["mean_words"] == 1.5
 

@@ -34,7 +34,9 @@ def bleu_measures(
     for index, texts in enumerate(references):
         if not texts:
             raise UserError(f"image {index + 1} of the split has no reference caption to score by")
-    metric = BLEU(tokenize="none", force=True, smooth_method="none")
+    # Of each image its counts alone are taken, which effective_order does not change; without it
+    # sacrebleu advises to set it, once a caption.
+    metric = BLEU(tokenize="none", force=True, effective_order=True)
     counted = [
         metric.sentence_score(hypothesis, list(texts))
         for hypothesis, texts in zip(hypotheses, references, strict=True)
