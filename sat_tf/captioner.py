@@ -1,7 +1,7 @@
 """Finished runs, ready to caption."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from sat_tf.captioning import Caption, make_caption, make_reader, make_search, read_captions
 from sat_tf.config import Settings, changed
-from sat_tf.data.datasets import available_splits, load_splits
+from sat_tf.data.datasets import available_splits, check_splits, load_splits
 from sat_tf.data.images import (
     Photograph,
     decode_image,
@@ -22,7 +22,7 @@ from sat_tf.data.images import (
 from sat_tf.data.known_objects import find_objects
 from sat_tf.errors import UserError
 from sat_tf.evaluation.scoring import ScoredSplit, Scorer
-from sat_tf.evaluation.text_scores import known_captions
+from sat_tf.evaluation.text_scores import Words, known_captions
 from sat_tf.model.annotations import annotation_source
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import load_encoder
@@ -197,9 +197,11 @@ class Captioner:
         data = self.settings.data
         records = load_splits(data, (split,))[split]
         objects = find_objects(records, data, self.settings.images)
-        # Without the training captions, only novelty is not known.
-        is_known = split != "train" and "train" in available_splits(data)
-        known = known_captions(load_splits(data, ("train",))["train"]) if is_known else ()
+        known: Collection[Words] = ()
+        if split != "train" and "train" in available_splits(data):
+            # A machine may have this split's images alone: then novelty is not known, no more.
+            training = check_splits(data, ("train",))
+            known = () if training.problems else known_captions(training.records["train"])
         sources = [
             annotation_source(run.model.encoder, records, run.settings, split) for run in self.runs
         ]

@@ -143,11 +143,7 @@ def _compare(workdirs: list[str]) -> None:
             "split": options.split,
             "images": len(first.records),
             "runs": dict(zip(workdirs, (first.scores, second.scores), strict=True)),
-            "differences": {
-                name: {"difference": d.difference, "low": d.interval.low, "high": d.interval.high}
-                | {"p": d.p}
-                for name, d in found.items()
-            },
+            "differences": {name: one._asdict() for name, one in found.items()},
         }
         write_json(options.output, document)
 

@@ -100,6 +100,19 @@ def test_evaluate_prints_and_writes_scores(run, tmp_path):
     assert [entry["caption"] for entry in found] == [c["caption"] for c in written["captions"]]
 
 
+def test_the_images_of_a_split_alone_are_enough_to_score_it(run, photographs, tmp_path):
+    names = ["captions.csv", "4.png", "5.jpg"]  # of dev
+    for name in names:
+        (tmp_path / name).write_bytes((photographs / name).read_bytes())
+    output = tmp_path / "scores.json"
+    there = [f"--workdir={run}", f"--data_dir={tmp_path}", "--split=dev"]
+    done = call("evaluate", *there, f"--output={output}")
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(output.read_text())["scores"]
+    assert "bleu_4" in scores
+    assert "novel_captions" not in scores
+
+
 def test_captions_of_another_system_are_scored_alike(run, photographs, tmp_path):
     """What `--captions` wrote comes back as the same scores, with or without the run."""
     written, captions = tmp_path / "scores.json", tmp_path / "captions.json"
@@ -133,7 +146,7 @@ def test_two_runs_are_compared(run, tmp_path):
     done = call("evaluate", f"--compare={run},{run}", "--split=dev", f"--output={output}")
     assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text())["differences"]["perplexity"]
-    assert found == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+    assert found == {"difference": 0.0, "interval": [0.0, 0.0], "p": 1.0}
     assert "perplexity" in done.stdout
 
 

@@ -40,7 +40,7 @@ def intervals(measures: Mapping[str, Measure], seed: int = 0) -> dict[str, Inter
       measures: of the same images.
       seed: of the draws.
     """
-    return {name: _interval(_resampled(measure, seed)) for name, measure in measures.items()}
+    return {name: _interval(drawn) for name, drawn in _resampled(measures, seed).items()}
 
 
 def differences(
@@ -53,21 +53,29 @@ def differences(
       second: of another, on the same images in the same order.
       seed: of the draws; both are scored on the same ones.
     """
+    both = [name for name in first if name in second]
+    ours, theirs = (
+        _resampled({name: system[name] for name in both}, seed) for system in (first, second)
+    )
     found = {}
-    for name in first:
-        if name in second:
-            drawn = _resampled(second[name], seed) - _resampled(first[name], seed)
-            difference = second[name].score - first[name].score
-            as_far = np.abs(drawn - drawn.mean()) >= abs(difference)
-            p = (1 + int(as_far.sum())) / (1 + RESAMPLES)
-            found[name] = Difference(difference, _interval(drawn), p)
+    for name in both:
+        drawn = theirs[name] - ours[name]
+        difference = second[name].score - first[name].score
+        as_far = np.abs(drawn - drawn.mean()) >= abs(difference)
+        p = (1 + int(as_far.sum())) / (1 + RESAMPLES)
+        found[name] = Difference(difference, _interval(drawn), p)
     return found
 
 
-def _resampled(measure: Measure, seed: int) -> np.ndarray:
-    """The score of each resample: float64 [R]."""
-    sums = [counts @ measure.sums for counts in _draws(len(measure.sums), seed)]
-    return measure.value(np.concatenate(sums))  # [R, S] -> [R]
+def _resampled(measures: Mapping[str, Measure], seed: int) -> dict[str, np.ndarray]:
+    """Each score of each resample, all of the same resamples: float64 [R]."""
+    images = {len(measure.sums) for measure in measures.values()}
+    sums: dict[str, list[np.ndarray]] = {name: [] for name in measures}
+    for counts in _draws(images.pop(), seed) if images else ():
+        for name, measure in measures.items():
+            sums[name].append(counts @ measure.sums)
+    # [R, S] -> [R]
+    return {name: measure.value(np.concatenate(sums[name])) for name, measure in measures.items()}
 
 
 def _draws(images: int, seed: int) -> Iterator[np.ndarray]:
