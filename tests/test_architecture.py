@@ -23,7 +23,7 @@ STOREYS = (
     ("inspection",),
     ("training",),
     ("captioner",),
-    ("serving", "importers"),
+    ("serving", "importers", "diagnosis"),
     (
         "train",
         "evaluate",
@@ -32,6 +32,7 @@ STOREYS = (
         "extract_features",
         "check_captions",
         "import_arctic",
+        "doctor",
     ),
 )
 HEIGHT = {room: height for height, storey in enumerate(STOREYS) for room in storey}

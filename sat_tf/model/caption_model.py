@@ -119,7 +119,8 @@ class CaptionModel(keras.Model):
         saturates and learns nothing. It amounts to smaller initial weights: the equations stay.
         """
         mean_square = tf.reduce_mean(tf.square(tf.cast(annotations, tf.float32)))
-        self.locations.scale.assign(tf.sqrt(mean_square))
+        # Of a network that sees nothing they are zeros, and may stay so.
+        self.locations.scale.assign(tf.sqrt(mean_square) if mean_square > 0 else 1.0)
 
     def annotate(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Annotations [I, rows, columns, D] of a batch.

@@ -47,12 +47,12 @@ from sat_tf.training.schedule import (
     own_words,
 )
 from sat_tf.training.self_critical import make_self_critical, one_per_image
-from sat_tf.training.start import model_of, new_model
+from sat_tf.training.start import model_of, new_model, new_vocabulary
 from sat_tf.training.step import TrainStep, make_optimizer, make_strategy, make_train_step
-from sat_tf.vocabulary import SPECIAL, Vocabulary, tokenize
+from sat_tf.vocabulary import SPECIAL, Vocabulary
 
-# Images from which the annotations' scale is measured.
-_SCALE_IMAGES = 64
+# The first training images, from which the annotations' scale is measured.
+SCALE_IMAGES = 64
 # Sums of a step that are no parts of the loss a caption, or mean nothing by themselves.
 _UNREPORTED = ("captions", "words", "reinforce")
 
@@ -171,11 +171,7 @@ class Trainer:
             return Vocabulary.load(path)
         if start:
             return Vocabulary.load(Path(start) / VOCABULARY_FILE)
-        built = Vocabulary.build(
-            (tokenize(caption) for record in records for caption in record.captions),
-            size=self.settings.data.vocabulary_size,
-            min_count=self.settings.data.min_word_count,
-        )
+        built = new_vocabulary(records, self.settings.data)
         if len(built) == len(SPECIAL):
             raise UserError(
                 f"--min_word_count={self.settings.data.min_word_count} leaves no word: none of the "
@@ -210,7 +206,7 @@ class Trainer:
         return annotation_source(self.model.encoder, records, self.settings, split)
 
     def _scale_annotations(self, images: int) -> None:
-        few = image_batches(min(images, _SCALE_IMAGES), self._train_source, _SCALE_IMAGES)
+        few = image_batches(min(images, SCALE_IMAGES), self._train_source, SCALE_IMAGES)
         for batch in iterate(few, self._train_source):
             self.model.scale_annotations(self.model.annotate(batch))
 

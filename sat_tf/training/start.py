@@ -1,15 +1,17 @@
-"""The model a run starts with: new, or the best of another run."""
+"""What a run starts with: its vocabulary, and a model that is new or the best of another run."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from sat_tf.config import Settings, names
+from sat_tf.config import DataSettings, Settings, names
+from sat_tf.data.captions import Record
 from sat_tf.data.word_vectors import read_word_vectors
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import build_encoder, load_encoder, set_finetuning
 from sat_tf.model.weights import load_weights
 from sat_tf.run_folder import BEST, ENCODER_FILE
-from sat_tf.vocabulary import Vocabulary
+from sat_tf.vocabulary import Vocabulary, tokenize
 
 # Settings of encoder and decoder in which a run may differ from the one that it starts from; the
 # others say which weights there are and what they mean.
@@ -24,6 +26,15 @@ _FREE = {
     "lstm_dropout",
     "word_vectors",
 }
+
+
+def new_vocabulary(records: Iterable[Record], settings: DataSettings) -> Vocabulary:
+    """The vocabulary of training captions, as the settings limit it."""
+    return Vocabulary.build(
+        (tokenize(caption) for record in records for caption in record.captions),
+        size=settings.vocabulary_size,
+        min_count=settings.min_word_count,
+    )
 
 
 def new_model(settings: Settings, vocabulary: Vocabulary) -> CaptionModel:

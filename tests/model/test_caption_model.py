@@ -50,6 +50,12 @@ def test_annotations_are_brought_to_unit_size(grids):
     assert float(tf.reduce_mean(tf.square(scaled))) == pytest.approx(1.0, rel=1e-4)
 
 
+def test_annotations_of_zeros_stay_zeros(grids):
+    model = make_model()
+    model.scale_annotations(tf.constant(0 * grids))
+    assert not np.any(model.locations(tf.constant(0 * grids)))
+
+
 def test_a_caption_is_read_with_its_own_image(grids):
     model = make_model()
     tokens = tf.constant([[3, 1], [4, 1], [3, 1]])

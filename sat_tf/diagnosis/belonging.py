@@ -1,0 +1,183 @@
+"""Whether the parts of a run, and the data, are those that it was trained with."""
+
+import numpy as np
+
+from sat_tf.data.feature_shards import Index
+from sat_tf.data.features import FeatureCache
+from sat_tf.diagnosis.findings import Finding, Verdict, judge, not_needed
+from sat_tf.diagnosis.patient import Patient
+from sat_tf.errors import UserError
+from sat_tf.evaluation.bootstrap import intervals
+from sat_tf.model.annotations import cache_folder
+from sat_tf.model.encoder import encoder_fingerprint
+from sat_tf.training.loop import SCALE_IMAGES
+from sat_tf.training.start import new_vocabulary
+
+_NOT_TRAINED = "the run was not trained here, but imported"
+_STARTED = "the run started from another one, whose own it is"
+# Float16, batches of another size and other processors change annotations by less.
+_ANNOTATION_TOLERANCE = 0.02
+_PERPLEXITY_TOLERANCE = 0.02
+_LISTED = 5
+
+
+def files(patient: Patient) -> Finding:
+    """Vocabulary, encoder, weights and settings are there and fit together."""
+    try:
+        run = patient.run
+    except UserError as error:
+        advice = "bring the files back that belong to the run, or train it again"
+        return Finding(Verdict.FAULT, str(error), advice)
+    encoder = encoder_fingerprint(run.model.encoder, run.settings.images)
+    return Finding(
+        Verdict.HEALTHY,
+        f"the weights fit config.json and vocabulary.json ({run.vocabulary.fingerprint[:12]}, "
+        f"{len(run.vocabulary):,} entries); encoder.keras is {encoder[:12]}",
+    )
+
+
+def data(patient: Patient) -> Finding:
+    """The data set is there, and nothing is wrong in its files of captions."""
+    try:
+        counts = {split: len(records) for split, records in patient.records.items()}
+    except UserError as error:
+        advice = (
+            f"python -m sat_tf.check_captions --dataset={patient.settings.data.dataset} with its "
+            "--data_dir lists every problem; another folder is named by --data_dir here, too"
+        )
+        return Finding(Verdict.FAULT, str(error), advice)
+    evidence = ", ".join(f"{count:,} images of {split}" for split, count in counts.items())
+    return judge(False, evidence, "", **counts)
+
+
+def vocabulary(patient: Patient) -> Finding:
+    """The training captions give the vocabulary that the run has."""
+    if not patient.was_trained:
+        return not_needed(_NOT_TRAINED)
+    if patient.settings.training.start_from:
+        return not_needed(_STARTED)
+    own = patient.run.vocabulary
+    built = new_vocabulary(patient.records["train"], patient.settings.data)
+    lost = [word for word in own.words if word not in built]
+    new = [word for word in built.words if word not in own]
+    is_fault = own.fingerprint != built.fingerprint
+    evidence = f"the training captions give the run's {len(own):,} entries"
+    if is_fault:
+        evidence = (
+            f"the training captions now give another vocabulary: {len(lost):,} of the run's "
+            f"{len(own):,} entries are not in it{_some(lost)}, {len(new):,} are new{_some(new)}"
+        )
+    advice = (
+        "bring the training captions back that the run was trained on (--data_dir, "
+        "--captions_file, --splits), or train a new run"
+    )
+    return judge(is_fault, evidence, advice, entries=len(own), lost=len(lost), new=len(new))
+
+
+def _some(words: list[str]) -> str:
+    more = ", …" if len(words) > _LISTED else ""
+    return f" ({', '.join(words[:_LISTED])}{more})" if words else ""
+
+
+def encoder(patient: Patient) -> Finding:
+    """The encoder sees what it saw when the run began, and gives what it gave.
+
+    The checkpoint keeps the root mean square of the annotations of the first training images: it
+    moves with the encoder's weights, its preprocessing and the images.
+    """
+    if not patient.was_trained:
+        return not_needed(_NOT_TRAINED)
+    if patient.settings.training.start_from:
+        return not_needed(_STARTED)
+    model = patient.run.model
+    if model.trains_encoder:
+        return not_needed("the encoder was trained: its weights lie in the checkpoint")
+    annotations = patient.encode(patient.read(patient.records["train"][:SCALE_IMAGES]))
+    now = float(np.sqrt(np.mean(np.square(annotations, dtype=np.float64))))
+    then = float(model.locations.scale.numpy())
+    evidence = (
+        f"root mean square of the first {len(annotations)} training images' annotations: "
+        f"{now:.4g}, {then:.4g} when the run began"
+    )
+    advice = (
+        "the encoder (encoder.keras), its preprocessing or the training images are others than "
+        "those that the weights were trained with: bring them back, or train a new run"
+    )
+    is_fault = abs(now / then - 1) > _ANNOTATION_TOLERANCE
+    return judge(is_fault, evidence, advice, now=now, then=then)
+
+
+def feature_cache(patient: Patient) -> Finding:
+    """The cache holds what the encoder gives, image by image."""
+    settings, run = patient.settings, patient.run
+    if not settings.encoder.cache_features:
+        return not_needed("the run keeps no annotations")
+    fingerprint = encoder_fingerprint(run.model.encoder, settings.images)
+    worst: dict[str, float] = {}
+    for split, sample in (("train", patient.train), ("dev", patient.dev)):
+        folder = cache_folder(settings, fingerprint, split)
+        advice = f"delete {folder}: it is made anew when it is needed"
+        index = Index.load(folder)
+        if index is None:
+            continue
+        count = len(patient.records[split])
+        if (index.encoder, index.count) != (fingerprint, count):
+            evidence = (
+                f"{folder} is of {index.count:,} images by encoder {index.encoder[:12]}; the run "
+                f"has {count:,} and {fingerprint[:12]}"
+            )
+            return Finding(Verdict.FAULT, evidence, advice)
+        try:
+            kept = FeatureCache(folder, index).read(sample.numbers).astype(np.float32)
+        except UserError as error:
+            return Finding(Verdict.FAULT, str(error), advice)
+        off = _distances(kept, sample.annotations)
+        if off.max() > _ANNOTATION_TOLERANCE:
+            evidence = (
+                f"{folder}: {np.sum(off > _ANNOTATION_TOLERANCE)} of {len(off)} images have other "
+                f"annotations there than the encoder gives now, {off.max():.0%} away, "
+                f"{sample.records[int(off.argmax())].image_id} the worst"
+            )
+            return Finding(Verdict.FAULT, evidence, advice, {split: float(off.max())})
+        worst[split] = float(off.max())
+    if not worst:
+        return not_needed(f"nothing is cached for this encoder in {settings.encoder.cache_dir}")
+    evidence = f"what it holds of {' and '.join(worst)} is what the encoder gives now, within "
+    return judge(False, f"{evidence}{max(worst.values()):.2%}", "", **worst)
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a - b| / |b| of each image: [n, rows, columns, D] twice -> [n]."""
+    axes = (1, 2, 3)
+    return np.sqrt(np.sum((a - b) ** 2, axis=axes) / np.maximum(np.sum(b**2, axis=axes), 1e-12))
+
+
+def perplexity(patient: Patient) -> Finding:
+    """The best weights are as good now as they were when they were saved.
+
+    Whatever was changed since (weights, words, images, references), this sees it, if not what.
+    """
+    if not patient.was_trained:
+        return not_needed(_NOT_TRAINED)
+    epoch = patient.best_epoch
+    then = patient.history[epoch - 1]["perplexity"]
+    measure = patient.scored.measures["perplexity"]
+    now, count = measure.score, len(patient.records["dev"])
+    low, high = now, now
+    sampled = len(patient.dev.records) < count
+    if sampled:
+        low, high = intervals({"perplexity": measure})["perplexity"]
+        # Twice as wide as 95 %, or one healthy run of twenty would be called ill.
+        low, high = low**2 / now, high**2 / now
+    slack = 1 + _PERPLEXITY_TOLERANCE
+    evidence = (
+        f"perplexity {now:.2f} on {len(patient.dev.records)} of {count:,} validation images"
+        + (f", so {low:.2f} to {high:.2f} on all" if sampled else "")
+        + f"; {then:.2f} when the weights were saved, after epoch {epoch}"
+    )
+    advice = (
+        "weights, encoder, images or references have changed since: see the other checks; if the "
+        "references were mended on purpose, train again"
+    )
+    is_fault = not low / slack <= then <= high * slack
+    return judge(is_fault, evidence, advice, now=now, then=then, low=low, high=high)

@@ -1,0 +1,45 @@
+"""What a check finds."""
+
+import dataclasses
+import enum
+import math
+from collections.abc import Mapping
+
+
+class Verdict(enum.StrEnum):
+    """NOT_NEEDED: the run has nothing of the kind. NOT_CHECKED: something kept it from telling."""
+
+    HEALTHY = "healthy"
+    FAULT = "fault"
+    NOT_NEEDED = "not needed"
+    NOT_CHECKED = "not checked"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    verdict: see `Verdict`.
+    evidence: what was seen.
+    advice: what to do; of a fault alone.
+    figures: what the verdict rests on, by name; None is no number.
+    """
+
+    verdict: Verdict
+    evidence: str
+    advice: str = ""
+    figures: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+
+
+def judge(is_fault: bool, evidence: str, advice: str, **figures: float) -> Finding:
+    """A fault with its advice, or a healthy finding without."""
+    # JSON has no NaN and no infinity.
+    numbers = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    if is_fault:
+        return Finding(Verdict.FAULT, evidence, advice, numbers)
+    return Finding(Verdict.HEALTHY, evidence, figures=numbers)
+
+
+def not_needed(reason: str) -> Finding:
+    """A check of what the run does not have."""
+    return Finding(Verdict.NOT_NEEDED, reason)

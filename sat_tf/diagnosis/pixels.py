@@ -1,0 +1,137 @@
+"""Whether the encoder sees pixels of the range and the channel order that it was trained on.
+
+What a network of Keras Applications was trained on is known. Of any other it can be seen: shown
+pixels of another range, it tells images apart less well, and of another order of channels, a
+little less well, but for nearly every image.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from sat_tf.config import EncoderSettings
+from sat_tf.diagnosis.findings import Finding, Verdict, judge, not_needed
+from sat_tf.diagnosis.patient import Patient, encode_with
+from sat_tf.model.encoder import PREPROCESSING_MODES, Preprocessing, resolve_encoder
+
+_ORDERS = {mode: "BGR" if mode == "caffe" else "RGB" for mode in PREPROCESSING_MODES}
+_LEARNED = "the encoder was trained with these pixels from its first layer on"
+_LEAST_IMAGES = 16  # of which a share says something
+_BLANK = 2.0  # standard deviation of the pixels, 0 to 255
+# Of a range: distinctness is 0.04 where it should be 0.6.
+_MOST_GAIN = 2.0
+# Of images that are told apart better with red and blue exchanged: 2 to 12 % where they should
+# not be, 88 to 98 % where they should.
+_MOST_BETTER = 0.75
+
+
+def pixel_range(patient: Patient) -> Finding:
+    """The images are not blank, and their values are those that the encoder expects."""
+    squares, settings = patient.train.squares, patient.settings.encoder
+    figures = {"least": float(squares.min()), "most": float(squares.max())}
+    figures |= {"mean": float(squares.mean()), "deviation": float(squares.std())}
+    seen = (
+        f"{len(squares)} training images: values from {figures['least']:.0f} to "
+        f"{figures['most']:.0f}, mean {figures['mean']:.0f}, deviation {figures['deviation']:.1f}"
+    )
+    if figures["most"] <= 1 or figures["deviation"] < _BLANK:
+        return Finding(
+            Verdict.FAULT,
+            f"{seen}: the images are black or blank",
+            "look at the files: pixels that were saved as 0 to 1 must be times 255",
+            figures,
+        )
+    if _is_learned(patient):
+        return judge(False, f"{seen}; {_LEARNED}", "", **figures)
+    expected = _known_mode(settings)
+    if expected:
+        return judge(
+            expected != settings.preprocessing,
+            f"{seen}; --preprocessing={settings.preprocessing}, and {settings.encoder} was "
+            f"trained with {expected}",
+            f"train again with --preprocessing={expected}",
+            **figures,
+        )
+    told = {
+        mode: float(1 - _similarities(patient, mode).mean())
+        for mode in PREPROCESSING_MODES
+        if mode != settings.preprocessing
+    }
+    own = figures["distinctness"] = float(1 - similarities(patient.train.annotations).mean())
+    best = max(told, key=told.__getitem__)
+    figures |= {f"distinctness_{mode}": value for mode, value in told.items()}
+    return judge(
+        told[best] > _MOST_GAIN * own,
+        f"{seen}; with --preprocessing={settings.preprocessing} the encoder tells images apart by "
+        f"{own:.2f} (1 less the cosine of their mean annotations), with the next best, {best}, by "
+        f"{told[best]:.2f}",
+        f"look up what {settings.encoder} was trained on; {best} suits it better: train again with "
+        f"--preprocessing={best}",
+        **figures,
+    )
+
+
+def channel_order(patient: Patient) -> Finding:
+    """Red and blue are where the encoder expects them."""
+    settings, annotations = patient.settings.encoder, patient.train.annotations
+    if _is_learned(patient):
+        return not_needed(_LEARNED)
+    expected = _known_mode(settings)
+    if expected:
+        return judge(
+            _ORDERS[expected] != _ORDERS[settings.preprocessing],
+            f"{settings.encoder} was trained on {_ORDERS[expected]} and sees "
+            f"{_ORDERS[settings.preprocessing]} (--preprocessing={settings.preprocessing})",
+            f"train again with --preprocessing={expected}",
+        )
+    if len(annotations) < _LEAST_IMAGES:
+        return not_needed(f"{len(annotations)} images are too few to see it by")
+    exchanged = patient.encode(patient.train.squares[..., ::-1])
+    better = float(np.mean(similarities(exchanged) < similarities(annotations)))
+    return judge(
+        better > _MOST_BETTER,
+        f"the encoder sees {_ORDERS[settings.preprocessing]}; with red and blue exchanged it would "
+        f"tell {better:.0%} of {len(annotations)} images apart better from the others",
+        f"look up what {settings.encoder} was trained on: --preprocessing=caffe gives it BGR, the "
+        "others RGB; train again with the one that it expects",
+        better_exchanged=better,
+    )
+
+
+def similarities(annotations: np.ndarray) -> np.ndarray:
+    """Of each image, how much its annotations are like those of the others.
+
+    Args:
+      annotations: [n, rows, columns, D], n at least 2.
+
+    Returns:
+      The mean cosine between its mean annotation and the others': [n]. Annotations of nothing but
+      zeros are like each other.
+    """
+    means = annotations.mean(axis=(1, 2), dtype=np.float64)  # over rows, columns -> [n, D]
+    means = np.pad(means, [(0, 0), (0, 1)], constant_values=1e-12)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    return ((means @ means.T).sum(axis=1) - 1) / (len(means) - 1)
+
+
+def _similarities(patient: Patient, mode: str) -> np.ndarray:
+    """`similarities` of the training images if they were preprocessed in another way."""
+    backbone, preprocessing = patient.run.model.encoder.get_layer("backbone"), Preprocessing(mode)
+
+    @tf.function(reduce_retracing=True)
+    def network(pixels: tf.Tensor) -> tf.Tensor:
+        return backbone(preprocessing(pixels))
+
+    return similarities(encode_with(network, patient.train.squares))
+
+
+def _is_learned(patient: Patient) -> bool:
+    return patient.settings.encoder.finetune_from == "all"
+
+
+def _known_mode(settings: EncoderSettings) -> str:
+    """How the pixels of ImageNet's own weights are preprocessed; "" of other weights."""
+    if settings.encoder_weights != "imagenet" or settings.encoder.endswith(".keras"):
+        return ""
+    return resolve_encoder(dataclasses.replace(settings, preprocessing="auto")).preprocessing

@@ -1,0 +1,78 @@
+"""Whether the words come out: captions that are cut, words unknown, captions all the same."""
+
+from collections import Counter
+
+from sat_tf.diagnosis.findings import Finding, judge, not_needed
+from sat_tf.diagnosis.patient import Patient
+from sat_tf.vocabulary import SPECIAL
+
+_MOST_CUT, _MOST_LONGER = 0.02, 0.05
+_MOST_UNKNOWN = 0.1
+_MOST_OF_ONE, _LEAST_DISTINCT = 0.2, 0.05
+_FEWEST = 8  # captions of which a share says something
+
+
+def captions_cut(patient: Patient) -> Finding:
+    """Captions end by themselves, and hardly any reference is longer than they may be."""
+    longest, limit = (
+        patient.settings.decoding.max_decode_words,
+        patient.settings.data.max_caption_words,
+    )
+    captions = patient.scored.captions
+    # A caption that has ended has a probability more than words: that of its end.
+    cut = sum(len(one.log_probabilities) == len(one.words) for one in captions) / len(captions)
+    lengths = patient.statistics["train"].lengths
+    longer = _share_longer(lengths, longest)
+    left_out = _share_longer(lengths, limit) if limit else 0.0
+    return judge(
+        cut > _MOST_CUT or max(longer, left_out) > _MOST_LONGER,
+        f"of {len(captions)} captions {cut:.1%} are cut at --max_decode_words={longest}; of the "
+        f"training captions {longer:.1%} are longer than that"
+        + (f", and {left_out:.1%} left out by --max_caption_words={limit}" if limit else ""),
+        "raise the limit that cuts (--max_decode_words of the finished run, --max_caption_words of "
+        "a new one); if captions go round in circles, --no_repeat_ngram=3",
+        cut=cut,
+        longer=longer,
+        left_out=left_out,
+    )
+
+
+def _share_longer(lengths: Counter[int], limit: int) -> float:
+    return sum(n for length, n in lengths.items() if length > limit) / max(lengths.total(), 1)
+
+
+def unknown_words(patient: Patient) -> Finding:
+    """The vocabulary knows most words of the captions."""
+    words = patient.run.vocabulary
+    shares = {
+        split: sum(count for word, count in found.words.items() if word not in words)
+        / max(found.words.total(), 1)
+        for split, found in patient.statistics.items()
+    }
+    seen = ", ".join(f"{share:.1%} of {split}" for split, share in shares.items())
+    return judge(
+        max(shares.values()) > _MOST_UNKNOWN,
+        f"words unknown to the vocabulary of {len(words) - len(SPECIAL):,}: {seen}",
+        "train again with a larger --vocabulary_size or a smaller --min_word_count (python -m "
+        "sat_tf.check_captions has a table of what they would leave unknown); if the training "
+        "captions know nearly all and the others do not, there are too few of them",
+        **shares,
+    )
+
+
+def captions_alike(patient: Patient) -> Finding:
+    """Captions differ from image to image."""
+    captions = [caption.text for caption in patient.scored.captions]
+    if len(captions) < _FEWEST:
+        return not_needed(f"{len(captions)} captions are too few to see it by")
+    (most, times), *_ = Counter(captions).most_common(1)
+    share, distinct = times / len(captions), len(set(captions)) / len(captions)
+    return judge(
+        share > _MOST_OF_ONE or distinct < _LEAST_DISTINCT,
+        f"{distinct:.0%} of {len(captions)} captions differ; the commonest, {most!r}, is said of "
+        f"{share:.1%}",
+        "the model says what is always likely: train longer or with a higher --learning_rate, and "
+        "look at the checks of the encoder and of images and references",
+        commonest=share,
+        distinct=distinct,
+    )

@@ -1,0 +1,89 @@
+"""Examines a run for what its scores do not tell."""
+
+import dataclasses
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from sat_tf import flags
+from sat_tf.config import Settings, changed, names
+from sat_tf.errors import UserError
+from sat_tf.storage import check_target, write_json
+
+if TYPE_CHECKING:
+    from sat_tf.diagnosis.findings import Finding
+
+USAGE = """python -m sat_tf.doctor --workdir=RUN [--output=FILE]
+
+Looks at a run, its data and its cache for faults that cost days: pixels and channels as the encoder
+expects them, the grid's order, parts that do not belong together, dead attention, captions that
+are cut, alike, unknown or of other images, and whether the model can learn at all. Of each it
+tells what it saw and what to do. Exit status 0 only if nothing is wrong."""
+
+_WIDTH, _NAME = 100, 24
+
+
+def main(argv: list[str]) -> int:
+    """Prints the findings as they come; 1 if one is a fault, or could not be looked for."""
+    options, changes = flags.FLAGS, flags.overrides()
+    check_target(options.output, "output")
+    if "," in options.workdir:
+        raise UserError(f"--workdir={options.workdir}: one run at a time")
+    settings = changed(Settings.load(options.workdir), **changes)
+    flags.quiet_tensorflow()
+    # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
+    from sat_tf.diagnosis.examination import CHECKS, examine, is_clean
+    from sat_tf.diagnosis.patient import Patient
+
+    findings: dict[str, Finding] = {}
+    with tqdm(total=len(CHECKS), desc="checks", leave=False, disable=None) as bar:
+        for name, finding in examine(Patient(options.workdir, settings)):
+            findings[name] = finding
+            tqdm.write(_text(name, finding))
+            bar.update()
+    clean = all(is_clean(finding.verdict) for finding in findings.values())
+    print("nothing is wrong" if clean else _summary(findings))
+    if options.output:
+        document = {
+            "workdir": options.workdir,
+            "healthy": clean,
+            "settings": dataclasses.asdict(settings),
+            "findings": {name: dataclasses.asdict(each) for name, each in findings.items()},
+        }
+        write_json(options.output, document)
+    return 0 if clean else 1
+
+
+def _text(name: str, finding: "Finding") -> str:
+    """A finding as it is printed: name, verdict, evidence and, of a fault, what to do."""
+    verdict = finding.verdict.upper() if finding.verdict == "fault" else finding.verdict
+    parts = [f"{verdict}: {finding.evidence}"] + [f"-> {finding.advice}"] * bool(finding.advice)
+    indent = " " * _NAME
+    wrapper = textwrap.TextWrapper(
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        # Paths and flags stay whole, to be copied.
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return name.ljust(_NAME) + "\n".join(map(wrapper.fill, parts))[_NAME:]
+
+
+def _summary(findings: "Mapping[str, Finding]") -> str:
+    by_verdict: dict[str, list[str]] = {}
+    for name, finding in findings.items():
+        by_verdict.setdefault(finding.verdict, []).append(name)
+    return "; ".join(
+        f"{verdict}: {', '.join(by_verdict[verdict])}"
+        for verdict in ("fault", "not checked")
+        if verdict in by_verdict
+    )
+
+
+if __name__ == "__main__":
+    flags.define_command_flags("workdir", "output")
+    flags.define_overrides(*names("data"), "cache_dir", *names("decoding"))
+    flags.run(main, USAGE)
