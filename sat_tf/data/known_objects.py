@@ -46,7 +46,8 @@ def find_objects(
             size = record.scene.size
             known.append(scene_objects(record.scene, seen(size, size)))
         elif image is not None:
-            known.append(KnownObjects(image.named_by, seen(image.height, image.width)))
+            seen_part = seen(image.height, image.width)
+            known.append(KnownObjects(image.objects, image.named_by, seen_part))
         else:
             known.append(None)
     return known
