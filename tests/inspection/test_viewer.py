@@ -310,6 +310,19 @@ def test_objects_lie_over_the_picture_where_a_part_of_it_is_seen(empty_page):
     assert [len(nodes) for nodes in marks] == [1, 0]  # the cat is not seen
 
 
+def test_a_mark_hides_no_value(empty_page):
+    objects = KnownObjects([KnownObject("ox", Box(0, 0, 0.1, 0.1))], lambda words: {0: [0]})
+    certain = caption(["ox"], [hot((14, 14), 0, 0)], log_probability=0.0)
+    page = empty_page(inspection(captions=[certain], objects=objects).document())
+    assert page.browser.find("value").text == "100%"
+    gap = page.browser.run("""
+        const text = document.createRange();
+        text.selectNodeContents(document.querySelector('.sat-value'));
+        const mark = document.querySelector('.sat-hit').getBoundingClientRect();
+        return mark.left - text.getBoundingClientRect().right;""")
+    assert gap > 0
+
+
 def test_images_without_known_objects_offer_none(empty_page):
     page = empty_page(inspection().document())
     assert not page.browser.find("boxes").is_displayed()
