@@ -147,9 +147,14 @@ def test_two_runs_are_compared(run, tmp_path):
     output = tmp_path / "difference.json"
     done = call("evaluate", f"--compare={run},{run}", "--split=dev", f"--output={output}")
     assert done.returncode == 0, done.stderr
-    found = json.loads(output.read_text())["differences"]["perplexity"]
+    written = json.loads(output.read_text())
+    found = written["differences"]["perplexity"]
     assert found == {"difference": 0.0, "interval": [0.0, 0.0], "p": 1.0}
     assert "perplexity" in done.stdout
+    words = written["runs"][str(run)]["vocabulary_used"]
+    assert "vocabulary_used" not in written["differences"]
+    told = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[1:])
+    assert told["vocabulary_used"].split() == [f"{words:.3f}"] * 2
 
 
 @pytest.mark.parametrize(
