@@ -203,14 +203,15 @@ def _inspections(captioner: "Captioner", scored: "ScoredSplit") -> Iterator["Ins
     from sat_tf.inspection.inspections import Inspection
     from sat_tf.vocabulary import tokenize
 
-    for record, captions in zip(scored.records, scored.found, strict=True):
+    images = zip(scored.records, scored.objects, scored.found, strict=True)
+    for record, objects, captions in images:
         references = [" ".join(tokenize(text)) for text in record.captions]
         yield Inspection(
             record.image_id,
             captioner.read_image(record.image).photograph,
             captions,
             record.captions,
-            record.scene,
+            objects,
             {_SORT_BY: sentence_bleu(captions[0].text, references)},
         )
 

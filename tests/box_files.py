@@ -51,5 +51,13 @@ def instances(images, objects, categories):
     }
 
 
+def boxes_named(image, words):
+    """For each word that names something in an annotated image, the boxes of all it may mean."""
+    return {
+        word: [image.objects[index].box for index in named]
+        for word, named in image.named_by(words).items()
+    }
+
+
 def make_instances(path, *arguments):
     return write_json(path, instances(*arguments))

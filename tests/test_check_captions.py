@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from box_files import entity, instances, make_entities, make_instances
 from caption_files import karpathy, make_images, write_json
 
 
@@ -117,3 +118,54 @@ def test_a_file_without_a_caption(files):
     done = call("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
     assert (done.returncode, done.stdout) == (1, "")
     assert "holds no image with a caption" in done.stderr
+
+
+def check_boxes(files, boxes):
+    return call("--dataset=files", f"--data_dir={files}", f"--boxes={boxes}")
+
+
+def test_objects_are_counted_by_split(files):
+    found = [("b.png", "cat", [0, 0, 2, 2]), ("b.png", "cat", [2, 0, 2, 2])]
+    boxes = make_instances(files / "instances.json", {"b.png": (4, 5)}, found, ["cat"])
+    done = check_boxes(files, boxes)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr
+    told = done.stdout.split("\n\n")
+    assert [line.split() for line in told[-2].splitlines()[1:]] == [
+        ["train", "0", "in", "0", "of", "1", "images"],
+        ["dev", "2", "in", "1", "of", "1", "images"],
+    ]
+    assert told[-1] == "problems: 0\n"
+
+
+def test_problems_of_boxes_are_told_after_those_of_captions(files):
+    with (files / "captions.csv").open("a") as file:
+        file.write("\nb.png,...,dev")
+    document = instances({"b.png": (4, 5)}, [("b.png", "cat", [0, 0, 2, -2])] * 25, ["cat"])
+    boxes = write_json(files / "instances.json", document)
+    done = check_boxes(files, boxes)
+    assert done.returncode == 1
+    assert not done.stderr
+    assert done.stdout.split("problems: ")[1].splitlines() == [
+        "26",
+        f"{files}/captions.csv:4: the caption of 'b.png' is empty",
+        *(
+            f"{boxes}: annotations[{number}]: must have bbox: [left, top, width, height], in pixels"
+            for number in range(25)
+        ),
+    ]
+
+
+def test_a_split_to_be_scored_needs_boxes(files):
+    make_entities(files, "a", [entity(["1"], (1, 1, 9, 9))], ["[/EN#1/animals A dog] runs ."])
+    done = check_boxes(files, files)
+    assert done.returncode == 1
+    problem = f"{files}: has no boxes of this split's images, as 'b.png'"
+    assert done.stdout.endswith(f"\n\nproblems: 1\n{problem}\n")
+
+
+def test_boxes_that_are_not_there_get_one_line(files):
+    done = check_boxes(files, "none")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: --boxes=none: is neither a file")
+    assert len(done.stderr.splitlines()) == 1

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from box_files import make_instances
 
 SMALL = [
     "--dataset=files",
@@ -145,9 +147,14 @@ def test_two_runs_are_compared(run, tmp_path):
     output = tmp_path / "difference.json"
     done = call("evaluate", f"--compare={run},{run}", "--split=dev", f"--output={output}")
     assert done.returncode == 0, done.stderr
-    found = json.loads(output.read_text())["differences"]["perplexity"]
+    written = json.loads(output.read_text())
+    found = written["differences"]["perplexity"]
     assert found == {"difference": 0.0, "interval": [0.0, 0.0], "p": 1.0}
     assert "perplexity" in done.stdout
+    words = written["runs"][str(run)]["vocabulary_used"]
+    assert "vocabulary_used" not in written["differences"]
+    told = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[1:])
+    assert told["vocabulary_used"].split() == [f"{words:.3f}"] * 2
 
 
 @pytest.mark.parametrize(
@@ -219,9 +226,19 @@ def test_caption_and_evaluate_write_reports(run, photographs, tmp_path):
     assert len(done.stdout.splitlines()) == 2
     assert all(path in first.read_text() for path in (images[0], images[2]))
     assert images[1] not in first.read_text()
-    done = call("evaluate", f"--workdir={run}", "--split=dev", f"--report={second}")
+    found = [("5.jpg", "cat", [5, 10, 20, 20]), ("4.png", "dog", [0, 0, 25, 40])]
+    sizes = {"4.png": (40, 50), "5.jpg": (40, 50)}
+    boxes = make_instances(tmp_path / "instances.json", sizes, found, ["cat", "dog"])
+    arguments = [f"--workdir={run}", "--split=dev", f"--boxes={boxes}", f"--report={second}"]
+    done = call("evaluate", *arguments)
     assert done.returncode == 0, done.stderr
-    assert all(text in second.read_text() for text in ("4.png", "5.jpg", "smoothed BLEU-4"))
+    page = second.read_text()
+    assert all(text in page for text in ("4.png", "5.jpg", "smoothed BLEU-4"))
+    documents = map(json.loads, re.findall(r'data-role="document">(.*)</script>', page))
+    assert {one["image_id"]: one["objects"] for one in documents} == {
+        "4.png": [{"name": "dog", "box": [0, 0, 1, 0.5]}],
+        "5.jpg": [{"name": "cat", "box": [0.25, 0.1, 0.75, 0.5]}],
+    }
 
 
 def test_two_runs_caption_together(run, photographs, tmp_path):

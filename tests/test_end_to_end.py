@@ -11,6 +11,8 @@ from tiny_run import tiny_settings
 
 from sat_tf.captioner import Captioner
 from sat_tf.config import Settings
+from sat_tf.data.datasets import load_splits
+from sat_tf.data.shapes_objects import scene_objects
 from sat_tf.errors import UserError
 from sat_tf.training import loop
 from sat_tf.training.loop import Trainer, train
@@ -270,6 +272,8 @@ def test_attention_of_the_same_images_is_written_at_each_validation(finished):
 
     events = EventAccumulator(str(finished[0] / "tensorboard"), {"tensors": 0}).Reload()
     images = events.summary_metadata
+    records = load_splits(Settings.load(finished[0]).data, ("dev",))["dev"]
+    drawn = {record.image_id: scene_objects(record.scene).objects for record in records}
     inspected = [tag for tag, data in images.items() if data.plugin_data.plugin_name == PLUGIN_NAME]
     assert len(inspected) == 4  # all of the validation split, which has fewer than eight
     for tag in inspected:
@@ -277,5 +281,7 @@ def test_attention_of_the_same_images_is_written_at_each_validation(finished):
         assert [event.step for event in events.Tensors(tag)] == [3, 6]
         assert [document["image_id"] for document in documents] == [tag] * 2
         assert documents[0]["captions"] != documents[1]["captions"]
+        shown = [(thing["name"], tuple(thing["box"])) for thing in documents[0]["objects"]]
+        assert shown == drawn[tag]
         assert {tag, f"attention/{tag}"} <= set(images)
     assert {"attention/beta", "attention/entropy"} <= set(images)

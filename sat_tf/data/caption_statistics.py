@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sat_tf.data.captions import Record
+from sat_tf.data.regions import KnownObjects
 from sat_tf.vocabulary import SPECIAL, Vocabulary, tokenize
 
 _SIZES = (1_000, 2_000, 5_000, 10_000)
@@ -122,6 +123,19 @@ def describe(statistics: Mapping[str, SplitStatistics], as_set: tuple[int, int])
         size = f"{one.size:,}" if one.size else "0 (all)"
         mark = "  as set" if (one.size, one.min_count) == as_set else ""
         lines.append(f"{size:>20}{one.min_count:>18}{one.kept:>12,}{one.unknown:>10.2%}{mark}")
+    return "\n".join(lines)
+
+
+def describe_objects(objects: Mapping[str, Sequence[KnownObjects | None]]) -> str:
+    """A line for each split: of how many images objects are known, and how many objects.
+
+    Args:
+      objects: of the images of each split.
+    """
+    lines = ["objects that are known"]
+    for split, images in objects.items():
+        known = [len(image.objects) for image in images if image]
+        lines.append(f"{split:<14}{sum(known):>10,} in {len(known):,} of {len(images):,} images")
     return "\n".join(lines)
 
 

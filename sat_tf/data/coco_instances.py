@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sat_tf.config import MOST_PIXELS
 from sat_tf.data.captions import Place, Problem
 from sat_tf.data.json_documents import entries, is_id, read_document
-from sat_tf.data.regions import AnnotatedImage, AnnotatedImages, Box
+from sat_tf.data.regions import AnnotatedImage, AnnotatedImages, Box, KnownObject, part_inside
 from sat_tf.vocabulary import tokenize
 
 # The outlines of objects are let go while the file is parsed: they are most of it.
@@ -60,7 +60,8 @@ def read_instances(path: Path, image_ids: Iterable[str]) -> AnnotatedImages:
     A word of a caption names the objects of a category if it ends the category's name, the name's
     plural or one of `SYNONYMS`; of several names that end there the longest counts, so that a "hot
     dog" is no dog. What the words mean beyond that is not looked at: the "train" of a "train
-    station" names a train, if one is there.
+    station" names a train, if one is there. An object is called by its category; of its box counts
+    what lies in the image, and objects without such a part are left out.
 
     Args:
       path: of the document.
@@ -75,19 +76,18 @@ def read_instances(path: Path, image_ids: Iterable[str]) -> AnnotatedImages:
     problems: list[Problem] = []
     categories = _read_categories(path, document, problems)
     sizes = _read_sizes(path, document, problems)
-    boxes: dict[int | str, dict[str, list[Box]]] = {}
+    objects: dict[int | str, list[KnownObject]] = {}
     for place, entry in entries(path, document, "annotations"):
         found = _read_box(place, entry, sizes, categories)
         if isinstance(found, Problem):
             problems.append(found)
         else:
-            image, category, box = found
-            boxes.setdefault(image, {}).setdefault(category, []).append(box)
+            image, category, bounds = found
+            if box := part_inside(bounds):
+                objects.setdefault(image, []).append(KnownObject(category, box))
     names = _category_names(categories.values())
     annotated = {
-        size.name: AnnotatedImage(
-            size.height, size.width, functools.partial(_named_by, names, boxes.get(number, {}))
-        )
+        size.name: _annotated(size, objects.get(number, []), names)
         for number, size in sizes.items()
     }
     found_images = ((image_id, annotated.get(Path(image_id).name)) for image_id in image_ids)
@@ -95,15 +95,16 @@ def read_instances(path: Path, image_ids: Iterable[str]) -> AnnotatedImages:
 
 
 def _named_by(
-    names: Names, boxes: Mapping[str, Sequence[Box]], words: Sequence[str]
-) -> dict[int, Sequence[Box]]:
+    names: Names, members: Mapping[str, Sequence[int]], words: Sequence[str]
+) -> dict[int, Sequence[int]]:
+    """See `NamedBy`; members: indices of the image's objects of each category."""
     longest = max(map(len, names), default=0)
-    named: dict[int, Sequence[Box]] = {}
+    named: dict[int, Sequence[int]] = {}
     for end in range(1, len(words) + 1):
         ending = (tuple(words[max(end - length, 0) : end]) for length in range(longest, 0, -1))
         category = next((names[phrase] for phrase in ending if phrase in names), "")
-        if category in boxes:
-            named[end - 1] = boxes[category]
+        if category in members:
+            named[end - 1] = members[category]
     return named
 
 
@@ -135,6 +136,14 @@ class _Size(NamedTuple):
     name: str
     height: int
     width: int
+
+
+def _annotated(size: _Size, objects: Sequence[KnownObject], names: Names) -> AnnotatedImage:
+    members: dict[str, list[int]] = {}
+    for index, thing in enumerate(objects):
+        members.setdefault(thing.name, []).append(index)
+    named_by = functools.partial(_named_by, names, members)
+    return AnnotatedImage(size.height, size.width, objects, named_by)
 
 
 def _read_categories(

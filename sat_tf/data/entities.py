@@ -14,7 +14,7 @@ from pathlib import Path
 from sat_tf.config import MOST_PIXELS
 from sat_tf.data.caption_formats import read_lines
 from sat_tf.data.captions import Place, Problem
-from sat_tf.data.regions import AnnotatedImage, AnnotatedImages, Box
+from sat_tf.data.regions import AnnotatedImage, AnnotatedImages, Box, KnownObject, part_inside
 from sat_tf.data.word_kinds import CONTENT, kind_of
 from sat_tf.errors import UserError
 from sat_tf.vocabulary import tokenize
@@ -30,7 +30,9 @@ def read_entities(folder: Path, image_ids: Iterable[str]) -> AnnotatedImages:
 
     A word of a caption names an entity of the image if it is the head, the last word, of one of
     the phrases that people used for it. Nothing names an entity without a box, and no function
-    word ("another") names one.
+    word ("another") names one. An object, that is a box, is called by the first phrase of each of
+    its chains; of its box counts what lies in the image. Boxes of which no phrase speaks are left
+    out.
 
     Args:
       folder: that holds the folders Annotations and Sentences.
@@ -56,24 +58,31 @@ def read_entities(folder: Path, image_ids: Iterable[str]) -> AnnotatedImages:
 def _read_image(boxes: Path, sentences: Path) -> AnnotatedImage | list[Problem]:
     """An image, or what is wrong in its two files."""
     problems: list[Problem] = []
-    chains: dict[str, list[Box]] = {}
-    height, width, objects = _read_xml(boxes, problems)
-    for chain, box in objects:
-        chains.setdefault(chain, []).append(box)
-    named: dict[str, dict[Box, None]] = {}  # a head's boxes, each once
-    for head, chain in _read_heads(sentences, problems):
-        if chain in chains:
-            named.setdefault(head, {}).update(dict.fromkeys(chains[chain]))
-    found = {head: tuple(around) for head, around in named.items()}
-    return problems or AnnotatedImage(height, width, functools.partial(_named_by, found))
+    height, width, boxed = _read_xml(boxes, problems)
+    phrases: dict[str, list[str]] = {}  # of each chain
+    for chain, phrase in _read_phrases(sentences, problems):
+        phrases.setdefault(chain, []).append(phrase)
+    objects: list[KnownObject] = []
+    named: dict[str, list[int]] = {}  # the objects of each head
+    for chains, bounds in boxed:
+        spoken = [phrases[chain] for chain in chains if chain in phrases]
+        box = part_inside(bounds)
+        if not spoken or not box:
+            continue
+        for head in {_head(phrase) for of_chain in spoken for phrase in of_chain}:
+            if head:
+                named.setdefault(head, []).append(len(objects))
+        objects.append(KnownObject(", ".join(first for first, *_ in spoken), box))
+    named_by = functools.partial(_named_by, named)
+    return problems or AnnotatedImage(height, width, objects, named_by)
 
 
-def _named_by(boxes: Mapping[str, Sequence[Box]], words: Sequence[str]) -> dict[int, Sequence[Box]]:
-    return {index: boxes[word] for index, word in enumerate(words) if word in boxes}
+def _named_by(named: Mapping[str, Sequence[int]], words: Sequence[str]) -> dict[int, Sequence[int]]:
+    return {index: named[word] for index, word in enumerate(words) if word in named}
 
 
-def _read_xml(path: Path, problems: list[Problem]) -> tuple[int, int, list[tuple[str, Box]]]:
-    """Height and width of the image, and its boxes, each with a chain that it belongs to."""
+def _read_xml(path: Path, problems: list[Problem]) -> tuple[int, int, list[tuple[list[str], Box]]]:
+    """Height and width of the image, and its boxes, each with the chains that it belongs to."""
     try:
         root = ET.fromstring(path.read_bytes())
     except OSError as error:
@@ -106,7 +115,7 @@ def _read_xml(path: Path, problems: list[Problem]) -> tuple[int, int, list[tuple
             else:
                 # Pixels are counted from 1, and the last one lies inside.
                 box = Box((top - 1) / height, (left - 1) / width, bottom / height, right / width)
-                boxes += [(chain, box) for chain in chains]
+                boxes.append((chains, box))
     return height, width, boxes
 
 
@@ -116,8 +125,8 @@ def _whole_number(element: ET.Element, path: str) -> int | None:
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 
-def _read_heads(path: Path, problems: list[Problem]) -> Iterator[tuple[str, str]]:
-    """The head of each phrase, and its chain."""
+def _read_phrases(path: Path, problems: list[Problem]) -> Iterator[tuple[str, str]]:
+    """Each phrase, after its chain."""
     for number, line in read_lines(path):
         if isinstance(line, Problem):
             problems.append(line)
@@ -126,7 +135,10 @@ def _read_heads(path: Path, problems: list[Problem]) -> Iterator[tuple[str, str]
         if len(phrases) < line.count(_OPENING):
             what = "holds a phrase that is not [/EN#CHAIN/KIND WORDS]"
             problems.append(Problem(Place(path, number), what))
-        for chain, phrase in phrases:
-            *_, head = "", *tokenize(phrase)
-            if head and kind_of(head) == CONTENT:
-                yield head, chain
+        yield from phrases
+
+
+def _head(phrase: str) -> str:
+    """Its last word; "" if that is a function word."""
+    *_, head = "", *tokenize(phrase)
+    return head if kind_of(head) == CONTENT else ""

@@ -1,17 +1,18 @@
 """The objects of a split's images, as far as its data set or a file of boxes knows them."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from sat_tf.config import DataSettings, ImageSettings
-from sat_tf.data.captions import Record, refuse
+from sat_tf.data.captions import Place, Problem, Record, refuse
 from sat_tf.data.coco_instances import read_instances
 from sat_tf.data.entities import ANNOTATIONS, SENTENCES, read_entities
 from sat_tf.data.images import covered_box
-from sat_tf.data.regions import AnnotatedImage, Box, KnownObjects
+from sat_tf.data.regions import AnnotatedImages, Box, KnownObjects
 from sat_tf.data.shapes_objects import scene_objects
 from sat_tf.errors import UserError
 
@@ -33,42 +34,71 @@ def find_objects(
       UserError: what holds the boxes can't be read, something is wrong in it, or it has none of
         these images.
     """
+    checked = check_objects(records, data, images)
+    refuse(checked.problems)
+    refuse(without_boxes(records, checked.objects, data))
+    return checked.objects
+
+
+class CheckedObjects(NamedTuple):
+    """The objects of each image, as far as nothing is wrong with them, and every problem found."""
+
+    objects: list[KnownObjects | None]
+    problems: list[Problem]
+
+
+def check_objects(
+    records: Sequence[Record], data: DataSettings, images: ImageSettings
+) -> CheckedObjects:
+    """As `find_objects`, but hands over every problem, and boxes need be of none of these images.
+
+    Raises:
+      UserError: what holds the boxes can't be read.
+    """
 
     @functools.cache
     def seen(height: int, width: int) -> Box:
         return Box(*covered_box(tf.constant([height, width]), images).numpy().tolist())
 
-    annotated = _annotated(records, data)
+    annotated = _read_boxes(records, data)
     known: list[KnownObjects | None] = []
     for record in records:
-        image = annotated.get(record.image_id)
+        image = annotated.images.get(record.image_id)
         if record.scene is not None:
             size = record.scene.size
             known.append(scene_objects(record.scene, seen(size, size)))
         elif image is not None:
-            known.append(KnownObjects(image.named_by, seen(image.height, image.width)))
+            seen_part = seen(image.height, image.width)
+            known.append(KnownObjects(image.objects, image.named_by, seen_part))
         else:
             known.append(None)
-    return known
+    return CheckedObjects(known, annotated.problems)
 
 
-def _annotated(records: Sequence[Record], data: DataSettings) -> Mapping[str, AnnotatedImage]:
+def without_boxes(
+    records: Sequence[Record], objects: Sequence[KnownObjects | None], data: DataSettings
+) -> list[Problem]:
+    """That `--boxes` has none of a split's images, if that is so.
+
+    Scores of no word at all would read as attention that is always wrong.
+    """
+    if not data.boxes or not records or any(objects):
+        return []
+    what = f"has no boxes of this split's images, as {records[0].image_id!r}"
+    return [Problem(Place(Path(data.boxes)), what)]
+
+
+def _read_boxes(records: Sequence[Record], data: DataSettings) -> AnnotatedImages:
     """The images, by id, that `--boxes` knows."""
     if not data.boxes:
-        return {}
+        return AnnotatedImages({}, [])
     path = Path(data.boxes)
     names = [record.image_id for record in records]
     if path.is_file():
-        found = read_instances(path, names)
-    elif (path / ANNOTATIONS).is_dir() and (path / SENTENCES).is_dir():
-        found = read_entities(path, names)
-    else:
-        raise UserError(
-            f"--boxes={path}: is neither a file (COCO's instances_*.json) nor a folder with "
-            f"{ANNOTATIONS} and {SENTENCES} (Flickr30k Entities)"
-        )
-    refuse(found.problems)
-    # Scores of no word at all would read as attention that is always wrong.
-    if names and not found.images:
-        raise UserError(f"--boxes={path}: has no boxes of this split's images, as {names[0]!r}")
-    return found.images
+        return read_instances(path, names)
+    if (path / ANNOTATIONS).is_dir() and (path / SENTENCES).is_dir():
+        return read_entities(path, names)
+    raise UserError(
+        f"--boxes={path}: is neither a file (COCO's instances_*.json) nor a folder with "
+        f"{ANNOTATIONS} and {SENTENCES} (Flickr30k Entities)"
+    )

@@ -23,28 +23,50 @@ class Box(NamedTuple):
 
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 
+
+class KnownObject(NamedTuple):
+    """A thing in an image: what it is called, and where it is."""
+
+    name: str
+    box: Box
+
+
 # The words of a caption -> for the index of each word that names objects which are in the image,
-# the boxes of those that it may mean.
-NamedBy = Callable[[Sequence[str]], Mapping[int, Sequence[Box]]]
+# the indices of those that it may mean.
+NamedBy = Callable[[Sequence[str]], Mapping[int, Sequence[int]]]
 
 
 @dataclasses.dataclass(frozen=True)
 class KnownObjects:
-    """The objects of an image, as the words of any caption name them.
+    """The objects of an image, and the words of any caption that name them.
 
     Attributes:
+      objects: seen by the encoder or not.
       named_by: see `NamedBy`.
       seen: the part of the image that the encoder sees, over which its grid lies.
     """
 
+    objects: Sequence[KnownObject]
     named_by: NamedBy
     seen: Box = WHOLE
+
+    def named_and_seen(self, words: Sequence[str]) -> dict[int, list[int]]:
+        """For the index of each word that names an object, the indices of what it may mean.
+
+        Objects that lie outside of what the encoder sees are left out, and words that name no
+        other.
+        """
+        return {
+            word: seen
+            for word, named in self.named_by(words).items()
+            if (seen := [one for one in named if part_inside(self.objects[one].box, self.seen)])
+        }
 
     def regions(self, words: Sequence[str], grid: tuple[int, int]) -> dict[int, np.ndarray]:
         """For the index of each word that names an object, the cells of what it may mean.
 
-        Words whose objects all lie outside of what the encoder sees are left out. An object too
-        small to hold the centre of a cell has no cell, and is still there to be named.
+        Words are those of `named_and_seen`. An object too small to hold the centre of a cell has
+        no cell, and is still there to be named.
 
         Args:
           words: of a caption.
@@ -54,9 +76,8 @@ class KnownObjects:
           bool [rows, columns] each.
         """
         return {
-            index: cells_inside(visible, grid, self.seen)
-            for index, boxes in self.named_by(words).items()
-            if (visible := [box for box in boxes if _overlap(box, self.seen)])
+            word: cells_inside((self.objects[one].box for one in named), grid, self.seen)
+            for word, named in self.named_and_seen(words).items()
         }
 
 
@@ -64,11 +85,13 @@ class AnnotatedImage(NamedTuple):
     """What a file of boxes tells of an image.
 
     height, width: of the upright image, in pixels.
+    objects: those that lie in it.
     named_by: see `NamedBy`.
     """
 
     height: int
     width: int
+    objects: Sequence[KnownObject]
     named_by: NamedBy
 
 
@@ -99,7 +122,7 @@ def cells_inside(boxes: Iterable[Box], grid: tuple[int, int], seen: Box = WHOLE)
     return inside
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    """Whether they have a point in common; a box of no area has none."""
-    down = max(one.top, other.top) < min(one.bottom, other.bottom)
-    return down and max(one.left, other.left) < min(one.right, other.right)
+def part_inside(box: Box, other: Box = WHOLE) -> Box | None:
+    """What of a box lies inside another, the whole image say; None if it has no area."""
+    part = Box(*map(max, box[:2], other[:2]), *map(min, box[2:], other[2:]))
+    return part if part.top < part.bottom and part.left < part.right else None

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from sat_tf.data.regions import WHOLE, Box, KnownObjects, cells_inside
+from sat_tf.data.regions import WHOLE, Box, KnownObject, KnownObjects, cells_inside
 from sat_tf.data.shapes_grammar import Mention, judge
 from sat_tf.data.shapes_scenes import Scene
 from sat_tf.data.shapes_words import COLOUR_WORDS, NOUNS
@@ -51,14 +51,20 @@ def named_objects(words: Sequence[str], scene: Scene) -> list[Mention]:
 def scene_objects(scene: Scene, seen: Box = WHOLE) -> KnownObjects:
     """The objects of a scene, of which the encoder sees a part."""
 
-    def named_by(words: Sequence[str]) -> dict[int, tuple[Box, ...]]:
+    def named_by(words: Sequence[str]) -> dict[int, tuple[int, ...]]:
         return {
-            mention.word_index: object_boxes(scene, mention.matches)
+            mention.word_index: mention.matches
             for mention in named_objects(words, scene)
             if mention.exists
         }
 
-    return KnownObjects(named_by, seen)
+    things = scene.objects
+    boxes = object_boxes(scene, range(len(things)))
+    objects = [
+        KnownObject(f"{thing.colour} {thing.shape}", box)
+        for thing, box in zip(things, boxes, strict=True)
+    ]
+    return KnownObjects(objects, named_by, seen)
 
 
 def word_regions(words: Sequence[str], scene: Scene, grid: tuple[int, int]) -> np.ndarray:

@@ -37,7 +37,7 @@ _MOST_NATS = 700.0  # a word; exp of more overflows
 
 @dataclasses.dataclass(frozen=True)
 class ScoredSplit:
-    """The scores of a split, and the captions found of each image beside its record.
+    """The scores of a split, and the captions found of each image beside its record and objects.
 
     Of the captions of an image the first, the best, is what was scored.
 
@@ -49,6 +49,7 @@ class ScoredSplit:
     counts: Scores
     found: list[tuple[Caption, ...]]
     records: Sequence[Record]
+    objects: Sequence[KnownObjects | None]
 
     @functools.cached_property
     def scores(self) -> Scores:
@@ -133,7 +134,7 @@ class Scorer:
         scenes = [record.scene for record in records if record.scene is not None]
         if len(scenes) == len(records):
             measures |= shapes_measures(words, scenes)
-        return ScoredSplit(measures, diversity.counts(words), found, records)
+        return ScoredSplit(measures, diversity.counts(words), found, records, objects)
 
     def _perplexity(
         self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int

@@ -29,13 +29,15 @@ def difference_table(
     second: Mapping[str, float],
     differences: Mapping[str, Difference],
 ) -> str:
-    """Two systems' scores side by side, and whether they differ."""
-    width = max(map(len, differences))
+    """Scores that two systems share side by side, and whether they differ where that is known."""
+    shared = [name for name in first if name in second]
+    width = max(map(len, shared))
     lines = [f"{'':<{width}}{'first':>10}{'second':>10}{'difference':>12}  {'95 %':<20}{'p':>6}"]
-    for name, (difference, (low, high), p) in differences.items():
-        interval = f"[{low:+.3f}, {high:+.3f}]"
-        lines.append(
-            f"{name:<{width}}{first[name]:>10.3f}{second[name]:>10.3f}{difference:>+12.3f}"
-            f"  {interval:<20}{p:>6.3f}"
-        )
+    for name in shared:
+        line = f"{name:<{width}}{first[name]:>10.3f}{second[name]:>10.3f}"
+        if name in differences:
+            difference, (low, high), p = differences[name]
+            interval = f"[{low:+.3f}, {high:+.3f}]"
+            line += f"{difference:>+12.3f}  {interval:<20}{p:>6.3f}"
+        lines.append(line)
     return "\n".join(lines)

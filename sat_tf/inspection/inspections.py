@@ -15,10 +15,7 @@ import PIL.Image
 
 from sat_tf.captioning import Caption
 from sat_tf.data.images import Photograph
-from sat_tf.data.regions import cells_inside
-from sat_tf.data.shapes_grammar import judge
-from sat_tf.data.shapes_objects import object_boxes
-from sat_tf.data.shapes_scenes import Scene
+from sat_tf.data.regions import KnownObjects
 
 FORMAT_VERSION = 1
 _QUALITY = 85  # of the JPEG
@@ -32,7 +29,7 @@ class Inspection:
     photograph: the image, and the part of it that the attention's grid covers.
     captions: best first.
     references: captions of people, if there are any.
-    scene: what is drawn on it, if that is known; the encoder then sees all of it.
+    objects: what is in it, see `sat_tf.data.known_objects.find_objects`; None if not known.
     scores: of the best caption, by name; what a report may be sorted by.
     """
 
@@ -40,25 +37,24 @@ class Inspection:
     photograph: Photograph
     captions: Sequence[Caption]
     references: Sequence[str] = ()
-    scene: Scene | None = None
+    objects: KnownObjects | None = None
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The inspection as JSON has it.
 
         `format_version`; `image_id`; `image`: `width`, `height` and `jpeg` (base64) of the
-        picture; `box`; `rows` and `columns` of the grid;
-        `references`; `objects`: `name` and `box` of each, empty if they are not known; `scores`;
-        `captions`: `score`, `log_probability` and `words`, each with `word`, `probability`,
-        `beta`, `entropy` of alpha in nats, `peak`, alpha's largest value, `alpha`, base64 of a
-        byte for each cell, row by row, 255 for the peak, `objects`, the indices of those that the
-        word may name, and `hit`, whether the peak's cell lies in one of them (null if it names
-        none).
+        picture; `box`; `rows` and `columns` of the grid; `references`; `objects`: `name` and `box`
+        of each, seen by the model or not, empty if they are not known; `scores`; `captions`:
+        `score`, `log_probability` and `words`, each with `word`, `probability`, `beta`, `entropy`
+        of alpha in nats, `peak`, alpha's largest value, `alpha`, base64 of a byte for each cell,
+        row by row, 255 for the peak, `objects`, the indices of those that the word may name and the
+        model saw, and `hit`, whether the centre of the peak's cell lies in one of them (null if
+        there are none).
         """
         picture, box = self.photograph
         rows, columns = self.captions[0].attention[0].alphas.shape[1:]
-        things = self.scene.objects if self.scene else ()
-        boxes = object_boxes(self.scene, range(len(things))) if self.scene else ()
+        things = self.objects.objects if self.objects else ()
         return {
             "format_version": FORMAT_VERSION,
             "image_id": self.image_id,
@@ -71,24 +67,27 @@ class Inspection:
             "rows": rows,
             "columns": columns,
             "references": list(self.references),
-            "objects": [
-                {
-                    "name": f"{thing.colour} {thing.shape}",
-                    "box": list(around),
-                }
-                for thing, around in zip(things, boxes, strict=True)
-            ],
+            "objects": [{"name": thing.name, "box": list(thing.box)} for thing in things],
             "scores": dict(self.scores),
             "captions": [self._caption(caption) for caption in self.captions],
         }
 
     def _caption(self, caption: Caption) -> dict[str, Any]:
-        named = _named_objects(caption.words, self.scene)
+        named: Mapping[int, Sequence[int]] = {}
+        regions: Mapping[int, np.ndarray] = {}
+        if self.objects:
+            grid = caption.alphas.shape[1], caption.alphas.shape[2]
+            named = self.objects.named_and_seen(caption.words)
+            regions = self.objects.regions(caption.words, grid)
         return {
             "score": caption.score,
             "log_probability": caption.log_probability,
             "words": [
-                self._word(word, float(log_p), alpha, float(beta), named.get(place, ()))
+                {
+                    **_word(word, float(log_p), alpha, float(beta)),
+                    "objects": list(named.get(place, ())),
+                    "hit": bool(regions[place].flat[alpha.argmax()]) if place in regions else None,
+                }
                 for place, (word, log_p, alpha, beta) in enumerate(
                     # Log probabilities go on to the end, which is no word.
                     zip(
@@ -102,47 +101,25 @@ class Inspection:
             ],
         }
 
-    def _word(
-        self,
-        word: str,
-        log_probability: float,
-        alpha: np.ndarray,
-        beta: float,
-        objects: Sequence[int],
-    ) -> dict[str, Any]:
-        hit = None
-        if objects and self.scene:
-            inside = cells_inside(object_boxes(self.scene, objects), alpha.shape)
-            hit = bool(inside.flat[alpha.argmax()])
-        peak = float(alpha.max())
-        cells = np.rint(255 * alpha / max(peak, np.finfo(np.float32).tiny)).astype(np.uint8)
-        return {
-            "word": word,
-            "probability": math.exp(log_probability),
-            "beta": beta,
-            "entropy": entropy(alpha),
-            "peak": peak,
-            "alpha": base64.b64encode(cells.tobytes()).decode(),
-            "objects": list(objects),
-            "hit": hit,
-        }
+
+def _word(word: str, log_probability: float, alpha: np.ndarray, beta: float) -> dict[str, Any]:
+    """What a document tells of a word, but for the objects that it names."""
+    peak = float(alpha.max())
+    cells = np.rint(255 * alpha / max(peak, np.finfo(np.float32).tiny)).astype(np.uint8)
+    return {
+        "word": word,
+        "probability": math.exp(log_probability),
+        "beta": beta,
+        "entropy": entropy(alpha),
+        "peak": peak,
+        "alpha": base64.b64encode(cells.tobytes()).decode(),
+    }
 
 
 def entropy(alpha: np.ndarray) -> float:
     """Of a distribution over cells, in nats: 0 of a single cell, log L of all alike."""
     positive = alpha[alpha > 0]
     return float(-(positive * np.log(positive)).sum())
-
-
-def _named_objects(words: Sequence[str], scene: Scene | None) -> dict[int, tuple[int, ...]]:
-    """For each word that names an object of the scene, the indices of those it may mean."""
-    if scene is None:
-        return {}
-    return {
-        mention.word_index: tuple(mention.matches)
-        for mention in judge(words, scene).mentions
-        if mention.exists
-    }
 
 
 def _jpeg(picture: np.ndarray) -> str:

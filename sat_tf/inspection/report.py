@@ -82,7 +82,11 @@ def write_report(
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     summaries = []
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as temporary,
+        # Half a character, as of odd file names, is written as the escape that JSON has for it.
+        temporary.open("w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         words = {"title": html.escape(title), "subtitle": html.escape(subtitle)}
         file.write(_BEGINNING.format(policy=policy, style=style, **words))
         for inspection in inspections:

@@ -1,6 +1,7 @@
 """Captions the same few images at every validation, so that one can watch attention form."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,7 @@ from sat_tf.config import Settings
 from sat_tf.data.batches import ImageSource, iterate
 from sat_tf.data.captions import Record
 from sat_tf.data.images import decode_image, photograph, read_image
+from sat_tf.data.regions import KnownObjects
 from sat_tf.inspection.inspections import Inspection
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.vocabulary import Vocabulary
@@ -23,6 +25,7 @@ class Inspector:
       vocabulary: of the model.
       settings: of the run.
       records: of the split.
+      objects: of each image, see `sat_tf.data.known_objects.find_objects`.
       source: of their images.
     """
 
@@ -31,7 +34,8 @@ class Inspector:
         model: CaptionModel,
         vocabulary: Vocabulary,
         settings: Settings,
-        records: tuple[Record, ...],
+        records: Sequence[Record],
+        objects: Sequence[KnownObjects | None],
         source: ImageSource,
     ) -> None:
         self._model, self._vocabulary, self._source = model, vocabulary, source
@@ -43,13 +47,13 @@ class Inspector:
         # What does not change; the captions come later.
         self._blank = [
             Inspection(
-                record.image_id,
-                photograph(decode_image(read_image(record.image)), settings.images),
+                records[row].image_id,
+                photograph(decode_image(read_image(records[row].image)), settings.images),
                 (),
-                record.captions,
-                record.scene,
+                records[row].captions,
+                objects[row],
             )
-            for record in (records[row] for row in self._rows)
+            for row in self._rows
         ]
 
     def inspect(self) -> list[Inspection]:

@@ -147,7 +147,12 @@ class Trainer:
             with_meteor=settings.training.best_by == "meteor",
         )
         self._inspector = Inspector(
-            self.model, self.vocabulary, settings, self._dev_records, self._dev_source
+            self.model,
+            self.vocabulary,
+            settings,
+            self._dev_records,
+            self._dev_objects,
+            self._dev_source,
         )
 
     def _number(self, records: Sequence[Record]) -> Captions:

@@ -1,7 +1,7 @@
 """COCO's instances, from tiny documents in its format."""
 
 import pytest
-from box_files import instances, make_instances
+from box_files import boxes_named, instances, make_instances
 from caption_files import write_json
 
 from sat_tf.data.coco_instances import SYNONYMS, read_instances
@@ -18,7 +18,7 @@ def named(tmp_path, caption, *objects):
     path = make_instances(tmp_path / "i.json", {"a.jpg": (40, 100)}, found, CATEGORIES)
     read = read_instances(path, ["a.jpg"])
     assert read.problems == []
-    return {i: list(boxes) for i, boxes in read.images["a.jpg"].named_by(caption.split()).items()}
+    return boxes_named(read.images["a.jpg"], caption.split())
 
 
 def test_a_word_names_all_objects_of_its_category(tmp_path):
@@ -60,7 +60,7 @@ def test_a_name_goes_before_a_synonym(tmp_path):
     found = [("a.jpg", "person", LEFT), ("a.jpg", "man", RIGHT)]
     path = make_instances(tmp_path / "i.json", {"a.jpg": (40, 100)}, found, ["man", "person"])
     read = read_instances(path, ["a.jpg"])
-    assert read.images["a.jpg"].named_by(["man"]) == {0: [BOXES["right"]]}
+    assert boxes_named(read.images["a.jpg"], ["man"]) == {0: [BOXES["right"]]}
 
 
 def test_each_synonym_is_of_one_category():
@@ -75,11 +75,18 @@ def test_images_are_found_by_their_names(tmp_path):
     assert list(read.images) == ["val2014/b.jpg"]
     image = read.images["val2014/b.jpg"]
     assert (image.height, image.width) == (7, 5)
-    assert image.named_by(["dog"]) == {0: [Box(0, 0, 1, 1)]}
+    assert image.objects == [("dog", Box(0, 0, 1, 1))]
+    assert boxes_named(image, ["dog"]) == {0: [Box(0, 0, 1, 1)]}
 
 
 def test_objects_of_no_area_are_published_and_are_no_fault(tmp_path):
-    assert named(tmp_path, "dog", ("dog", [10, 10, 5, 0]))
+    objects = [("dog", [10, 10, 5, 0]), ("dog", LEFT)]
+    assert named(tmp_path, "dog", *objects) == {0: [BOXES["left"]]}
+
+
+def test_boxes_end_where_the_image_does(tmp_path):
+    objects = [("dog", [50, 20, 70, 30]), ("dog", [100, 0, 5, 5])]
+    assert named(tmp_path, "dog", *objects) == {0: [BOXES["right"]]}
 
 
 @pytest.mark.parametrize(

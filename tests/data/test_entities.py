@@ -1,7 +1,7 @@
 """Flickr30k Entities, from tiny files in its format."""
 
 import pytest
-from box_files import SIZE, entity, make_entities
+from box_files import SIZE, boxes_named, entity, make_entities
 
 from sat_tf.data.entities import read_entities
 from sat_tf.data.regions import Box
@@ -30,18 +30,33 @@ def test_heads_of_phrases_name_the_boxes_of_their_chain(tmp_path):
     image = read(make_entities(tmp_path, "7", objects, SENTENCES), "7.jpg")["7.jpg"]
     assert (image.height, image.width) == (100, 200)
     caption = "two men and guys in green shirts with another in the parks with time"
-    assert dict(image.named_by(caption.split())) == {
-        1: (FIRST, SECOND),
-        3: (FIRST, SECOND),
-        6: (SECOND,),  # an object may belong to several chains
+    assert boxes_named(image, caption.split()) == {
+        1: [FIRST, SECOND],
+        3: [FIRST, SECOND],
+        6: [SECOND],  # an object may belong to several chains
     }
+
+
+def test_objects_are_called_by_the_first_phrase_of_their_chains(tmp_path):
+    unnamed = entity(["5"], (1, 1, 9, 9))  # of a chain that is in no sentence
+    outside = entity(["9"], (201, 1, 210, 9))
+    folder = make_entities(tmp_path, "7", [unnamed, outside, *MEN], SENTENCES)
+    image = read(folder, "7.jpg")["7.jpg"]
+    assert image.objects == [("Two men", FIRST), ("Two men, green shirts", SECOND)]
+    assert boxes_named(image, ["men", "shirts"]) == {0: [FIRST, SECOND], 1: [SECOND]}
+
+
+def test_boxes_end_where_the_image_does(tmp_path):
+    objects = [entity(["283585"], (0, 0, 210, 50))]
+    image = read(make_entities(tmp_path, "7", objects, SENTENCES), "7.jpg")["7.jpg"]
+    assert boxes_named(image, ["men"]) == {0: [Box(0, 0, 0.5, 1)]}
 
 
 def test_a_head_that_several_chains_share_names_all_of_them(tmp_path):
     sentences = ["[/EN#1/people A man] sees [/EN#2/people/bodyparts another man] ."]
     objects = [entity(["1"], (21, 11, 60, 50)), entity(["2"], (101, 1, 200, 100))]
     image = read(make_entities(tmp_path, "7", objects, sentences), "7.jpg")["7.jpg"]
-    assert dict(image.named_by(["man"])) == {0: (FIRST, SECOND)}
+    assert boxes_named(image, ["man"]) == {0: [FIRST, SECOND]}
 
 
 def test_images_are_found_by_their_names(tmp_path):

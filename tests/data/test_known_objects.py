@@ -6,7 +6,7 @@ from box_files import entity, make_entities, make_instances
 
 from sat_tf.config import DataSettings, ImageSettings
 from sat_tf.data.captions import Record
-from sat_tf.data.known_objects import find_objects
+from sat_tf.data.known_objects import check_objects, find_objects
 from sat_tf.data.regions import Box
 from sat_tf.data.shapes_scenes import Background, Scene, SceneObject
 from sat_tf.errors import UserError
@@ -96,3 +96,12 @@ def test_problems_of_all_files_are_told(tmp_path):
         find_objects(records("7.jpg", "8.jpg"), given(tmp_path), CROP)
     assert str(caught.value).startswith("2 problems in ")
     assert "8.xml: object[1]: must have a name" in str(caught.value)
+
+
+def test_a_check_hands_over_problems_beside_what_is_known(tmp_path):
+    make_entities(tmp_path, "7", [entity([], (1, 1, 2, 2))], [])
+    make_entities(tmp_path, "8", [entity(["1"], (1, 1, 2, 2))], ["[/EN#1/animals A dog] ."])
+    objects, problems = check_objects(records("7.jpg", "8.jpg"), given(tmp_path), CROP)
+    assert [known and len(known.objects) for known in objects] == [None, 1]
+    assert [problem.what for problem in problems] == ["must have a name, the number of its chain"]
+    assert check_objects(records("9.jpg"), given(tmp_path), CROP) == ([None], [])

@@ -2,11 +2,16 @@
 
 import numpy as np
 
-from sat_tf.data.regions import Box, KnownObjects, cells_inside
+from sat_tf.data.regions import Box, KnownObject, KnownObjects, cells_inside, part_inside
 
 
 def knows(*boxes, seen):
-    return KnownObjects(lambda words: {1: boxes}, seen).regions(["a", "dog"], (2, 2))
+    objects = [KnownObject("dog", box) for box in boxes]
+    return KnownObjects(objects, lambda words: {1: range(len(boxes))}, seen)
+
+
+def regions(*boxes, seen):
+    return knows(*boxes, seen=seen).regions(["a", "dog"], (2, 2))
 
 
 def test_cells_are_those_whose_centre_lies_in_a_box():
@@ -33,12 +38,20 @@ def test_the_grid_lies_over_what_the_encoder_sees():
 
 def test_what_lies_outside_of_what_is_seen_is_not_named():
     seen = Box(0.0, 0.25, 1.0, 0.75)
-    assert knows(Box(0, 0, 1, 0.25), Box(0, 0.75, 1, 1), seen=seen) == {}
-    assert knows(Box(0.2, 0.4, 0.8, 0.4), seen=seen) == {}  # of no area
+    assert regions(Box(0, 0, 1, 0.25), Box(0, 0.75, 1, 1), seen=seen) == {}
+    assert regions(Box(0.2, 0.4, 0.8, 0.4), seen=seen) == {}  # of no area
     half_seen = knows(Box(0, 0, 1, 0.25), Box(0, 0, 1, 0.5), seen=seen)
-    assert half_seen[1].tolist() == [[True, False], [True, False]]
+    assert half_seen.named_and_seen(["a", "dog"]) == {1: [1]}
+    assert half_seen.regions(["a", "dog"], (2, 2))[1].tolist() == [[True, False], [True, False]]
 
 
 def test_an_object_between_the_centres_is_named_all_the_same():
-    small = knows(Box(0.4, 0.4, 0.6, 0.6), seen=Box(0.0, 0.0, 1.0, 1.0))
+    small = regions(Box(0.4, 0.4, 0.6, 0.6), seen=Box(0.0, 0.0, 1.0, 1.0))
     assert not small[1].any()
+
+
+def test_of_a_box_counts_what_lies_inside():
+    assert part_inside(Box(-0.5, 0.25, 0.5, 2)) == Box(0, 0.25, 0.5, 1)
+    assert part_inside(Box(0, 0, 0.5, 0.5), Box(0.25, 0.125, 1, 1)) == Box(0.25, 0.125, 0.5, 0.5)
+    assert part_inside(Box(0.5, 1, 0.75, 2)) is None
+    assert part_inside(Box(0.5, 0.5, 0.5, 1)) is None

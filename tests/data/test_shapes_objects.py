@@ -38,7 +38,12 @@ def test_words_that_are_no_caption_have_no_region_to_learn_from():
 def test_words_that_are_no_caption_name_objects():
     assert [mention.word_index for mention in named_objects(["red", "star", "star"], SCENE)] == [1]
     named = scene_objects(SCENE).named_by(["red", "star", "star", "red", "ring"])
-    assert dict(named) == {1: object_boxes(SCENE, [1])}  # there is no ring
+    assert dict(named) == {1: (1,)}  # there is no ring
+
+
+def test_objects_are_called_by_colour_and_shape():
+    circle, star = object_boxes(SCENE, range(2))
+    assert scene_objects(SCENE).objects == [("red circle", circle), ("red star", star)]
 
 
 @pytest.mark.parametrize(

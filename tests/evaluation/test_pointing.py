@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from drawn_scenes import BOTH_CIRCLES, GRID, TWO, Looked, looking, scene_of
 
-from sat_tf.data.regions import WHOLE, Box, KnownObjects
+from sat_tf.data.regions import WHOLE, Box, KnownObject, KnownObjects
 from sat_tf.data.shapes_grammar import describe
 from sat_tf.data.shapes_objects import scene_objects
 from sat_tf.data.shapes_scenes import make_scene
@@ -22,9 +22,15 @@ def score(caption, scene, *looks):
 
 def knows(boxes, seen=WHOLE):
     """Objects of which these words are the names, whatever the caption."""
-    return KnownObjects(
-        lambda words: {i: boxes[word] for i, word in enumerate(words) if word in boxes}, seen
-    )
+    objects = [KnownObject(name, box) for name, listed in boxes.items() for box in listed]
+
+    def named_by(words):
+        of_word = {
+            word: [i for i, thing in enumerate(objects) if thing.name == word] for word in words
+        }
+        return {place: of_word[word] for place, word in enumerate(words) if of_word[word]}
+
+    return KnownObjects(objects, named_by, seen)
 
 
 LEFT_HALF, UPPER_LEFT = Box(0, 0, 1, 0.5), Box(0, 0, 0.5, 0.5)

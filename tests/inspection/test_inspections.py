@@ -8,9 +8,15 @@ import math
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
+from box_files import make_instances
 
 from sat_tf.captioning import Attention, Caption
-from sat_tf.data.images import Photograph
+from sat_tf.config import DataSettings, ImageSettings
+from sat_tf.data.captions import Record
+from sat_tf.data.images import Photograph, fit_image, photograph
+from sat_tf.data.known_objects import find_objects
+from sat_tf.data.shapes_objects import scene_objects
 from sat_tf.data.shapes_scenes import draw_scene, make_scene
 from sat_tf.inspection.inspections import Inspection, entropy
 
@@ -66,7 +72,9 @@ def test_words_know_their_objects_and_whether_they_hit():
     for looked in (cell, elsewhere):
         alphas = hot(8, 8, (0, 0), (0, 0), looked)
         photograph = Photograph(draw_scene(scene), (0.0, 0.0, 1.0, 1.0))
-        document = Inspection("s", photograph, (caption(words, alphas),), scene=scene).document()
+        document = Inspection(
+            "s", photograph, (caption(words, alphas),), objects=scene_objects(scene)
+        ).document()
         assert document["objects"][0] == {
             "name": f"{thing.colour} {thing.shape}",
             "box": [top / 64, left / 64, bottom / 64, right / 64],
@@ -76,6 +84,49 @@ def test_words_know_their_objects_and_whether_they_hit():
         found.append(noun["hit"])
         assert document["captions"][0]["words"][0]["hit"] is None
     assert found == [True, False]
+
+
+# Of a landscape of 300 x 100 and a portrait of 100 x 300, a crop shows 80 x 80 in the middle.
+CROP = ImageSettings(image_size=64, shorter_side=80)
+
+
+@pytest.mark.parametrize(
+    ("size", "dog", "cat", "seen"),
+    [
+        ((100, 300), (110, 10), (20, 20), [0.1, 110 / 300, 0.9, 190 / 300]),
+        ((300, 100), (10, 110), (20, 20), [110 / 300, 0.1, 190 / 300, 0.9]),
+    ],
+)
+def test_boxes_lie_over_the_whole_of_a_photograph_that_is_cropped(tmp_path, size, dog, cat, seen):
+    """What the encoder sees of the dog, and the dog's box in the picture, are the same place."""
+    pixels = np.zeros((*size, 3), np.uint8)
+    left, top = dog
+    pixels[top : top + 20, left : left + 20] = 255
+    found = [("a.png", "dog", [*dog, 20, 20]), ("a.png", "cat", [*cat, 20, 20])]
+    boxes = make_instances(tmp_path / "i.json", {"a.png": size}, found, ["dog", "cat"])
+    data = DataSettings(dataset="files", data_dir="nowhere", boxes=str(boxes))
+    (objects,) = find_objects([Record("a.png", "", ("a dog",))], data, CROP)
+
+    square = fit_image(tf.constant(pixels), CROP).numpy()[..., 0]
+    bright = square.reshape(4, 16, 4, 16).sum(axis=(1, 3))  # of a grid of 4 x 4
+    looks = bright / bright.sum()
+    alphas = np.stack([looks, looks, looks[::-1], looks])
+    words = ["a", "dog", "dog", "cat"]
+    shown = photograph(tf.constant(pixels), CROP)
+    document = Inspection("a", shown, [caption(words, alphas)], objects=objects).document()
+
+    assert document["box"] == pytest.approx(seen)
+    # The cat lies outside of what is seen: it is shown, and nothing is asked of its word.
+    assert [thing["name"] for thing in document["objects"]] == ["dog", "cat"]
+    told = [(word["objects"], word["hit"]) for word in document["captions"][0]["words"]]
+    assert told == [([], None), ([0], True), ([0], False), ([], None)]
+    jpeg = base64.b64decode(document["image"]["jpeg"])
+    height, width, _ = (picture := np.asarray(PIL.Image.open(io.BytesIO(jpeg)))).shape
+    sides = np.array(document["objects"][0]["box"]) * [height, width, height, width]
+    top, left, bottom, right = sides.round().astype(int)
+    inside = np.zeros((height, width), bool)
+    inside[top:bottom, left:right] = True
+    np.testing.assert_array_equal(picture[..., 0] > 128, inside)
 
 
 def test_entropy_is_that_of_a_distribution():

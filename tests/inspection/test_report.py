@@ -11,6 +11,7 @@ import pytest
 from viewer_page import HOSTILE, WHOLE, Page, caption, check_light, hot, inspection
 
 from sat_tf.data.images import Photograph
+from sat_tf.data.regions import Box, KnownObject, KnownObjects
 from sat_tf.inspection.inspections import Inspection
 from sat_tf.inspection.report import LOG_PROBABILITY, write_report
 
@@ -163,6 +164,16 @@ def test_what_is_no_number_stays_out_of_the_json(tmp_path):
     blocks = re.findall(r'data-role="(\w+)">(.*)</script>', path.read_text(encoding="utf-8"))
     values = {role: json.loads(block, parse_constant=pytest.fail) for role, block in blocks}
     assert values["summary"]["images"][0]["scores"] == {LOG_PROBABILITY: None, "BLEU": None}
+
+
+def test_names_that_are_no_unicode_are_written_all_the_same(tmp_path):
+    path = tmp_path / "report.html"
+    odd = b"caf\xe9.jpg".decode(errors="surrogateescape")
+    objects = KnownObjects([KnownObject("\ud800", Box(0, 0, 1, 1))], lambda words: {})
+    write_report(path, [inspection(odd, objects=objects)], "A report", subtitle=odd)
+    (block,) = re.findall(r'data-role="document">(.*)</script>', path.read_text(encoding="utf-8"))
+    document = json.loads(block)
+    assert (document["image_id"], document["objects"][0]["name"]) == (odd, "\ud800")
 
 
 def photograph(index, size=(384, 512)):

@@ -5,6 +5,8 @@ import pytest
 from viewer_page import WHOLE, caption, check_light, hot, inspection
 
 from sat_tf.data.images import Photograph
+from sat_tf.data.regions import Box, KnownObject, KnownObjects
+from sat_tf.data.shapes_objects import scene_objects
 from sat_tf.data.shapes_scenes import draw_scene, make_scene
 from sat_tf.inspection.inspections import Inspection
 from sat_tf.inspection.overlays import overlay
@@ -262,7 +264,7 @@ def scene_inspection():
     words = ["a", thing.size, thing.colour, thing.shape]
     captions = [caption(words, [inside] * 4), caption(words, [np.roll(inside, 7, (0, 1))] * 4)]
     return scene, Inspection(
-        "scene", Photograph(draw_scene(scene), WHOLE), captions, ["one thing"], scene
+        "scene", Photograph(draw_scene(scene), WHOLE), captions, ["one thing"], scene_objects(scene)
     )
 
 
@@ -285,6 +287,40 @@ def test_objects_and_hits_are_marked(empty_page):
     assert top <= (peak[0] + peak[2]) / 2 <= bottom and left <= (peak[1] + peak[3]) / 2 <= right
     page.browser.find_all("beam")[1].click()
     assert page.browser.find("miss", page.words()[3]).text == "✗"
+
+
+def test_objects_lie_over_the_picture_where_a_part_of_it_is_seen(empty_page):
+    """Boxes are fractions of the picture, cells of its middle half."""
+    seen = Box(0.0, 0.25, 1.0, 0.75)
+    dog, cat = Box(0.25, 0.25, 0.5, 0.375), Box(0.0, 0.0, 0.5, 0.125)
+    things = [KnownObject("dog", dog), KnownObject("cat", cat)]
+    objects = KnownObjects(things, lambda words: {0: [0], 1: [1]}, seen)
+    looks = [hot((4, 4), 1, 0), hot((4, 4), 0, 0)]
+    captions = [caption(["dog", "cat"], looks)]
+    page = empty_page(
+        inspection(size=(60, 120), box=seen, captions=captions, objects=objects).document()
+    )
+    page.browser.find("boxes").click()
+    page.words()[0].click()
+    for role, place in (("overlay", seen), ("object", dog), ("peak", dog)):
+        np.testing.assert_allclose(page.place_of(role), place, atol=0.005)
+    assert [node.text for node in page.browser.find_all("name")] == ["dog", "cat"]
+    assert "sat-named" in page.browser.find("object").get_attribute("class")
+    marks = [page.browser.find_all(mark) for mark in ("hit", "miss")]
+    assert [len(nodes) for nodes in marks] == [1, 0]  # the cat is not seen
+
+
+def test_a_mark_hides_no_value(empty_page):
+    objects = KnownObjects([KnownObject("ox", Box(0, 0, 0.1, 0.1))], lambda words: {0: [0]})
+    certain = caption(["ox"], [hot((14, 14), 0, 0)], log_probability=0.0)
+    page = empty_page(inspection(captions=[certain], objects=objects).document())
+    assert page.browser.find("value").text == "100%"
+    gap = page.browser.run("""
+        const text = document.createRange();
+        text.selectNodeContents(document.querySelector('.sat-value'));
+        const mark = document.querySelector('.sat-hit').getBoundingClientRect();
+        return mark.left - text.getBoundingClientRect().right;""")
+    assert gap > 0
 
 
 def test_images_without_known_objects_offer_none(empty_page):
