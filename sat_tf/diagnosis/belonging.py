@@ -2,21 +2,18 @@
 
 import numpy as np
 
-from sat_tf.data.feature_shards import Index
-from sat_tf.data.features import FeatureCache
 from sat_tf.diagnosis.findings import Finding, Verdict, judge, not_needed
 from sat_tf.diagnosis.patient import Patient
 from sat_tf.errors import UserError
 from sat_tf.evaluation.bootstrap import intervals
-from sat_tf.model.annotations import cache_folder
-from sat_tf.model.encoder import encoder_fingerprint
 from sat_tf.training.loop import SCALE_IMAGES
 from sat_tf.training.start import new_vocabulary
 
 _NOT_TRAINED = "the run was not trained here, but imported"
 _STARTED = "the run started from another one, whose own it is"
-# Float16, batches of another size and other processors change annotations by less.
+# Float16, batches of another size and other processors change less.
 _ANNOTATION_TOLERANCE = 0.02
+_SCALE_TOLERANCE = 0.005
 _PERPLEXITY_TOLERANCE = 0.02
 _LISTED = 5
 
@@ -28,11 +25,10 @@ def files(patient: Patient) -> Finding:
     except UserError as error:
         advice = "bring the files back that belong to the run, or train it again"
         return Finding(Verdict.FAULT, str(error), advice)
-    encoder = encoder_fingerprint(run.model.encoder, run.settings.images)
     return Finding(
         Verdict.HEALTHY,
         f"the weights fit config.json and vocabulary.json ({run.vocabulary.fingerprint[:12]}, "
-        f"{len(run.vocabulary):,} entries); encoder.keras is {encoder[:12]}",
+        f"{len(run.vocabulary):,} entries); encoder.keras is {patient.encoder_fingerprint[:12]}",
     )
 
 
@@ -97,51 +93,40 @@ def encoder(patient: Patient) -> Finding:
     then = float(model.locations.scale.numpy())
     evidence = (
         f"root mean square of the first {len(annotations)} training images' annotations: "
-        f"{now:.4g}, {then:.4g} when the run began"
+        f"{now:.5g}, {then:.5g} when the run began"
     )
     advice = (
         "the encoder (encoder.keras), its preprocessing or the training images are others than "
         "those that the weights were trained with: bring them back, or train a new run"
     )
-    is_fault = abs(now / then - 1) > _ANNOTATION_TOLERANCE
+    is_fault = abs(now / then - 1) > _SCALE_TOLERANCE
     return judge(is_fault, evidence, advice, now=now, then=then)
 
 
 def feature_cache(patient: Patient) -> Finding:
     """The cache holds what the encoder gives, image by image."""
-    settings, run = patient.settings, patient.run
-    if not settings.encoder.cache_features:
-        return not_needed("the run keeps no annotations")
-    fingerprint = encoder_fingerprint(run.model.encoder, settings.images)
     worst: dict[str, float] = {}
     for split, sample in (("train", patient.train), ("dev", patient.dev)):
-        folder = cache_folder(settings, fingerprint, split)
+        folder = patient.cache_folder(split)
         advice = f"delete {folder}: it is made anew when it is needed"
-        index = Index.load(folder)
-        if index is None:
-            continue
-        count = len(patient.records[split])
-        if (index.encoder, index.count) != (fingerprint, count):
-            evidence = (
-                f"{folder} is of {index.count:,} images by encoder {index.encoder[:12]}; the run "
-                f"has {count:,} and {fingerprint[:12]}"
-            )
-            return Finding(Verdict.FAULT, evidence, advice)
         try:
-            kept = FeatureCache(folder, index).read(sample.numbers).astype(np.float32)
+            cache = patient.cache(split)
+            if cache is None:
+                continue
+            kept = cache.read(sample.numbers).astype(np.float32)
         except UserError as error:
             return Finding(Verdict.FAULT, str(error), advice)
         off = _distances(kept, sample.annotations)
+        worst[split] = float(off.max())
         if off.max() > _ANNOTATION_TOLERANCE:
             evidence = (
                 f"{folder}: {np.sum(off > _ANNOTATION_TOLERANCE)} of {len(off)} images have other "
                 f"annotations there than the encoder gives now, {off.max():.0%} away, "
                 f"{sample.records[int(off.argmax())].image_id} the worst"
             )
-            return Finding(Verdict.FAULT, evidence, advice, {split: float(off.max())})
-        worst[split] = float(off.max())
+            return judge(True, evidence, advice, **worst)
     if not worst:
-        return not_needed(f"nothing is cached for this encoder in {settings.encoder.cache_dir}")
+        return not_needed("nothing is kept of this encoder's annotations")
     evidence = f"what it holds of {' and '.join(worst)} is what the encoder gives now, within "
     return judge(False, f"{evidence}{max(worst.values()):.2%}", "", **worst)
 
@@ -161,23 +146,22 @@ def perplexity(patient: Patient) -> Finding:
         return not_needed(_NOT_TRAINED)
     epoch = patient.best_epoch
     then = patient.history[epoch - 1]["perplexity"]
-    measure = patient.scored.measures["perplexity"]
-    now, count = measure.score, len(patient.records["dev"])
-    low, high = now, now
-    sampled = len(patient.dev.records) < count
-    if sampled:
+    records, measure = patient.scored.records, patient.scored.measures["perplexity"]
+    low = high = now = measure.score
+    seen, count = f"{len(records):,} validation images", len(patient.records["dev"])
+    if len(records) < count:
         low, high = intervals({"perplexity": measure})["perplexity"]
         # Twice as wide as 95 %, or one healthy run of twenty would be called ill.
         low, high = low**2 / now, high**2 / now
+        seen += f", so {low:.2f} to {high:.2f} on all {count:,}"
     slack = 1 + _PERPLEXITY_TOLERANCE
-    evidence = (
-        f"perplexity {now:.2f} on {len(patient.dev.records)} of {count:,} validation images"
-        + (f", so {low:.2f} to {high:.2f} on all" if sampled else "")
-        + f"; {then:.2f} when the weights were saved, after epoch {epoch}"
-    )
-    advice = (
+    return judge(
+        not low / slack <= then <= high * slack,
+        f"{now:.2f} on {seen}; {then:.2f} when the weights were saved, after epoch {epoch}",
         "weights, encoder, images or references have changed since: see the other checks; if the "
-        "references were mended on purpose, train again"
+        "references were mended on purpose, train again",
+        now=now,
+        then=then,
+        low=low,
+        high=high,
     )
-    is_fault = not low / slack <= then <= high * slack
-    return judge(is_fault, evidence, advice, now=now, then=then, low=low, high=high)

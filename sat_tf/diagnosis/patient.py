@@ -3,7 +3,7 @@
 import functools
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +16,21 @@ from sat_tf.data.batches import CachedAnnotations, EncodedImages, image_batches,
 from sat_tf.data.caption_statistics import SplitStatistics, split_statistics
 from sat_tf.data.captions import Record
 from sat_tf.data.datasets import load_splits
+from sat_tf.data.feature_shards import Index
+from sat_tf.data.features import FeatureCache
 from sat_tf.errors import UserError
 from sat_tf.evaluation.scoring import ScoredSplit, Scorer
-from sat_tf.model.annotations import ENCODE_BATCH
+from sat_tf.model.annotations import ENCODE_BATCH, cache_folder
+from sat_tf.model.encoder import encoder_fingerprint
 from sat_tf.run_folder import BEST, METRICS_FILE
 from sat_tf.training.checkpoints import has_state
 
-# Images that are looked at of each split: enough to tell, few enough to encode anew.
-_SAMPLED = {"train": 64, "dev": 256}
+_SPLITS = ("train", "dev")
+_RECORDED = ("loss", "perplexity")
+# Images of each split that are encoded anew: enough to tell, few enough for large networks.
+_ENCODED = 64
+# Validation images that are captioned: all of Flickr8k's, so that their scores can be compared.
+_CAPTIONED = 1_000
 _BATCH = 64  # images captioned, or captions read, at a time
 
 
@@ -73,7 +80,7 @@ class Patient:
     @functools.cached_property
     def records(self) -> dict[str, tuple[Record, ...]]:
         """Of train and dev; raises `UserError` if the data set is not as it should be."""
-        return dict(load_splits(self.settings.data, tuple(_SAMPLED)))
+        return dict(load_splits(self.settings.data, _SPLITS))
 
     @functools.cached_property
     def statistics(self) -> dict[str, SplitStatistics]:
@@ -92,21 +99,30 @@ class Patient:
 
     @functools.cached_property
     def scored(self) -> ScoredSplit:
-        """The validation images of `dev`, captioned as the settings say, and scored."""
-        run, (_, records, _, annotations) = self.run, self.dev
-        half = annotations.astype(np.float16)  # as the cache holds them
-        source = CachedAnnotations(lambda rows: half[rows], half.shape[1:])
-        scorer = Scorer([run.model], run.vocabulary, self.settings.decoding)
+        """Validation images, all or many, captioned as the settings say, and scored."""
+        numbers, records = self._choose("dev", _CAPTIONED)
+        cache = self.cache("dev")
+        if cache is None:
+            # Float16, as a cache holds them.
+            kept = np.concatenate(
+                [self.encode(part).astype(np.float16) for part in self._read(records)]
+            )
+            source = CachedAnnotations(lambda rows: kept[rows], kept.shape[1:])
+        else:
+            source = CachedAnnotations(lambda rows: cache.read(numbers[rows]), cache.shape)
+        scorer = Scorer([self.run.model], self.run.vocabulary, self.settings.decoding)
         return scorer.score(records, [source], _BATCH, [None] * len(records))
 
     @functools.cached_property
     def history(self) -> list[dict[str, float]]:
-        """The losses and scores of each epoch; raises `UserError` if they can't be read."""
+        """`_RECORDED` of each epoch; raises `UserError` if they can't be read."""
         path = self.workdir / METRICS_FILE
         try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: can't be read: {error}") from None
+            lines = path.read_text(encoding="utf-8").splitlines()
+            entries = [json.loads(line) for line in lines]
+            return [{name: float(entry[name]) for name in _RECORDED} for entry in entries]
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: can't be read: {error!r}") from None
 
     @functools.cached_property
     def best_epoch(self) -> int:
@@ -124,11 +140,40 @@ class Patient:
             )
         return epoch
 
+    def cache_folder(self, split: str) -> Path:
+        """Where the annotations of a split by the run's encoder are kept, if they are."""
+        return cache_folder(self.settings, self.encoder_fingerprint, split)
+
+    @functools.cached_property
+    def encoder_fingerprint(self) -> str:
+        """See `sat_tf.model.encoder.encoder_fingerprint`."""
+        return encoder_fingerprint(self.run.model.encoder, self.settings.images)
+
+    def cache(self, split: str) -> FeatureCache | None:
+        """The annotations of a split that are kept; None if there are none.
+
+        Raises:
+          UserError: they are of another encoder or of another number of images, or not whole.
+        """
+        folder, count = self.cache_folder(split), len(self.records[split])
+        index = Index.load(folder) if self.settings.encoder.cache_features else None
+        if index is None:
+            return None
+        if (index.encoder, index.count) != (self.encoder_fingerprint, count):
+            raise UserError(
+                f"{folder}: is of {index.count:,} images by encoder {index.encoder[:12]}; the run "
+                f"has {count:,} and {self.encoder_fingerprint[:12]}"
+            )
+        return FeatureCache(folder, index)
+
     def read(self, records: Sequence[Record]) -> np.ndarray:
         """Images as the encoder sees them: float32 [n, S, S, 3], 0..255."""
+        return np.concatenate([*self._read(records)])
+
+    def _read(self, records: Sequence[Record]) -> Iterator[np.ndarray]:
         source = EncodedImages(records, self.settings.images)
-        batches = image_batches(len(records), source, ENCODE_BATCH)
-        return np.concatenate([batch["images"].numpy() for batch in iterate(batches, source)])
+        for batch in iterate(image_batches(len(records), source, ENCODE_BATCH), source):
+            yield batch["images"].numpy()
 
     def encode(self, squares: np.ndarray) -> np.ndarray:
         """Annotations by the run's encoder: [n, S, S, 3] -> float32 [n, rows, columns, D]."""
@@ -139,9 +184,13 @@ class Patient:
         return tf.function(self.run.model.encoder, reduce_retracing=True)
 
     def _sample(self, split: str) -> Sample:
+        numbers, records = self._choose(split, _ENCODED)
+        squares = self.read(records)
+        return Sample(numbers, records, squares, self.encode(squares))
+
+    def _choose(self, split: str, most: int) -> tuple[np.ndarray, list[Record]]:
+        """Images evenly spread over a split, by number; all of them if they are not more."""
         records = self.records[split]
-        last = len(records) - 1
-        numbers = np.unique(np.linspace(0, last, _SAMPLED[split]).astype(np.int64))
-        chosen = [records[number] for number in numbers]
-        squares = self.read(chosen)
-        return Sample(numbers, chosen, squares, self.encode(squares))
+        count = min(most, len(records))
+        numbers = np.linspace(0, len(records) - 1, count).round().astype(np.int64)
+        return numbers, [records[number] for number in numbers]
