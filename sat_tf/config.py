@@ -29,7 +29,7 @@ _OF_HARD_ATTENTION = (
     "entropy_weight",
     "baseline_decay",
 )
-_OF_SCENES = ("true_objects", "true_captions")
+_OF_SCENES = ("true_objects", "true_captions", "true_relational")
 _OF_BOXES = ("pointing_accuracy", "attention_correctness")
 _OF_DRAWN_CAPTIONS = ("self_critical_draws", "self_critical_temperature")
 _OF_GIVEN_CAPTIONS = ("scheduled_sampling", "label_smoothing", "attention_supervision")

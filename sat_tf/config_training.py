@@ -122,7 +122,8 @@ class TrainingSettings(Checked):
     )
     best_by: str = setting(
         "bleu_4",
-        "Validation score that chooses the best checkpoint.",
+        "Validation score that chooses the best checkpoint: the more the better, but the less of "
+        "perplexity and attention_entropy.",
         choices=(
             *(f"bleu_{order}{penalty}" for penalty in ("", "_no_bp") for order in (1, 2, 3, 4)),
             "cider",
@@ -132,10 +133,14 @@ class TrainingSettings(Checked):
             "distinct_captions",
             "vocabulary_used",
             "novel_captions",
+            "mean_words",
+            "attention_entropy",
             "attention_change",
             "attention_dependence",
+            "attention_coverage",
             "true_objects",
             "true_captions",
+            "true_relational",
             "pointing_accuracy",
             "attention_correctness",
         ),

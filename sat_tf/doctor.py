@@ -38,11 +38,13 @@ def main(argv: list[str]) -> int:
     from sat_tf.diagnosis.patient import Patient
 
     findings: dict[str, Finding] = {}
-    with tqdm(total=len(CHECKS), desc="checks", leave=False, disable=None) as bar:
+    under_way = [*(check.name for check in CHECKS), ""]
+    with tqdm(total=len(CHECKS), desc=under_way[0], leave=False, disable=None) as bar:
         for name, finding in examine(Patient(options.workdir, settings)):
             findings[name] = finding
             tqdm.write(_text(name, finding))
             bar.update()
+            bar.set_description(under_way[len(findings)])
     clean = all(is_clean(finding.verdict) for finding in findings.values())
     print("nothing is wrong" if clean else _summary(findings))
     if options.output:

@@ -1,5 +1,6 @@
 """From an empty folder to scores and captions, and everything that may go wrong on the way."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -10,7 +11,7 @@ import tensorflow as tf
 from tiny_run import tiny_settings
 
 from sat_tf.captioner import Captioner
-from sat_tf.config import Settings
+from sat_tf.config import Settings, TrainingSettings
 from sat_tf.data.datasets import load_splits
 from sat_tf.data.shapes_objects import scene_objects
 from sat_tf.errors import UserError
@@ -66,6 +67,11 @@ def test_a_run_leaves_its_files(finished):
     epochs = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in epochs] == [1, 2]
     assert {"bleu_4", "perplexity", "true_objects", "loss"} <= set(epochs[0])
+    (best_by,) = [
+        field for field in dataclasses.fields(TrainingSettings) if field.name == "best_by"
+    ]
+    # METEOR, which takes Java and seconds, is scored where it is what chooses.
+    assert set(best_by.metadata["choices"]) - set(epochs[0]) <= {"meteor"}
     assert list((workdir / "tensorboard").glob("events*"))
     assert Settings.load(workdir).encoder.preprocessing == "caffe"
 

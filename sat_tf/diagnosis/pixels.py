@@ -53,6 +53,8 @@ def pixel_range(patient: Patient) -> Finding:
             f"train again with --preprocessing={expected}",
             **figures,
         )
+    if len(squares) < _LEAST_IMAGES:
+        return judge(False, f"{seen}; too few to see more by", "", **figures)
     told = {
         mode: float(1 - _similarities(patient, mode).mean())
         for mode in PREPROCESSING_MODES

@@ -6,7 +6,7 @@ import math
 from sat_tf.config import TrainingSettings
 
 # Scores of which less is better; of all others more is.
-LOWER_IS_BETTER = frozenset({"perplexity"})
+LOWER_IS_BETTER = frozenset({"perplexity", "attention_entropy"})
 
 
 @dataclasses.dataclass

@@ -292,6 +292,29 @@ def test_captions_that_slipped_by_a_line(run, photographs):
     assert_fault(find("images and references", run, data_dir=str(photographs)), "of train", "dev")
 
 
+def test_a_run_that_was_not_trained_here_is_not_asked_how_it_was(run):
+    shutil.rmtree(run / "checkpoints")
+    for name in ("training curves", "vocabulary", "encoder", "perplexity"):
+        assert find(name, run).verdict is Verdict.NOT_NEEDED
+
+
+def test_few_images_are_no_fault(run, photographs):
+    """Of shares of few images nothing is said."""
+    path = photographs / "captions.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, rows[0], *rows[-2:]]) + "\n")
+    changes = {"data_dir": str(photographs), "cache_dir": "none"}
+    for name in (
+        "channel order",
+        "captions alike",
+        "images and references",
+        "overfits 16 captions",
+    ):
+        assert find(name, run, **changes).verdict is Verdict.NOT_NEEDED
+    for name in ("pixel range", "grid order", "attention on h"):
+        assert find(name, run, **changes).verdict is Verdict.HEALTHY
+
+
 def test_an_image_that_can_t_be_read(run, photographs):
     (photographs / "000.png").write_bytes(b"no image")
     settings = changed(Settings.load(run), data_dir=str(photographs))

@@ -34,8 +34,9 @@ def test_best_epochs_are_those_that_improve():
     assert (progress.best_score, progress.best_epoch) == (4.0, 5)
 
 
-def test_less_perplexity_is_better():
-    settings = dataclasses.replace(SETTINGS, best_by="perplexity")
+@pytest.mark.parametrize("score", ["perplexity", "attention_entropy"])
+def test_less_of_some_is_better(score):
+    settings = dataclasses.replace(SETTINGS, best_by=score)
     assert run(settings, [9.0, 7.0, 8.0])[1] == [1, 2]
 
 
