@@ -283,8 +283,18 @@ def test_captions_that_do_not_end(run):
     assert_fault(find("captions cut", run), "100.0% are cut at --max_decode_words=12")
 
 
-def test_limits_that_references_exceed(run):
-    assert_fault(find("captions cut", run, max_decode_words=7), "100.0% are longer")
+def test_limits_that_captions_exceed(run):
+    finding = find("captions cut", run, max_decode_words=7)
+    assert_fault(finding, "cut at --max_decode_words=7", "100.0% are longer")
+    assert finding.figures["cut"] > 0.5
+
+
+def test_captions_left_out_of_the_training(run):
+    settings = Settings.load(run)
+    data = dataclasses.replace(settings.data, max_caption_words=7)
+    finding = FIND["captions cut"](Patient(run, dataclasses.replace(settings, data=data)))
+    assert_fault(finding, "100.0% left out by --max_caption_words=7")
+    assert finding.figures["cut"] == 0
 
 
 def test_captions_that_slipped_by_a_line(run, photographs):
