@@ -290,4 +290,4 @@ def test_attention_of_the_same_images_is_written_at_each_validation(finished):
         shown = [(thing["name"], tuple(thing["box"])) for thing in documents[0]["objects"]]
         assert shown == drawn[tag]
         assert {tag, f"attention/{tag}"} <= set(images)
-    assert {"attention/beta", "attention/entropy"} <= set(images)
+    assert {"words/bleu_4", "attention/entropy", "attention/dependence"} <= set(images)

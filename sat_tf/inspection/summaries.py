@@ -1,16 +1,25 @@
 """Attention as TensorBoard's summaries: for the tab Attention, as pictures and as curves."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from sat_tf.inspection import PLUGIN_NAME
-from sat_tf.inspection.inspections import Inspection, entropy
+from sat_tf.inspection.inspections import Inspection
 
 # What the film strips' names begin with: TensorBoard shows them as one group.
 STRIPS = "attention"
+# The curves' groups, each with what its scores' names begin with.
+_GROUPS = {
+    "words": (
+        *("bleu_", "cider", "rouge_l", "meteor", "perplexity"),
+        *("mean_words", "novel_captions", "distinct_captions", "vocabulary_used"),
+    ),
+    STRIPS: ("attention_", "beta_", "pointing_", "correctness_"),
+    "truth": ("true_", "relational_", "shuffled_"),
+}
 # `DATA_CLASS_TENSOR`, for which TensorFlow exports no name. Without it TensorBoard lists nothing.
 _DATA_CLASS_TENSOR = 2
 
@@ -40,27 +49,16 @@ def write_strip(image_id: str, strip: np.ndarray, step: int) -> None:
     tf.summary.image(f"{STRIPS}/{safe_tag(image_id)}", strip[None], step=step)
 
 
-def write_means(inspections: Sequence[Inspection], step: int) -> None:
-    """Writes what `means` returns, as scalars."""
-    for name, value in means(inspections).items():
-        tf.summary.scalar(name, value, step=step)
+def write_scores(scores: Mapping[str, float], step: int) -> None:
+    """Writes an epoch's losses and scores as curves, to the default writer, see `curve`."""
+    for name, value in scores.items():
+        tf.summary.scalar(curve(name), value, step=step)
 
 
-def means(inspections: Sequence[Inspection]) -> dict[str, float]:
-    """Beta and alpha's entropy (nats), means over the words of each image's best caption.
-
-    All words count alike, whichever caption they are of; captions without words count nothing, and
-    if there are no words at all, there are no means.
-    """
-    best = [inspection.captions[0] for inspection in inspections if inspection.captions]
-    betas = [float(beta) for caption in best for beta in caption.betas]
-    entropies = [entropy(alpha) for caption in best for alpha in caption.alphas]
-    if not betas:
-        return {}
-    return {
-        "attention/beta": float(np.mean(betas)),
-        "attention/entropy": float(np.mean(entropies)),
-    }
+def curve(name: str) -> str:
+    """What a loss or a score is called in TensorBoard, which shows a group for each beginning."""
+    group = next((group for group, names in _GROUPS.items() if name.startswith(names)), "training")
+    return f"{group}/{name.removeprefix('attention_')}"
 
 
 def safe_tag(image_id: str) -> str:

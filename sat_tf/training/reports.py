@@ -14,7 +14,7 @@ from tqdm import tqdm
 from sat_tf.evaluation.scoring import ScoredSplit
 from sat_tf.inspection.inspections import Inspection
 from sat_tf.inspection.overlays import attention_figure, render
-from sat_tf.inspection.summaries import write_inspection, write_means, write_strip
+from sat_tf.inspection.summaries import write_inspection, write_scores, write_strip
 from sat_tf.run_folder import METRICS_FILE, TENSORBOARD
 from sat_tf.storage import write_text
 from sat_tf.training.schedule import Progress
@@ -74,9 +74,8 @@ class Reports:
         )
         lines = [_json_line(entry) for entry in progress.history]
         write_text(self._workdir / METRICS_FILE, "".join(lines))
-        with self._writer.as_default(step=progress.total_steps):
-            for name, value in scores.items():
-                tf.summary.scalar(name, value)
+        with self._writer.as_default():
+            write_scores(scores, progress.total_steps)
         self._writer.flush()
         self._bar.set_description(_label(progress, self._max_epochs), refresh=False)
         self._clock, self._captions = time.monotonic(), 0.0
@@ -91,7 +90,6 @@ class Reports:
     def attention(self, inspections: Sequence[Inspection], step: int) -> None:
         """For TensorBoard: where the words of each image's caption looked, now."""
         with self._writer.as_default():
-            write_means(inspections, step)
             for inspection in inspections:
                 write_inspection(inspection, step)
                 best, (picture, box) = inspection.captions[0], inspection.photograph

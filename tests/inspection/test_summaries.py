@@ -1,13 +1,11 @@
 """Summaries: what TensorBoard reads back is what was written."""
 
-import dataclasses
 import json
-import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from attention_logs import caption, inspection
+from attention_logs import inspection
 from tensorboard.backend.event_processing.event_accumulator import (
     DEFAULT_SIZE_GUIDANCE,
     EventAccumulator,
@@ -15,9 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import (
 from tensorboard.plugins.image.metadata import PLUGIN_NAME as IMAGES
 from tensorboard.util.tensor_util import make_ndarray
 
-from sat_tf.captioning import Attention
 from sat_tf.inspection import PLUGIN_NAME
-from sat_tf.inspection.summaries import means, safe_tag, write_inspection, write_means, write_strip
+from sat_tf.inspection.summaries import safe_tag, write_inspection, write_scores, write_strip
 
 
 @pytest.fixture(name="read")
@@ -64,30 +61,23 @@ def test_a_strip_is_an_image(read):
     np.testing.assert_array_equal(tf.io.decode_png(png).numpy(), strip)
 
 
-def test_means_are_of_the_words_of_the_best_captions():
-    spread = np.full((1, 4, 4), 1 / 16, np.float32)  # an entropy of log 16
-    wide = dataclasses.replace(
-        caption(["a"], [0]), attention=(Attention(spread, np.array([0.9], np.float32)),)
-    )
-    other = caption(["x"], [0], beta=0.0)
-    both = [
-        dataclasses.replace(inspection("a", ["a"], [0]), captions=[wide, other]),
-        inspection("b", ["two", "words"], [1, 2]),
-    ]
-    found = means(both)
-    assert found["attention/beta"] == pytest.approx((0.9 + 0.5 + 0.5) / 3)
-    assert found["attention/entropy"] == pytest.approx(math.log(16) / 3, rel=1e-5)
-
-
-def test_without_words_there_are_no_means(read):
-    empty = dataclasses.replace(inspection("a", ["a"], [0]), captions=[])
-    assert means([empty]) == {} == means([])
-    assert read(lambda: write_means([empty], 1)).Tags()["tensors"] == []
-
-
-def test_means_are_scalars(read):
-    events = read(lambda: write_means([inspection("a", ["a"], [0])], 30))
-    (event,) = events.Tensors("attention/beta")
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("loss", "training/loss"),
+        ("perplexity", "words/perplexity"),
+        ("bleu_4_no_bp", "words/bleu_4_no_bp"),
+        ("attention_dependence", "attention/dependence"),
+        ("attention_correctness", "attention/correctness"),
+        ("correctness_uniform", "attention/correctness_uniform"),
+        ("beta_content", "attention/beta_content"),
+        ("true_captions", "truth/true_captions"),
+        ("shuffled_true_captions", "truth/shuffled_true_captions"),
+    ],
+)
+def test_a_score_is_a_curve_of_its_group(read, name, tag):
+    events = read(lambda: write_scores({name: 0.5}, 30))
+    (event,) = events.Tensors(tag)
     assert event.step == 30
     assert make_ndarray(event.tensor_proto) == pytest.approx(0.5)
-    assert events.PluginTagToContent("scalars").keys() == {"attention/beta", "attention/entropy"}
+    assert events.PluginTagToContent("scalars").keys() == {tag}
