@@ -18,6 +18,8 @@ from sat_tf.training import loop
 from sat_tf.training.loop import Trainer, train
 from sat_tf.training.step import make_train_step
 
+pytestmark = pytest.mark.usefixtures("without_java")
+
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
@@ -139,9 +141,10 @@ def test_other_settings_are_refused_by_name(finished, data_dir):
 
 def test_a_loss_that_is_not_finite_stops_the_run(data_dir, tmp_path, monkeypatch):
     watch_losses(monkeypatch, [], spoil_at=5)
+    settings = tiny_settings(data_dir, optimizer="sgd")
     with pytest.raises(UserError, match=r"step 5 \(epoch 2\)"):
-        train(tiny_settings(data_dir), tmp_path)
-    assert Trainer(tiny_settings(data_dir), tmp_path).progress.epoch == 1
+        train(settings, tmp_path)
+    assert Trainer(settings, tmp_path).progress.epoch == 1
 
 
 @pytest.fixture(scope="module")
@@ -273,8 +276,8 @@ def test_a_cached_run_equals_one_that_encodes(data_dir, finished, tmp_path, monk
         workdir = tmp_path / str(cached)
         assert train(settings, workdir)
         scores.append(Captioner.load(workdir).score("test").scores["perplexity"])
-    assert losses[:3] == pytest.approx(losses[3:], rel=1e-4)
-    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+    assert losses[:3] == pytest.approx(losses[3:], rel=2e-5)
+    assert scores[0] == pytest.approx(scores[1], rel=2e-5)
     assert (tmp_path / "features").exists()
 
 
