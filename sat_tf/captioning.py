@@ -226,7 +226,7 @@ def make_search(
 ) -> Callable[[Batches], Decoded]:
     """`search_captions` compiled, from batches of images or of their annotations."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def search(batches: Batches) -> Decoded:
         annotations = [model.annotate(batch) for model, batch in zip(models, batches, strict=True)]
         return search_captions(models, annotations, settings)
@@ -254,7 +254,7 @@ def make_reader(
         annotations = model.annotate(batch)
         return model(annotations, batch["tokens"], batch["image_index"], places=places)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def read(batches: Batches) -> Reading:
         tokens = batches[0]["tokens"]  # [B, T]
         each = [read_one(*both) for both in enumerate(batches)]

@@ -1,3 +1,11 @@
 """Fixtures of more than one file."""
 
+import pytest
+
 pytest_plugins = ["browser", "viewer_page"]
+
+
+@pytest.fixture
+def without_java(monkeypatch):
+    """No program is found: METEOR, whose Java takes seconds to start, is left out of the scores."""
+    monkeypatch.setenv("PATH", "")

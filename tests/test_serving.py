@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tiny_run import tiny_settings
 
 from sat_tf import export as export_module
+from sat_tf import serving
 from sat_tf.captioner import Captioner
 from sat_tf.data.images import covered_box
 from sat_tf.errors import UserError
@@ -50,6 +52,17 @@ def export_dir(workdir, captioner, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports") / "1"
     export(captioner, workdir, folder, max_pixels=MAX_PIXELS)
     return folder
+
+
+@pytest.fixture
+def written_before(export_dir, monkeypatch):
+    """`export` takes the SavedModel that was written before, and goes on from there."""
+
+    def write(run, folder, max_pixels):
+        shutil.copytree(export_dir, folder, dirs_exist_ok=True)
+        shutil.rmtree(folder / "assets.extra")
+
+    monkeypatch.setattr(serving, "write_saved_model", write)
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +278,7 @@ def test_rounding_may_change_captions_but_not_most(captioner, workdir, tmp_path,
     ids=["fails", "says nothing", "differs", "decodes anything"],
 )
 def test_an_export_that_fails_its_check_leaves_nothing(
-    captioner, workdir, tmp_path, monkeypatch, program, what
+    captioner, workdir, written_before, tmp_path, monkeypatch, program, what
 ):
     check = tmp_path / "check.py"
     check.write_text(program)
@@ -276,12 +289,17 @@ def test_an_export_that_fails_its_check_leaves_nothing(
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_run_whose_data_are_gone_is_checked_on_drawn_scenes(workdir, tmp_path, capsys):
+def test_a_run_whose_data_are_gone_is_checked_on_drawn_scenes(
+    workdir, written_before, tmp_path, capsys
+):
     other = Captioner.load(workdir)
     run = other.runs[0]
     gone = run.settings.data.__class__(dataset="flickr8k", data_dir=str(tmp_path / "none"))
     settings = run.settings.__class__(
-        data=gone, images=run.settings.images, encoder=run.settings.encoder
+        data=gone,
+        images=run.settings.images,
+        encoder=run.settings.encoder,
+        decoding=run.settings.decoding,
     )
     captioner = Captioner(run._replace(settings=settings))
     card = export(captioner, workdir, tmp_path / "out")

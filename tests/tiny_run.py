@@ -28,5 +28,6 @@ def tiny_settings(data_dir, **changes) -> Settings:
         "max_epochs": 2,
         "max_decode_words": 8,
         "samples": 1,
+        "inspect_images": 0,
     }
     return from_flat({**values, **changes})

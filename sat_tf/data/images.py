@@ -57,7 +57,9 @@ def unreadable(image: str | bytes, error: tf.errors.InvalidArgumentError) -> Use
 
 
 # A graph even where it is called outside of one: op by op, it takes 20 times as long.
-@tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)])
+@tf.function(
+    input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)], autograph=False
+)
 def decode_image(encoded: tf.Tensor, max_pixels: tf.Tensor | int = MOST_PIXELS) -> tf.Tensor:
     """Pixels as they are meant to be seen.
 

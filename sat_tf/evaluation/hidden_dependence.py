@@ -22,7 +22,7 @@ def make_exchange(model: CaptionModel) -> Exchange:
     """
     cell = model.cell
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def exchange(batch: Mapping[str, tf.Tensor], tokens: tf.Tensor) -> tf.Tensor:
         memory = cell.prepare(model.locations(model.annotate(batch)))
         previous = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START), tokens[:, :-1]], axis=1)

@@ -32,6 +32,7 @@ def annotation_source(
     encode = tf.function(
         lambda images: encoder(images, training=False),
         input_signature=[tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)],
+        autograph=False,
     )
     cache = prepare_cache(
         cache_folder(settings, fingerprint, split),

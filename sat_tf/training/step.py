@@ -89,7 +89,7 @@ def make_train_step(
 
     control_spec = {name: tf.TensorSpec([], tf.float32) for name in CONTROLS}
 
-    @tf.function(input_signature=[batch_spec, control_spec])
+    @tf.function(input_signature=[batch_spec, control_spec], autograph=False)
     def train_step(batch: Batch, controls: Controls) -> Sums:
         sums = strategy.run(replica_step, args=(batch, controls))
         return {

@@ -21,13 +21,12 @@ def identity():
     return keras.Model(grid, grid)
 
 
-def after_a_step(rate, **changes):
-    """The weights before and after one step of gradient descent."""
+def step_of(optimizer, **changes):
+    """A step of a tiny model on one batch, and what it moves."""
     keras.utils.set_random_seed(0)
     decoder = DecoderSettings(embedding_size=3, hidden_size=5, attention_size=2, dropout=0.0)
     model = CaptionModel(identity(), decoder, 7)
     settings = TrainingSettings(clip_norm=0.0, **changes)
-    optimizer = keras.optimizers.SGD(rate)
     optimizer.build(model.trainable_variables)
     grids = np.random.default_rng(1).normal(size=(2, *GRID)).astype(np.float32)
     batch = {
@@ -39,9 +38,16 @@ def after_a_step(rate, **changes):
     spec = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in batch.items()}
     strategy = tf.distribute.get_strategy()
     objective = make_likelihood(model, settings)
-    before = [v.numpy() for v in model.trainable_variables]
-    sums = make_train_step(model, optimizer, objective, settings, strategy, spec)(batch, CONTROLS)
-    return before, [v.numpy() for v in model.trainable_variables], sums
+    step = make_train_step(model, optimizer, objective, settings, strategy, spec)
+    return lambda: step(batch, CONTROLS), model.trainable_variables
+
+
+def after_a_step(rate, **changes):
+    """The weights before and after one step of gradient descent."""
+    step, variables = step_of(keras.optimizers.SGD(rate), **changes)
+    before = [v.numpy() for v in variables]
+    sums = step()
+    return before, [v.numpy() for v in variables], sums
 
 
 def test_weight_decay_is_the_gradient_of_the_sum_of_squares():
@@ -71,6 +77,15 @@ def test_how_the_output_bias_starts(bias, monkeypatch):
     found = start.new_model(settings, vocabulary).cell.deep_output.words.bias.numpy()
     expected = np.log([1, 2, 1, 3, 2]) - np.log(9) if bias == "frequencies" else np.zeros(5)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "rmsprop", "adadelta"])
+def test_every_optimizer_lowers_the_loss(name):
+    rate = 1.0 if name == "adadelta" else 0.01
+    step, _ = step_of(make_optimizer(TrainingSettings(optimizer=name, learning_rate=rate)))
+    losses = [float(step()["nll"]) for _ in range(5)]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
 
 
 def test_rmsprop_has_the_authors_constants():
