@@ -38,13 +38,13 @@ def main(argv: list[str]) -> int:
     from sat_tf.diagnosis.patient import Patient
 
     findings: dict[str, Finding] = {}
-    under_way = [*(check.name for check in CHECKS), ""]
-    with tqdm(total=len(CHECKS), desc=under_way[0], leave=False, disable=None) as bar:
-        for name, finding in examine(Patient(options.workdir, settings)):
-            findings[name] = finding
-            tqdm.write(_text(name, finding))
-            bar.update()
-            bar.set_description(under_way[len(findings)])
+    patient = Patient(options.workdir, settings)
+    # Shown on terminals.
+    for name, finding in tqdm(
+        examine(patient), desc="checks", total=len(CHECKS), leave=False, disable=None
+    ):
+        findings[name] = finding
+        tqdm.write(_text(name, finding))
     clean = all(is_clean(finding.verdict) for finding in findings.values())
     print("nothing is wrong" if clean else _summary(findings))
     if options.output:
@@ -87,5 +87,5 @@ def _summary(findings: "Mapping[str, Finding]") -> str:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "output")
-    flags.define_overrides(*names("data"), "cache_dir", *names("decoding"))
+    flags.define_overrides(*names("data"), "cache_dir", "max_decode_words")
     flags.run(main, USAGE)

@@ -44,9 +44,7 @@ COMMAND_GROUP = "command"
 COMMAND_FLAGS: dict[str, Any] = {
     "workdir": setting("", "Folder of the run: settings, vocabulary, checkpoints and scores."),
     "split": setting("test", "Part of the data set.", choices=("train", "dev", "test")),
-    "output": setting(
-        "", "JSON file that receives everything: scores, settings, fingerprints, captions."
-    ),
+    "output": setting("", "JSON file that receives everything that is found, with the settings."),
     "captions": setting(
         "", "JSON file that receives the captions, one an image, in COCO's results format."
     ),
@@ -247,7 +245,7 @@ def _held_back_stderr() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             os.write(original, held.read())
             raise

@@ -156,6 +156,11 @@ def _source(record: Record) -> bytes:
     return hashlib.sha256(record.image_id.encode() + b"\0" + state).digest()
 
 
+def images_digest(records: Sequence[Record], fingerprint: str) -> str:
+    """What the index of a cache has to hold of `records` and the encoder, see `Index.images`."""
+    return _digest(fingerprint, [_source(record) for record in records]).hex()
+
+
 def _digest(fingerprint: str, sources: Sequence[bytes]) -> bytes:
     return hashlib.sha256(fingerprint.encode() + b"\0" + b"".join(sources)).digest()
 

@@ -1,19 +1,24 @@
 """Whether attention looks for something."""
 
-from sat_tf.diagnosis.findings import Finding, judge
+from sat_tf.diagnosis.findings import Finding, judge, not_needed
 from sat_tf.diagnosis.patient import Patient
 
 _LEAST = 0.5  # percent of alpha's mass; of trained models 3 to 50 move
 
 
 def attention(patient: Patient) -> Finding:
-    """It depends on h, and moves from word to word."""
-    scores = patient.scored.scores
-    depends, moves = scores.get("attention_dependence", 0.0), scores["attention_change"]
+    """Whether it depends on h, and whether it moves from word to word."""
+    scores, captions = patient.scored.scores, patient.scored.captions
+    if patient.run.model.location_count == 1:
+        return not_needed("there is one place to look at")
+    if "attention_dependence" not in scores:
+        return not_needed("there is no second caption, whose h could be exchanged for its own")
+    depends, moves = scores["attention_dependence"], scores["attention_change"]
+    has_steps = any(len(caption.words) > 1 for caption in captions)
     return judge(
-        min(depends, moves) < _LEAST,
+        depends < _LEAST or (has_steps and moves < _LEAST),
         f"with another caption's h {depends:.1f} % of alpha's mass lies elsewhere; {moves:.1f} % "
-        f"moves from word to word; {len(patient.scored.records)} captions",
+        f"moves from word to word; {len(captions):,} captions",
         "attention is dead: the same map for every word. Start again with another --seed, the "
         "default --initial_weights and no --weight_decay, and watch attention_dependence in "
         "TensorBoard; it can choose the best weights (--best_by)",

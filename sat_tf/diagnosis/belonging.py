@@ -1,11 +1,16 @@
 """Whether the parts of a run, and the data, are those that it was trained with."""
 
+import math
+
 import numpy as np
+import tensorflow as tf
 
 from sat_tf.diagnosis.findings import Finding, Verdict, judge, not_needed
 from sat_tf.diagnosis.patient import Patient
 from sat_tf.errors import UserError
 from sat_tf.evaluation.bootstrap import intervals
+from sat_tf.run_folder import BEST
+from sat_tf.training.checkpoints import has_state
 from sat_tf.training.loop import SCALE_IMAGES
 from sat_tf.training.start import new_vocabulary
 
@@ -20,15 +25,28 @@ _LISTED = 5
 
 def files(patient: Patient) -> Finding:
     """Vocabulary, encoder, weights and settings are there and fit together."""
+    if has_state(patient.workdir) and tf.train.latest_checkpoint(patient.workdir / BEST) is None:
+        return Finding(
+            Verdict.FAULT,
+            f"{patient.workdir / BEST}: holds no weights, for training stopped before its first "
+            "validation",
+            "give the command of the training again to go on",
+        )
     try:
         run = patient.run
     except UserError as error:
         advice = "bring the files back that belong to the run, or train it again"
         return Finding(Verdict.FAULT, str(error), advice)
-    return Finding(
-        Verdict.HEALTHY,
-        f"the weights fit config.json and vocabulary.json ({run.vocabulary.fingerprint[:12]}, "
-        f"{len(run.vocabulary):,} entries); encoder.keras is {patient.encoder_fingerprint[:12]}",
+    broken = [one.path for one in run.model.weights if not np.all(np.isfinite(one))]
+    return judge(
+        bool(broken),
+        f"weights that are no numbers: {', '.join(broken)}"
+        if broken
+        else f"the weights fit config.json and vocabulary.json ({run.vocabulary.fingerprint[:12]}, "
+        f"{len(run.vocabulary):,} entries); fingerprint of encoder.keras "
+        f"{patient.encoder_fingerprint[:12]}",
+        "take weights of another epoch (--keep_every_epoch), or train again with a lower "
+        "--learning_rate",
     )
 
 
@@ -89,7 +107,8 @@ def encoder(patient: Patient) -> Finding:
     if model.trains_encoder:
         return not_needed("the encoder was trained: its weights lie in the checkpoint")
     annotations = patient.encode(patient.read(patient.records["train"][:SCALE_IMAGES]))
-    now = float(np.sqrt(np.mean(np.square(annotations, dtype=np.float64))))
+    # Zeros were left as they were.
+    now = float(np.sqrt(np.mean(np.square(annotations, dtype=np.float64)))) or 1.0
     then = float(model.locations.scale.numpy())
     evidence = (
         f"root mean square of the first {len(annotations)} training images' annotations: "
@@ -99,7 +118,7 @@ def encoder(patient: Patient) -> Finding:
         "the encoder (encoder.keras), its preprocessing or the training images are others than "
         "those that the weights were trained with: bring them back, or train a new run"
     )
-    is_fault = abs(now / then - 1) > _SCALE_TOLERANCE
+    is_fault = not math.isclose(now, then, rel_tol=_SCALE_TOLERANCE)
     return judge(is_fault, evidence, advice, now=now, then=then)
 
 
@@ -108,17 +127,18 @@ def feature_cache(patient: Patient) -> Finding:
     worst: dict[str, float] = {}
     for split, sample in (("train", patient.train), ("dev", patient.dev)):
         folder = patient.cache_folder(split)
-        advice = f"delete {folder}: it is made anew when it is needed"
+        advice = f"delete {folder}: training, evaluation and extract_features make it anew"
         try:
             cache = patient.cache(split)
             if cache is None:
                 continue
             kept = cache.read(sample.numbers).astype(np.float32)
         except UserError as error:
-            return Finding(Verdict.FAULT, str(error), advice)
+            evidence, *_ = str(error).partition(";")  # then it advises to do what was not done
+            return Finding(Verdict.FAULT, evidence, advice)
         off = _distances(kept, sample.annotations)
         worst[split] = float(off.max())
-        if off.max() > _ANNOTATION_TOLERANCE:
+        if not off.max() <= _ANNOTATION_TOLERANCE:
             evidence = (
                 f"{folder}: {np.sum(off > _ANNOTATION_TOLERANCE)} of {len(off)} images have other "
                 f"annotations there than the encoder gives now, {off.max():.0%} away, "

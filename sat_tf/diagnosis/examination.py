@@ -26,8 +26,8 @@ class Check(NamedTuple):
 
 CHECKS = (
     Check("files of the run", files, is_needed=True),
-    Check("data set", data, is_needed=True),
     Check("training curves", diverging),
+    Check("data set", data, is_needed=True),
     Check("vocabulary", vocabulary),
     Check("unknown words", unknown_words),
     Check("pixel range", pixel_range),
@@ -53,9 +53,9 @@ def examine(patient: Patient) -> Iterator[tuple[str, Finding]]:
         else:
             try:
                 finding = check.find(patient)
-            except UserError as error:
+            except (UserError, OSError) as error:
                 finding = Finding(Verdict.NOT_CHECKED, str(error), "mend that and look again")
-        if check.is_needed and finding.verdict is not Verdict.HEALTHY:
+        if check.is_needed and not missing and finding.verdict is not Verdict.HEALTHY:
             missing = check.name
         yield check.name, finding
 

@@ -21,7 +21,7 @@ class Finding:
 
     verdict: see `Verdict`.
     evidence: what was seen.
-    advice: what to do; of a fault alone.
+    advice: what to do about a fault, or about what kept a check from telling.
     figures: what the verdict rests on, by name; None is no number.
     """
 
@@ -32,7 +32,8 @@ class Finding:
 
 
 def judge(is_fault: bool, evidence: str, advice: str, **figures: float) -> Finding:
-    """A fault with its advice, or a healthy finding without."""
+    """A fault with its advice, or a healthy finding without; what rests on NaN is not healthy."""
+    is_fault = is_fault or not all(map(math.isfinite, figures.values()))
     # JSON has no NaN and no infinity.
     numbers = {name: value if math.isfinite(value) else None for name, value in figures.items()}
     if is_fault:

@@ -1,6 +1,7 @@
 """Whether a model of the run's shape can learn a handful of captions by heart."""
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -16,9 +17,9 @@ _CAPTIONS = 16
 _MOST_STEPS = 300
 _LEARNING_RATE = 2e-3
 _CLIP_NORM = 5.0
-# Nats a word. Of 16 captions with the same annotations, the first word that tells them apart costs
-# log 16: 0.2 a word, as captions go.
-_LEARNED = 0.1
+# Nats a word, and of log n a caption, which is what n captions cost at the least that can't be told
+# apart by their images.
+_LEARNED, _TOLD_APART = 0.1, 0.5
 
 
 def overfitting(patient: Patient) -> Finding:
@@ -39,17 +40,26 @@ def overfitting(patient: Patient) -> Finding:
     )
     model = CaptionModel(run.model.encoder, decoder, len(run.vocabulary))
     model.scale_annotations(batch["annotations"])
-    nats, steps = _learn(model, patient, batch)
+    steps, per_word, per_caption = _learn(model, patient, batch)
+    is_learned = _is_learned(count, per_word, per_caption)
     return judge(
-        not nats < _LEARNED,  # nor if it is not a number
-        f"a new model knows {count} training captions to {nats:.2f} nats a word after {steps} "
-        f"steps ({_LEARNED} is by heart)",
+        not is_learned,
+        f"a new model has learned {count} training captions by heart in {steps} steps"
+        if is_learned
+        else f"after {steps} steps a new model still lacks {per_caption:.1f} nats of each of "
+        f"{count} training captions ({math.log(count):.1f} if it can't tell their images apart at "
+        f"all), {per_word:.2f} of a word",
         "it can't tell the images apart, or can't learn: look at the encoder's checks above, then "
         "at the sizes of the decoder (--hidden_size, --embedding_size, --attention_size)",
         captions=count,
         steps=steps,
-        nats=nats,
+        nats_per_word=per_word,
+        nats_per_caption=per_caption,
     )
+
+
+def _is_learned(count: int, per_word: float, per_caption: float) -> bool:
+    return per_word < _LEARNED and per_caption < _TOLD_APART * math.log(count)
 
 
 def _captions(patient: Patient) -> Batch:
@@ -70,8 +80,12 @@ def _captions(patient: Patient) -> Batch:
     }
 
 
-def _learn(model: CaptionModel, patient: Patient, batch: Batch) -> tuple[float, int]:
-    """Trains until the captions are learned, or long enough; nats a word, and steps."""
+def _learn(model: CaptionModel, patient: Patient, batch: Batch) -> tuple[int, float, float]:
+    """Trains until the captions are learned, or long enough.
+
+    Returns:
+      Steps, and -log p in nats, of a word and of a caption.
+    """
     training = dataclasses.replace(
         patient.settings.training, label_smoothing=0.0, scheduled_sampling=0.0
     )
@@ -80,7 +94,7 @@ def _learn(model: CaptionModel, patient: Patient, batch: Batch) -> tuple[float, 
     optimizer = keras.optimizers.Adam(_LEARNING_RATE, global_clipnorm=_CLIP_NORM)
     optimizer.build(variables)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step() -> Sums:
         with tf.GradientTape() as tape:
             sums = likelihood(model, batch, controls, training)
@@ -88,8 +102,9 @@ def _learn(model: CaptionModel, patient: Patient, batch: Batch) -> tuple[float, 
         optimizer.apply(tape.gradient(loss, variables), variables)
         return sums
 
-    nats, steps = np.inf, 0
-    while not nats < _LEARNED and steps < _MOST_STEPS:
-        sums = step()
-        nats, steps = float(sums["nll"] / sums["words"]), steps + 1
-    return nats, steps
+    steps, per_word, per_caption = 0, math.inf, math.inf
+    while steps < _MOST_STEPS and not _is_learned(len(batch["tokens"]), per_word, per_caption):
+        sums = {name: float(value) for name, value in step().items()}
+        per_word, per_caption = sums["nll"] / sums["words"], sums["nll"] / sums["captions"]
+        steps += 1
+    return steps, per_word, per_caption

@@ -16,8 +16,8 @@ from sat_tf.data.batches import CachedAnnotations, EncodedImages, image_batches,
 from sat_tf.data.caption_statistics import SplitStatistics, split_statistics
 from sat_tf.data.captions import Record
 from sat_tf.data.datasets import load_splits
-from sat_tf.data.feature_shards import Index
-from sat_tf.data.features import FeatureCache
+from sat_tf.data.feature_shards import Index, read_tail
+from sat_tf.data.features import FeatureCache, images_digest
 from sat_tf.errors import UserError
 from sat_tf.evaluation.scoring import ScoredSplit, Scorer
 from sat_tf.model.annotations import ENCODE_BATCH, cache_folder
@@ -30,7 +30,7 @@ _RECORDED = ("loss", "perplexity")
 # Images of each split that are encoded anew: enough to tell, few enough for large networks.
 _ENCODED = 64
 # Validation images that are captioned: all of Flickr8k's, so that their scores can be compared.
-_CAPTIONED = 1_000
+CAPTIONED = 1_000
 _BATCH = 64  # images captioned, or captions read, at a time
 
 
@@ -74,8 +74,8 @@ class Patient:
 
     @functools.cached_property
     def was_trained(self) -> bool:
-        """Whether it was trained in this folder, not imported."""
-        return has_state(self.workdir)
+        """Whether it was trained in this folder, not imported; its last state may be gone."""
+        return has_state(self.workdir) or (self.workdir / METRICS_FILE).exists()
 
     @functools.cached_property
     def records(self) -> dict[str, tuple[Record, ...]]:
@@ -100,8 +100,11 @@ class Patient:
     @functools.cached_property
     def scored(self) -> ScoredSplit:
         """Validation images, all or many, captioned as the settings say, and scored."""
-        numbers, records = self._choose("dev", _CAPTIONED)
-        cache = self.cache("dev")
+        numbers, records = self._choose("dev", CAPTIONED)
+        try:
+            cache = self.cache("dev")
+        except UserError:  # the check of the cache tells of it
+            cache = None
         if cache is None:
             # Float16, as a cache holds them.
             kept = np.concatenate(
@@ -117,12 +120,15 @@ class Patient:
     def history(self) -> list[dict[str, float]]:
         """`_RECORDED` of each epoch; raises `UserError` if they can't be read."""
         path = self.workdir / METRICS_FILE
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            entries = [json.loads(line) for line in lines]
-            return [{name: float(entry[name]) for name in _RECORDED} for entry in entries]
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: can't be read: {error!r}") from None
+        epochs = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+                epochs.append({name: float(entry[name]) for name in _RECORDED})
+            except (KeyError, TypeError, ValueError):
+                reason = f"is no record of an epoch with {' and '.join(_RECORDED)}"
+                raise UserError(f"{path}:{number}: {reason}") from None
+        return epochs
 
     @functools.cached_property
     def best_epoch(self) -> int:
@@ -132,11 +138,12 @@ class Patient:
           UserError: the record of the epochs does not reach so far.
         """
         prefix = tf.train.latest_checkpoint(self.workdir / BEST) or ""
-        epoch = int(prefix.rpartition("-")[2] or 0)
+        number = prefix.rpartition("-")[2]
+        epoch = int(number) if number.isdecimal() else 0
         if not 0 < epoch <= len(self.history):
             raise UserError(
-                f"{self.workdir / METRICS_FILE}: tells of {len(self.history)} epochs; the best "
-                f"weights are of epoch {epoch}"
+                f"{self.workdir / METRICS_FILE}: tells of {len(self.history)} epochs, not of that "
+                f"of the best weights ({Path(prefix).name})"
             )
         return epoch
 
@@ -153,17 +160,22 @@ class Patient:
         """The annotations of a split that are kept; None if there are none.
 
         Raises:
-          UserError: they are of another encoder or of another number of images, or not whole.
+          UserError: they are of another encoder or of other images, or not whole.
         """
-        folder, count = self.cache_folder(split), len(self.records[split])
+        folder, fingerprint = self.cache_folder(split), self.encoder_fingerprint
         index = Index.load(folder) if self.settings.encoder.cache_features else None
         if index is None:
             return None
-        if (index.encoder, index.count) != (self.encoder_fingerprint, count):
+        if index.encoder != fingerprint:
+            raise UserError(f"{folder}: is by encoder {index.encoder[:12]}, not {fingerprint[:12]}")
+        if index.images != images_digest(self.records[split], fingerprint):
             raise UserError(
-                f"{folder}: is of {index.count:,} images by encoder {index.encoder[:12]}; the run "
-                f"has {count:,} and {self.encoder_fingerprint[:12]}"
+                f"{folder}: is of {index.count:,} images that are not the {split} split's "
+                f"{len(self.records[split]):,}, or not any more"
             )
+        missing = sum(read_tail(folder, index, shard) is None for shard in index.shards)
+        if missing:
+            raise UserError(f"{folder}: {missing:,} of {len(index.shards):,} shards are not whole")
         return FeatureCache(folder, index)
 
     def read(self, records: Sequence[Record]) -> np.ndarray:
@@ -181,7 +193,7 @@ class Patient:
 
     @functools.cached_property
     def _encoder(self) -> tf.types.experimental.GenericFunction:
-        return tf.function(self.run.model.encoder, reduce_retracing=True)
+        return tf.function(self.run.model.encoder, reduce_retracing=True, autograph=False)
 
     def _sample(self, split: str) -> Sample:
         numbers, records = self._choose(split, _ENCODED)

@@ -20,10 +20,11 @@ _LEARNED = "the encoder was trained with these pixels from its first layer on"
 _LEAST_IMAGES = 16  # of which a share says something
 _BLANK = 2.0  # standard deviation of the pixels, 0 to 255
 # Of a range: distinctness is 0.04 where it should be 0.6.
-_MOST_GAIN = 2.0
+_MOST_GAIN, _LEAST_DISTINCTNESS = 2.0, 0.05
 # Of images that are told apart better with red and blue exchanged: about 10 % where they should not
 # be, 90 % where they should.
-_MOST_BETTER = 0.7
+_MOST_BETTER, _LEAST_GAIN = 0.7, 0.01
+_GREY = 2.0  # mean difference of red and blue, 0 to 255
 
 
 def pixel_range(patient: Patient) -> Finding:
@@ -42,6 +43,13 @@ def pixel_range(patient: Patient) -> Finding:
             "look at the files: pixels that were saved as 0 to 1 must be times 255",
             figures,
         )
+    if len(squares) > 1 and squares.std(axis=0).max() < _BLANK:
+        return Finding(
+            Verdict.FAULT,
+            f"{seen}: all show the same picture",
+            "look at the files, and at what names them",
+            figures,
+        )
     if _is_learned(patient):
         return judge(False, f"{seen}; {_LEARNED}", "", **figures)
     expected = _known_mode(settings)
@@ -50,7 +58,7 @@ def pixel_range(patient: Patient) -> Finding:
             expected != settings.preprocessing,
             f"{seen}; --preprocessing={settings.preprocessing}, and {settings.encoder} was "
             f"trained with {expected}",
-            f"train again with --preprocessing={expected}",
+            f"train or import again with --preprocessing={expected}",
             **figures,
         )
     if len(squares) < _LEAST_IMAGES:
@@ -64,12 +72,12 @@ def pixel_range(patient: Patient) -> Finding:
     best = max(told, key=told.__getitem__)
     figures |= {f"distinctness_{mode}": value for mode, value in told.items()}
     return judge(
-        told[best] > _MOST_GAIN * own,
+        told[best] > max(_MOST_GAIN * own, _LEAST_DISTINCTNESS),
         f"{seen}; with --preprocessing={settings.preprocessing} the encoder tells images apart by "
         f"{own:.2f} (1 less the cosine of their mean annotations), with the next best, {best}, by "
         f"{told[best]:.2f}",
-        f"look up what {settings.encoder} was trained on; {best} suits it better: train again with "
-        f"--preprocessing={best}",
+        f"look up what {settings.encoder} was trained on; {best} suits it better: train or import "
+        f"again with --preprocessing={best}",
         **figures,
     )
 
@@ -85,19 +93,24 @@ def channel_order(patient: Patient) -> Finding:
             _ORDERS[expected] != _ORDERS[settings.preprocessing],
             f"{settings.encoder} was trained on {_ORDERS[expected]} and sees "
             f"{_ORDERS[settings.preprocessing]} (--preprocessing={settings.preprocessing})",
-            f"train again with --preprocessing={expected}",
+            f"train or import again with --preprocessing={expected}",
         )
     if len(annotations) < _LEAST_IMAGES:
         return not_needed(f"{len(annotations)} images are too few to see it by")
+    squares = patient.train.squares
+    if np.abs(squares[..., 0] - squares[..., 2]).mean() < _GREY:
+        return not_needed("the images are grey")
     exchanged = _similarities(patient, settings.preprocessing, exchange=True)
-    better = float(np.mean(exchanged < similarities(annotations)))
+    gains = similarities(annotations) - exchanged
+    better = float(np.mean(gains > 0))
     return judge(
-        better > _MOST_BETTER,
+        better > _MOST_BETTER and gains.mean() > _LEAST_GAIN,
         f"the encoder sees {_ORDERS[settings.preprocessing]}; with red and blue exchanged it would "
         f"tell {better:.0%} of {len(annotations)} images apart better from the others",
         f"look up what {settings.encoder} was trained on: --preprocessing=caffe gives it BGR, the "
-        "others RGB; train again with the one that it expects",
+        "others RGB; train or import again with the one that it expects",
         better_exchanged=better,
+        gain=float(gains.mean()),
     )
 
 
@@ -127,7 +140,7 @@ def _similarities(patient: Patient, mode: str, exchange: bool = False) -> np.nda
     """
     backbone, preprocessing = patient.run.model.encoder.get_layer("backbone"), Preprocessing(mode)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def network(pixels: tf.Tensor) -> tf.Tensor:
         values = preprocessing(pixels)
         return backbone(tf.reverse(values, [-1]) if exchange else values)

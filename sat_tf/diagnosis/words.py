@@ -1,14 +1,16 @@
 """Whether the words come out: captions that are cut, words unknown, captions all the same."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from sat_tf.diagnosis.findings import Finding, judge, not_needed
 from sat_tf.diagnosis.patient import Patient
-from sat_tf.vocabulary import SPECIAL
+from sat_tf.vocabulary import SPECIAL, tokenize
 
 _MOST_CUT, _MOST_LEFT_OUT = 0.02, 0.1
 _MOST_UNKNOWN = 0.1
-_MOST_OF_ONE, _LEAST_DISTINCT = 0.2, 0.05
+# Of one caption, and of different ones as a share of people's.
+_MOST_OF_ONE, _LEAST_DISTINCT = 0.2, 0.2
 _FEWEST = 8  # captions of which a share says something
 
 
@@ -21,12 +23,13 @@ def captions_cut(patient: Patient) -> Finding:
     longest, limit = settings.decoding.max_decode_words, settings.data.max_caption_words
     captions = patient.scored.captions
     # A caption that has ended has a probability more than words: that of its end.
-    cut = sum(len(one.log_probabilities) == len(one.words) for one in captions) / len(captions)
+    times = sum(len(one.log_probabilities) == len(one.words) for one in captions)
+    cut = times / len(captions)
     lengths = patient.statistics["train"].lengths
     longer = _share_longer(lengths, longest)
     left_out = _share_longer(lengths, limit) if limit else 0.0
     return judge(
-        cut > _MOST_CUT or left_out > _MOST_LEFT_OUT,
+        (cut > _MOST_CUT and times > 1) or left_out > _MOST_LEFT_OUT,
         f"of {len(captions)} captions {cut:.1%} are cut at --max_decode_words={longest}; of the "
         f"training captions {longer:.1%} are longer than that"
         + (f", and {left_out:.1%} left out by --max_caption_words={limit}" if limit else ""),
@@ -49,7 +52,10 @@ def unknown_words(patient: Patient) -> Finding:
         split: sum(count for word, count in found.words.items() if word not in words)
         / max(found.words.total(), 1)
         for split, found in patient.statistics.items()
+        if found.lengths.total() >= _FEWEST
     }
+    if not shares:
+        return not_needed(f"fewer than {_FEWEST} captions are too few to see it by")
     seen = ", ".join(f"{share:.1%} of {split}" for split, share in shares.items())
     return judge(
         max(shares.values()) > _MOST_UNKNOWN,
@@ -66,14 +72,22 @@ def captions_alike(patient: Patient) -> Finding:
     captions = [caption.text for caption in patient.scored.captions]
     if len(captions) < _FEWEST:
         return not_needed(f"{len(captions)} captions are too few to see it by")
-    (most, times), *_ = Counter(captions).most_common(1)
-    share, distinct = times / len(captions), len(set(captions)) / len(captions)
+    (most, share), distinct = _variety(captions)
+    # People may have little to say, too.
+    references = [" ".join(tokenize(one.captions[0])) for one in patient.scored.records]
+    (_, their_share), their_distinct = _variety(references)
     return judge(
-        share > _MOST_OF_ONE or distinct < _LEAST_DISTINCT,
-        f"{distinct:.0%} of {len(captions)} captions differ; the commonest, {most!r}, is said of "
-        f"{share:.1%}",
+        share > max(_MOST_OF_ONE, 2 * their_share) or distinct < _LEAST_DISTINCT * their_distinct,
+        f"{distinct:.0%} of {len(captions):,} captions differ ({their_distinct:.0%} of people's); "
+        f"the commonest, {most!r}, is said of {share:.1%} ({their_share:.1%})",
         "the model says what is always likely: train longer or with a higher --learning_rate, and "
         "look at the checks of the encoder and of images and references",
         commonest=share,
         distinct=distinct,
     )
+
+
+def _variety(captions: Sequence[str]) -> tuple[tuple[str, float], float]:
+    """The commonest caption with its share, and the share of captions that differ."""
+    (most, times), *_ = Counter(captions).most_common(1)
+    return (most, times / len(captions)), len(set(captions)) / len(captions)

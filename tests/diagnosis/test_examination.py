@@ -14,6 +14,7 @@ from test_commands import call
 from sat_tf.captioner import Run
 from sat_tf.config import EncoderSettings, Settings, changed
 from sat_tf.data.feature_shards import Index, read_tail, shard_path, write_shard
+from sat_tf.diagnosis import patient
 from sat_tf.diagnosis.examination import CHECKS, examine, is_clean
 from sat_tf.diagnosis.findings import Finding, Verdict
 from sat_tf.diagnosis.patient import Patient
@@ -88,9 +89,11 @@ def test_captions_that_are_not_as_they_should_be(run, photographs):
         ({"loss": [3, 2, 1, 1.1], "perplexity": [9, 4, 4.1, 5]}, ""),
         ({"loss": [3, 2, 1, 0.5], "perplexity": [4, 3, 2, 2.7]}, "--dropout"),
         ({"loss": [3, 2, 1], "perplexity": [2, 3, 4]}, "--dropout"),
+        ({"loss": [4, 3, 2, 1], "perplexity": [9, 2, 2.3, 2]}, "--dropout"),
+        ({"loss": [3, 2, np.nan], "perplexity": [4, 3, 2]}, "--dropout"),
         ({"loss": [3, 1, 2.5], "perplexity": [4, 4, 4]}, "--learning_rate"),
     ],
-    ids=["healthy", "validation left behind", "from the first epoch on", "training blows up"],
+    ids=["healthy", "left behind", "from the start on", "chosen late", "no number", "blows up"],
 )
 def test_curves_that_come_apart(run, curves, advice):
     entries = [
@@ -192,21 +195,23 @@ def test_red_and_blue_exchanged(squares, run):
     network.get_layer("above").set_weights([kernel[:, :, ::-1], bias])
     give_encoder(run, network, "tf")
     assert_fault(find("channel order", run), "sees RGB", "100% of 64 images")
-    finding = find("overfits 16 captions", run)
-    assert_fault(finding, "16 training captions")
-    assert finding.figures["nats"] > 0.15
+    assert_fault(find("overfits 16 captions", run), "nats of each of 16 training captions (2.8 if")
 
 
-@pytest.mark.parametrize("order", [(2, 1, 3), (3, 2, 1)], ids=["transposed", "channels first"])
-def test_a_grid_in_another_order(squares, run, order):
+@pytest.mark.parametrize(
+    "turn",
+    [
+        keras.layers.Permute((2, 1, 3)),
+        lambda grid: keras.ops.flip(grid, axis=1),
+        lambda grid: keras.ops.flip(grid, axis=2),
+        # As who reshapes channels first without transposing them.
+        lambda grid: keras.layers.Reshape(grid.shape[1:])(keras.layers.Permute((3, 1, 2))(grid)),
+    ],
+    ids=["transposed", "upside down", "mirrored", "channels first"],
+)
+def test_a_grid_in_another_order(squares, run, turn):
     network = network_of(squares)
-    grid = network.outputs[0]
-    if order[0] == 2:
-        turned = keras.layers.Permute(order)(grid)
-    else:  # as who reshapes channels first without transposing them
-        first = keras.layers.Permute((3, 1, 2))(grid)
-        turned = keras.layers.Reshape(grid.shape[1:])(first)
-    give_encoder(run, keras.Model(network.inputs, turned), "tf")
+    give_encoder(run, keras.Model(network.inputs, turn(network.outputs[0])), "tf")
     assert_fault(find("grid order", run), "of the side away")
 
 
@@ -231,11 +236,24 @@ def test_a_cache_of_other_images(squares, run, tmp_path):
     finding = find("feature cache", run, cache_dir=str(cache))
     assert_fault(finding, "other annotations")
     assert f"delete {folder}" in finding.advice
+    path.write_bytes(b"?" * 9 + path.read_bytes()[9:])
+    finding = find("feature cache", run, cache_dir=str(cache))
+    assert_fault(finding, "annotations of image 0 are damaged")
+    assert "run the same command" not in finding.evidence
     path.write_bytes(path.read_bytes()[:-40])
-    assert_fault(find("feature cache", run, cache_dir=str(cache)), str(path))
+    assert_fault(find("feature cache", run, cache_dir=str(cache)), "1 of 1 shards are not whole")
+    # What needs annotations goes on without it.
+    assert find("attention on h", run, cache_dir=str(cache)).verdict is Verdict.HEALTHY
     shutil.rmtree(cache)
     empty = find("feature cache", run, cache_dir=str(cache))
     assert empty.verdict is Verdict.NOT_NEEDED
+
+
+def test_a_cache_of_an_image_that_was_replaced(run, photographs):
+    """Among those that are not looked at, and of the same number: its size tells."""
+    (photographs / "001.png").write_bytes((photographs / "002.png").read_bytes() + b" ")
+    finding = find("feature cache", run, data_dir=str(photographs))
+    assert_fault(finding, "144 images that are not the train split's 144")
 
 
 def change_weights(workdir, change) -> None:
@@ -255,6 +273,35 @@ def test_weights_that_are_not_what_they_were(run):
 
     change_weights(run, blur)
     assert_fault(find("perplexity", run), "when the weights were saved, after epoch 10")
+
+
+def test_weights_that_are_no_numbers(run):
+    def spoil(weights):
+        kernel = weights["decoder/deep_output/words/kernel"]
+        kernel.assign(np.nan * kernel)
+
+    change_weights(run, spoil)
+    assert_fault(find("files of the run", run), "decoder/deep_output/words/kernel")
+
+
+def test_a_scale_that_is_no_scale(run):
+    change_weights(run, lambda weights: weights["locations/scale"].assign(0.0))
+    assert_fault(find("encoder", run), "0 when the run began")
+
+
+def test_a_training_that_stopped_before_it_had_weights_to_keep(run):
+    shutil.rmtree(run / "best")
+    finding = find("files of the run", run)
+    assert_fault(finding, "stopped before its first validation")
+    assert "go on" in finding.advice
+
+
+def test_perplexity_of_a_part_tells_that_of_the_whole(run, monkeypatch):
+    monkeypatch.setattr(patient, "CAPTIONED", 10)
+    finding = find("perplexity", run)
+    assert finding.verdict is Verdict.HEALTHY
+    assert "on 10 validation images" in finding.evidence
+    assert finding.figures["low"] < finding.figures["now"] < finding.figures["high"]
 
 
 def test_dead_attention(run):
@@ -302,8 +349,59 @@ def test_captions_that_slipped_by_a_line(run, photographs):
     assert_fault(find("images and references", run, data_dir=str(photographs)), "of train", "dev")
 
 
+@pytest.mark.parametrize("slipped", [False, True])
+def test_captions_of_one_place_that_slipped(run, photographs, slipped):
+    """Where lines slip by one, the second caption of each image is the next image's."""
+    path = photographs / "captions.csv"
+    head, *rows = path.read_text().splitlines()
+    names, captions, splits = zip(*(row.split(",") for row in rows), strict=True)
+    second = captions[1:] + captions[:1] if slipped else captions
+    both = zip(names, captions, second, splits, strict=True)
+    lines = [f"{name},{one},{split}" for name, *two, split in both for one in two]
+    path.write_text("\n".join([head, *lines]))
+    finding = find("images and references", run, data_dir=str(photographs))
+    if slipped:
+        assert_fault(finding, "counting caption 2 of an image alone")
+        assert finding.figures["train"] < 0.3
+    else:
+        assert finding.verdict is Verdict.HEALTHY
+
+
+def change_images(photographs, change):
+    """Changes the pixels of all images, uint8 [32, 32, 3]."""
+    for path in photographs.glob("*.png"):
+        pixels = change(tf.io.decode_png(path.read_bytes()).numpy())
+        path.write_bytes(tf.io.encode_png(pixels).numpy())
+
+
+def test_one_picture_for_all(run, photographs):
+    change_images(photographs, lambda pixels: np.indices(pixels.shape).sum(0).astype(np.uint8))
+    assert_fault(find("pixel range", run, data_dir=str(photographs)), "all show the same picture")
+
+
+def test_grey_images_do_not_tell_red_from_blue(run, photographs):
+    change_images(photographs, lambda pixels: np.repeat(pixels[..., :1], 3, axis=2))
+    assert find("channel order", run, data_dir=str(photographs)).verdict is Verdict.NOT_NEEDED
+
+
+def test_a_patch_is_seen_on_white(run, photographs):
+    change_images(photographs, lambda pixels: np.where(pixels == 10, 255, pixels).astype(np.uint8))
+    assert find("grid order", run, data_dir=str(photographs)).verdict is Verdict.HEALTHY
+
+
+def test_a_record_of_the_training_that_is_damaged(run):
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text("\n".join([*lines[:3], "{}", *lines[4:]]))
+    found = dict(examine(Patient(run, Settings.load(run))))
+    for name in ("training curves", "perplexity"):
+        assert found[name].verdict is Verdict.NOT_CHECKED
+        assert "metrics.jsonl:4: is no record" in found[name].evidence
+
+
 def test_a_run_that_was_not_trained_here_is_not_asked_how_it_was(run):
     shutil.rmtree(run / "checkpoints")
+    assert find("training curves", run).verdict is Verdict.HEALTHY
+    (run / "metrics.jsonl").unlink()
     for name in ("training curves", "vocabulary", "encoder", "perplexity"):
         assert find(name, run).verdict is Verdict.NOT_NEEDED
 
@@ -349,7 +447,7 @@ def test_the_command_says_what_it_found(squares, run, tmp_path):
     done = call("doctor", f"--workdir={run}", f"--output={output}")
     assert done.returncode == 1
     assert done.stderr == ""
-    assert "fault: files of the run; not checked: data set" in done.stdout
+    assert "fault: files of the run; not checked: training curves" in done.stdout
     assert "encoder.keras: no such file" in " ".join(done.stdout.split())
     document = json.loads(output.read_text())
     assert document["healthy"] is False
