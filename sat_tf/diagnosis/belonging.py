@@ -3,13 +3,12 @@
 import math
 
 import numpy as np
-import tensorflow as tf
 
 from sat_tf.diagnosis.findings import Finding, Verdict, judge, not_needed
 from sat_tf.diagnosis.patient import Patient
 from sat_tf.errors import UserError
 from sat_tf.evaluation.bootstrap import intervals
-from sat_tf.run_folder import BEST
+from sat_tf.run_folder import METRICS_FILE
 from sat_tf.training.checkpoints import has_state
 from sat_tf.training.loop import SCALE_IMAGES
 from sat_tf.training.start import new_vocabulary
@@ -25,11 +24,10 @@ _LISTED = 5
 
 def files(patient: Patient) -> Finding:
     """Vocabulary, encoder, weights and settings are there and fit together."""
-    if has_state(patient.workdir) and tf.train.latest_checkpoint(patient.workdir / BEST) is None:
+    if has_state(patient.workdir) and not (patient.workdir / METRICS_FILE).exists():
         return Finding(
             Verdict.FAULT,
-            f"{patient.workdir / BEST}: holds no weights, for training stopped before its first "
-            "validation",
+            f"{patient.workdir}: training stopped before its first validation: no weights are kept",
             "give the command of the training again to go on",
         )
     try:

@@ -291,6 +291,8 @@ def test_a_scale_that_is_no_scale(run):
 
 def test_a_training_that_stopped_before_it_had_weights_to_keep(run):
     shutil.rmtree(run / "best")
+    assert_fault(find("files of the run", run), "best: holds no checkpoint")
+    (run / "metrics.jsonl").unlink()
     finding = find("files of the run", run)
     assert_fault(finding, "stopped before its first validation")
     assert "go on" in finding.advice
