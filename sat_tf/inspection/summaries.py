@@ -10,14 +10,14 @@ from sat_tf.inspection import PLUGIN_NAME
 from sat_tf.inspection.inspections import Inspection
 
 # What the film strips' names begin with: TensorBoard shows them as one group.
-STRIPS = "attention"
+STRIPS = "strips"
 # The curves' groups, each with what its scores' names begin with.
 _GROUPS = {
     "words": (
         *("bleu_", "cider", "rouge_l", "meteor", "perplexity"),
         *("mean_words", "novel_captions", "distinct_captions", "vocabulary_used"),
     ),
-    STRIPS: ("attention_", "beta_", "pointing_", "correctness_"),
+    "attention": ("attention_", "beta_", "pointing_", "correctness_"),
     "truth": ("true_", "relational_", "shuffled_"),
 }
 # `DATA_CLASS_TENSOR`, for which TensorFlow exports no name. Without it TensorBoard lists nothing.

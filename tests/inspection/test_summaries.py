@@ -55,7 +55,7 @@ def test_a_strip_is_an_image(read):
     strip = np.random.default_rng(0).integers(0, 255, (6, 9, 3)).astype(np.uint8)
     events = read(lambda: write_strip("a.jpg", strip, 5))
     (tag,) = events.PluginTagToContent(IMAGES)
-    assert tag == "attention/a.jpg"
+    assert tag == "strips/a.jpg"
     width, height, png = make_ndarray(events.Tensors(tag)[0].tensor_proto).tolist()
     assert (width, height) == (b"9", b"6")
     np.testing.assert_array_equal(tf.io.decode_png(png).numpy(), strip)
