@@ -198,6 +198,20 @@ def test_red_and_blue_exchanged(squares, run):
     assert_fault(find("overfits 16 captions", run), "nats of each of 16 training captions (2.8 if")
 
 
+def test_two_captions_of_images_that_look_alike(squares, run, photographs):
+    """A coin's nat, spread over eight words, is less than what a word may cost."""
+    network = network_of(squares)
+    layer = network.get_layer("shades")
+    layer.set_weights([0 * weight for weight in layer.get_weights()])
+    give_encoder(run, network, "tf")
+    path = photographs / "captions.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *rows[:2], rows[-1]]))
+    finding = find("overfits 16 captions", run, data_dir=str(photographs))
+    assert_fault(finding, "nats of each of 2 training captions (0.7 if")
+    assert finding.figures["nats_per_word"] < 0.1
+
+
 @pytest.mark.parametrize(
     "turn",
     [
