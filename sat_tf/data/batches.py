@@ -68,6 +68,14 @@ def number_captions(
     return Captions(tokens, np.asarray(image, np.int64), regions if grid is not None else None)
 
 
+def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
+    """Captions' ids, padded to the longest of them: int32 [B, T], T at least 1."""
+    tokens = np.full((len(captions), max(map(len, captions), default=1)), PAD, np.int32)
+    for row, ids in zip(tokens, captions, strict=True):
+        row[: len(ids)] = ids
+    return tokens
+
+
 def plan_by_length(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> Plan:
     """Batches of captions of (nearly) equal length, in a new order each epoch.
 
@@ -270,14 +278,11 @@ def caption_batches(
         batch = plan[step]
         share = np.array_split(batch, replicas)[mine[replica]]
         rows, image_index = np.unique(captions.image[share], return_inverse=True)
-        width = max((len(captions.tokens[i]) for i in share), default=1)
-        tokens = np.full((len(share), width), PAD, np.int32)
-        for row, i in enumerate(share):
-            tokens[row, : len(captions.tokens[i])] = captions.tokens[i]
+        tokens = pad_captions([captions.tokens[i] for i in share])
         taken = (rows, image_index.astype(np.int32), tokens, np.float32(len(batch)))
         if captions.regions is None:
             return taken
-        return (*taken, _pad([captions.regions[i] for i in share], width))
+        return (*taken, _pad([captions.regions[i] for i in share], tokens.shape[1]))
 
     def element(position: tf.Tensor) -> dict[str, tf.Tensor]:
         values = tf.numpy_function(take, [position], [dtype for dtype, _ in fields.values()])

@@ -123,7 +123,10 @@ def prepare_cache(
         raise UserError(f"{folder}: there are no images to encode; look at the data set's splits")
     sources = [_source(record) for record in records]
     try:
-        index = _agreed_index(folder, fingerprint, sources, lambda: _grid(encode, images))
+        index = _agreed_index(folder, fingerprint, sources)
+        if index is None:
+            digest, grid = _digest(fingerprint, sources).hex(), _grid(encode, images)
+            index = Index(fingerprint, digest, len(sources), grid, images_per_shard(grid))
         todo = _unfinished(folder, index, sources)
         if todo:
             numbers = [number for shard in todo for number in index.members(shard)]
@@ -147,6 +150,29 @@ def prepare_cache(
         ) from None
 
 
+def find_cache(
+    folder: str | os.PathLike[str], records: Sequence[Record], fingerprint: str
+) -> FeatureCache | None:
+    """Opens the cache of `records`' annotations if there is one; encodes nothing.
+
+    Args:
+      folder: of this cache alone.
+      records: see `prepare_cache`.
+      fingerprint: see `prepare_cache`.
+
+    Raises:
+      UserError: it is of another encoder or of other images, or not whole.
+    """
+    folder, sources = Path(folder), [_source(record) for record in records]
+    index = _agreed_index(folder, fingerprint, sources)
+    if index is None:
+        return None
+    missing = _unfinished(folder, index, sources)
+    if missing:
+        raise UserError(f"{folder}: {len(missing):,} of {len(index.shards):,} shards are not whole")
+    return FeatureCache(folder, index)
+
+
 def _source(record: Record) -> bytes:
     """Digest that tells an image from others and from an earlier state of itself, cheaply."""
     state = record.image
@@ -156,19 +182,12 @@ def _source(record: Record) -> bytes:
     return hashlib.sha256(record.image_id.encode() + b"\0" + state).digest()
 
 
-def images_digest(records: Sequence[Record], fingerprint: str) -> str:
-    """What the index of a cache has to hold of `records` and the encoder, see `Index.images`."""
-    return _digest(fingerprint, [_source(record) for record in records]).hex()
-
-
 def _digest(fingerprint: str, sources: Sequence[bytes]) -> bytes:
     return hashlib.sha256(fingerprint.encode() + b"\0" + b"".join(sources)).digest()
 
 
-def _agreed_index(
-    folder: Path, fingerprint: str, sources: Sequence[bytes], grid: Callable[[], Grid]
-) -> Index:
-    """The folder's index when it is of this encoder and these images, else a new one.
+def _agreed_index(folder: Path, fingerprint: str, sources: Sequence[bytes]) -> Index | None:
+    """The folder's index, if there is one; it is of this encoder and these images.
 
     A cache that was never finished may change its images: one that could not be read has been
     mended or taken out. Its shards say for themselves what they hold.
@@ -176,8 +195,7 @@ def _agreed_index(
     images = _digest(fingerprint, sources).hex()
     index = Index.load(folder)
     if index is None:
-        size = grid()
-        return Index(fingerprint, images, len(sources), size, images_per_shard(size))
+        return None
     if index.encoder != fingerprint:
         raise UserError(
             f"{folder}: holds annotations by encoder {index.encoder}, not by this one, "

@@ -4,9 +4,10 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.captioning import make_reader
+from sat_tf.data.batches import pad_captions
 from sat_tf.diagnosis.findings import Finding, judge, not_needed
 from sat_tf.diagnosis.patient import Patient, Sample
-from sat_tf.vocabulary import PAD, tokenize
+from sat_tf.vocabulary import tokenize
 
 _FEWEST, _FEWEST_OF_A_PLACE = 8, 12
 # 0.5 is chance, whose mean over 64 images is 0.04 off, and over a fifth of them 0.08; trained runs
@@ -55,11 +56,9 @@ def _log_probabilities(patient: Patient, sample: Sample, places: np.ndarray) -> 
     """Of each caption with each image, [n images, n captions]: one caption an image, by place."""
     run = patient.run
     chosen = [record.captions[place] for record, place in zip(sample.records, places, strict=True)]
-    captions = [run.vocabulary.encode(tokenize(caption)) for caption in chosen]
-    width = max(map(len, captions))
-    tokens = tf.constant([ids + [PAD] * (width - len(ids)) for ids in captions], tf.int32)
+    tokens = pad_captions([run.vocabulary.encode(tokenize(caption)) for caption in chosen])
     read = make_reader([run.model], run.settings.decoding)
-    shared = {"tokens": tokens, "image_index": tf.zeros([len(captions)], tf.int32)}
+    shared = {"tokens": tf.constant(tokens), "image_index": tf.zeros([len(tokens)], tf.int32)}
     return np.stack(
         [
             read([{**shared, "annotations": one}]).log_probabilities.numpy().sum(axis=1)  # over T

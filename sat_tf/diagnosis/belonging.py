@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from sat_tf.diagnosis.findings import Finding, Verdict, judge, not_needed
+from sat_tf.diagnosis.findings import Finding, judge, not_needed
 from sat_tf.diagnosis.patient import Patient
 from sat_tf.errors import UserError
 from sat_tf.evaluation.bootstrap import intervals
@@ -25,8 +25,8 @@ _LISTED = 5
 def files(patient: Patient) -> Finding:
     """Vocabulary, encoder, weights and settings are there and fit together."""
     if has_state(patient.workdir) and not (patient.workdir / METRICS_FILE).exists():
-        return Finding(
-            Verdict.FAULT,
+        return judge(
+            True,
             f"{patient.workdir}: training stopped before its first validation: no weights are kept",
             "give the command of the training again to go on",
         )
@@ -34,7 +34,7 @@ def files(patient: Patient) -> Finding:
         run = patient.run
     except UserError as error:
         advice = "bring the files back that belong to the run, or train it again"
-        return Finding(Verdict.FAULT, str(error), advice)
+        return judge(True, str(error), advice)
     broken = [one.path for one in run.model.weights if not np.all(np.isfinite(one))]
     return judge(
         bool(broken),
@@ -57,7 +57,7 @@ def data(patient: Patient) -> Finding:
             f"python -m sat_tf.check_captions --dataset={patient.settings.data.dataset} with its "
             "--data_dir lists every problem; another folder is named by --data_dir here, too"
         )
-        return Finding(Verdict.FAULT, str(error), advice)
+        return judge(True, str(error), advice)
     evidence = ", ".join(f"{count:,} images of {split}" for split, count in counts.items())
     return judge(False, evidence, "", **counts)
 
@@ -133,7 +133,7 @@ def feature_cache(patient: Patient) -> Finding:
             kept = cache.read(sample.numbers).astype(np.float32)
         except UserError as error:
             evidence, *_ = str(error).partition(";")  # then it advises to do what was not done
-            return Finding(Verdict.FAULT, evidence, advice)
+            return judge(True, evidence, advice)
         off = _distances(kept, sample.annotations)
         worst[split] = float(off.max())
         if not off.max() <= _ANNOTATION_TOLERANCE:

@@ -4,14 +4,14 @@ import dataclasses
 import math
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from sat_tf.data.batches import pad_captions
 from sat_tf.diagnosis.findings import Finding, judge, not_needed
 from sat_tf.diagnosis.patient import Patient
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.training.objective import CONTROLS, Batch, Sums, likelihood
-from sat_tf.vocabulary import PAD, tokenize
+from sat_tf.vocabulary import tokenize
 
 _CAPTIONS = 16
 _MOST_STEPS = 300
@@ -71,11 +71,9 @@ def _captions(patient: Patient) -> Batch:
         new = next((ids for ids in map(tuple, each) if ids not in chosen), None)
         if new and len(chosen) < _CAPTIONS:
             chosen[new] = number
-    width = max(map(len, chosen), default=0)
-    tokens = [[*ids, *[PAD] * (width - len(ids))] for ids in chosen]
     return {
         "annotations": tf.constant(annotations[list(chosen.values())]),
-        "tokens": tf.constant(np.asarray(tokens, np.int32).reshape(len(chosen), width)),
+        "tokens": tf.constant(pad_captions([*chosen])),
         "image_index": tf.range(len(chosen)),
     }
 

@@ -16,8 +16,7 @@ from sat_tf.data.batches import CachedAnnotations, EncodedImages, image_batches,
 from sat_tf.data.caption_statistics import SplitStatistics, split_statistics
 from sat_tf.data.captions import Record
 from sat_tf.data.datasets import load_splits
-from sat_tf.data.feature_shards import Index, read_tail
-from sat_tf.data.features import FeatureCache, images_digest
+from sat_tf.data.features import FeatureCache, find_cache
 from sat_tf.errors import UserError
 from sat_tf.evaluation.scoring import ScoredSplit, Scorer
 from sat_tf.model.annotations import ENCODE_BATCH, cache_folder
@@ -157,26 +156,10 @@ class Patient:
         return encoder_fingerprint(self.run.model.encoder, self.settings.images)
 
     def cache(self, split: str) -> FeatureCache | None:
-        """The annotations of a split that are kept; None if there are none.
-
-        Raises:
-          UserError: they are of another encoder or of other images, or not whole.
-        """
-        folder, fingerprint = self.cache_folder(split), self.encoder_fingerprint
-        index = Index.load(folder) if self.settings.encoder.cache_features else None
-        if index is None:
+        """The annotations of a split that are kept, see `find_cache`; None if there are none."""
+        if not self.settings.encoder.cache_features:
             return None
-        if index.encoder != fingerprint:
-            raise UserError(f"{folder}: is by encoder {index.encoder[:12]}, not {fingerprint[:12]}")
-        if index.images != images_digest(self.records[split], fingerprint):
-            raise UserError(
-                f"{folder}: is of {index.count:,} images that are not the {split} split's "
-                f"{len(self.records[split]):,}, or not any more"
-            )
-        missing = sum(read_tail(folder, index, shard) is None for shard in index.shards)
-        if missing:
-            raise UserError(f"{folder}: {missing:,} of {len(index.shards):,} shards are not whole")
-        return FeatureCache(folder, index)
+        return find_cache(self.cache_folder(split), self.records[split], self.encoder_fingerprint)
 
     def read(self, records: Sequence[Record]) -> np.ndarray:
         """Images as the encoder sees them: float32 [n, S, S, 3], 0..255."""

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import EncoderSettings
-from sat_tf.diagnosis.findings import Finding, Verdict, judge, not_needed
+from sat_tf.diagnosis.findings import Finding, judge, not_needed
 from sat_tf.diagnosis.patient import Patient, encode_with
 from sat_tf.model.encoder import PREPROCESSING_MODES, Preprocessing, resolve_encoder
 
@@ -37,18 +37,18 @@ def pixel_range(patient: Patient) -> Finding:
         f"{figures['most']:.0f}, mean {figures['mean']:.0f}, deviation {figures['deviation']:.1f}"
     )
     if figures["most"] <= 1 or figures["deviation"] < _BLANK:
-        return Finding(
-            Verdict.FAULT,
+        return judge(
+            True,
             f"{seen}: the images are black or blank",
             "look at the files: pixels that were saved as 0 to 1 must be times 255",
-            figures,
+            **figures,
         )
     if len(squares) > 1 and squares.std(axis=0).max() < _BLANK:
-        return Finding(
-            Verdict.FAULT,
+        return judge(
+            True,
             f"{seen}: all show the same picture",
             "look at the files, and at what names them",
-            figures,
+            **figures,
         )
     if _is_learned(patient):
         return judge(False, f"{seen}; {_LEARNED}", "", **figures)
