@@ -19,8 +19,8 @@ TRAIN_IMAGES, DEV_IMAGES = 1_500, 500
 SETTINGS = (
     "--flagfile=experiments/flickr8k_squeezenet.flags",
     "--warmup_steps=50",
-    "--inspect_images=0",
-    "--samples=0",
+    "--log_attention=0",
+    "--log_captions=0",
     "--beam_size=1",
 )
 VARIANTS = {
@@ -29,7 +29,7 @@ VARIANTS = {
     "lambda 1": ("--doubly_stochastic_weight=1",),
     "no gate": ("--gate=none",),
     "gate by channel": ("--gate=channel",),
-    "no deep output": ("--output_of_word=false", "--output_of_context=false"),
+    "no deep output": ("--output_uses_embedding=false", "--output_uses_context=false"),
 }
 
 

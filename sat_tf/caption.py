@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sat_tf import flags
-from sat_tf.config import Settings, changed, names
+from sat_tf.config import Config, field_names, override
 from sat_tf.errors import UserError
 from sat_tf.storage import check_target
 from sat_tf.vocabulary import tokenize
@@ -15,11 +15,11 @@ from sat_tf.vocabulary import tokenize
 if TYPE_CHECKING:
     from sat_tf.captioner import Captioner, Image
     from sat_tf.captioning import Caption
-    from sat_tf.inspection.inspections import Inspection
+    from sat_tf.inspection.attention_record import AttentionRecord
 
 USAGE = """python -m sat_tf.caption --workdir=RUN [--figure=FILE] [--text=SENTENCE] IMAGE ...
 
-Prints a line for each image: its path, a tab, its caption; with --captions_per_image=N up to N of
+Prints a line for each image: its path, a tab, its caption; with --num_return_sequences=N up to N of
 them, each with its log probability after another tab. With --text it prints the sentence's log
 probability and the probability of each of its words. An image that can't be read is named on
 standard error, and the exit status is then 1. --figure draws, word by word, where it looked; with
@@ -38,16 +38,16 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--text={options.text}: has no word")
     check_target(options.report, "report")
     if options.figure:
-        from sat_tf.inspection.overlays import check_figure_path
+        from sat_tf.inspection.figures import check_figure_path
 
         check_target(options.figure, "figure")
         check_figure_path(options.figure)
     workdirs, changes = options.workdir.split(","), flags.overrides()
-    settings = [changed(Settings.load(workdir), **changes) for workdir in workdirs]
-    if options.captions_per_image > settings[0].decoding.beam_size:
+    config = [override(Config.load(workdir), **changes) for workdir in workdirs]
+    if options.num_return_sequences > config[0].decoding.beam_size:
         raise UserError(
-            f"--captions_per_image={options.captions_per_image} needs as large a --beam_size "
-            f"(here {settings[0].decoding.beam_size})"
+            f"--num_return_sequences={options.num_return_sequences} needs as large a --beam_size "
+            f"(here {config[0].decoding.beam_size})"
         )
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
@@ -68,10 +68,10 @@ def main(argv: list[str]) -> int:
 
 def _caption(
     captioner: "Captioner", paths: list[str], unreadable: list[str]
-) -> Iterator["Inspection"]:
+) -> Iterator["AttentionRecord"]:
     """Captions images, prints and draws what was found; notes the paths that can't be read."""
-    from sat_tf.inspection.inspections import Inspection
-    from sat_tf.inspection.overlays import attention_figure, save_figure
+    from sat_tf.inspection.attention_record import AttentionRecord
+    from sat_tf.inspection.figures import attention_figure, save_figure
 
     options, drawn = flags.FLAGS, 0
     for start in range(0, len(paths), options.decode_batch_size):
@@ -79,14 +79,14 @@ def _caption(
         images = _read_images(captioner, batch, unreadable)
         found = _find(captioner, [image for _, image in images], options.text)
         for (path, image), captions in zip(images, found, strict=True):
-            for caption in captions[: options.captions_per_image]:
+            for caption in captions[: options.num_return_sequences]:
                 print(f"{path}\t{_line(caption)}", flush=True)
             if options.figure:
                 drawn += 1
-                best, (picture, box) = captions[0], image.photograph
+                best, (picture, box) = captions[0], image.thumbnail
                 figure = attention_figure(picture, best.words, best.alphas, best.betas, box=box)
                 save_figure(figure, _figure_path(options.figure, drawn, len(paths)))
-            yield Inspection(path, image.photograph, captions)
+            yield AttentionRecord(path, image.thumbnail, captions)
 
 
 def _read_images(
@@ -124,7 +124,7 @@ def _line(caption: "Caption") -> str:
             for word, log_probability in zip(words, caption.log_probabilities, strict=True)
         )
         return f"{caption.log_probability:.3f}\t{', '.join(each)}"
-    if options.captions_per_image > 1:
+    if options.num_return_sequences > 1:
         return f"{caption}\t{caption.log_probability:.3f}"
     return caption.text
 
@@ -145,7 +145,7 @@ def _figure_path(path: str, number: int, of: int) -> Path:
 
 if __name__ == "__main__":
     flags.define_command_flags(
-        "workdir", "figure", "report", "text", "captions_per_image", "decode_batch_size"
+        "workdir", "figure", "report", "text", "num_return_sequences", "decode_batch_size"
     )
-    flags.define_overrides(*names("decoding"))
+    flags.define_overrides(*field_names("decoding"))
     flags.run(main, USAGE, takes_arguments=True)

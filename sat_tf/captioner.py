@@ -9,27 +9,27 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.captioning import Caption, make_caption, make_reader, make_search, read_captions
-from sat_tf.config import Settings, changed
-from sat_tf.data.datasets import available_splits, check_splits, load_splits
+from sat_tf.config import Config, override
 from sat_tf.data.images import (
-    Photograph,
+    Thumbnail,
     decode_image,
-    fit_image,
-    photograph,
     read_image,
+    resize_and_crop,
+    thumbnail,
     unreadable,
 )
-from sat_tf.data.known_objects import find_objects
+from sat_tf.datasets import available_splits, check_splits, load_splits
+from sat_tf.datasets.known_objects import find_objects
 from sat_tf.errors import UserError
-from sat_tf.evaluation.scoring import ScoredSplit, Scorer
-from sat_tf.evaluation.text_scores import Words, known_captions
-from sat_tf.model.annotations import annotation_source
+from sat_tf.evaluator import ScoredSplit, Scorer
+from sat_tf.metrics.text import Words, known_captions
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import load_encoder
-from sat_tf.model.precision import assign_rounded, half_precision, halve
+from sat_tf.model.feature_source import feature_source
+from sat_tf.model.precision import assign_rounded, bfloat16_precision, to_bfloat16
 from sat_tf.model.weights import load_weights
-from sat_tf.run_folder import BEST, ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.vocabulary import Vocabulary, tokenize
+from sat_tf.workdir import BEST, ENCODER_FILE, VOCABULARY_FILE
 
 _BATCH = 64  # images held in memory at a time
 
@@ -37,23 +37,23 @@ _BATCH = 64  # images held in memory at a time
 class Image(NamedTuple):
     """An image that was read.
 
-    photograph: as people see it, with the part that the (first) run's encoder sees.
-    squares: as the encoder of each run sees it, float32 [S, S, 3], 0..255.
+    thumbnail: as people see it, with the part that the (first) run's encoder sees.
+    image_batch: as the encoder of each run sees it, float32 [S, S, 3], 0..255.
     """
 
-    photograph: Photograph
-    squares: tuple[np.ndarray, ...]
+    thumbnail: Thumbnail
+    image_batch: tuple[np.ndarray, ...]
 
 
 class Run(NamedTuple):
     """What a finished run is made of, its best weights in the model."""
 
-    settings: Settings
+    config: Config
     vocabulary: Vocabulary
     model: CaptionModel
 
     @classmethod
-    def load(cls, workdir: str | os.PathLike[str], settings: Settings) -> "Run":
+    def load(cls, workdir: str | os.PathLike[str], config: Config) -> "Run":
         """Reads a run's folder; its decoder computes in float32, however it was trained.
 
         Raises:
@@ -62,15 +62,15 @@ class Run(NamedTuple):
         workdir = Path(workdir)
         vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
         encoder = load_encoder(workdir / ENCODER_FILE)
-        model = CaptionModel(encoder, settings.decoder, len(vocabulary))
+        model = CaptionModel(encoder, config.decoder, len(vocabulary))
         load_weights(model, workdir / BEST, vocabulary.fingerprint)
-        return cls(settings, vocabulary, model)
+        return cls(config, vocabulary, model)
 
-    def halved(self) -> "Run":
+    def in_bfloat16(self) -> "Run":
         """The run with its weights rounded to bfloat16."""
-        with half_precision():
+        with bfloat16_precision():
             model = CaptionModel(
-                halve(self.model.encoder), self.settings.decoder, len(self.vocabulary)
+                to_bfloat16(self.model.encoder), self.config.decoder, len(self.vocabulary)
             )
         assign_rounded(model.locations, self.model.locations)
         assign_rounded(model.cell, self.model.cell)
@@ -90,11 +90,11 @@ class Captioner:
 
     def __init__(self, *runs: Run) -> None:
         self.runs = runs
-        self.settings, self.vocabulary = runs[0].settings, runs[0].vocabulary
+        self.config, self.vocabulary = runs[0].config, runs[0].vocabulary
         self.models = [run.model for run in runs]
         self._grids = [model.grid for model in self.models]
-        self._search = make_search(self.models, self.settings.decoding)
-        self._read = make_reader(self.models, self.settings.decoding)
+        self._search = make_search(self.models, self.config.decoding)
+        self._read = make_reader(self.models, self.config.decoding)
 
     @classmethod
     def load(cls, *workdirs: str | os.PathLike[str], **changes: Any) -> "Captioner":
@@ -108,8 +108,8 @@ class Captioner:
           UserError: a file of a run is missing, damaged or does not belong to the others; a
             setting can't be changed; runs differ in their vocabulary.
         """
-        settings = [changed(Settings.load(workdir), **changes) for workdir in workdirs]
-        runs = [Run.load(*both) for both in zip(workdirs, settings, strict=True)]
+        config = [override(Config.load(workdir), **changes) for workdir in workdirs]
+        runs = [Run.load(*both) for both in zip(workdirs, config, strict=True)]
         for workdir, run in zip(workdirs, runs, strict=True):
             if run.vocabulary.fingerprint != runs[0].vocabulary.fingerprint:
                 raise UserError(
@@ -133,8 +133,8 @@ class Captioner:
             pixels = decode_image(read_image(source))
         except tf.errors.InvalidArgumentError as error:
             raise unreadable(source, error) from None
-        squares = (fit_image(pixels, run.settings.images).numpy() for run in self.runs)
-        return Image(photograph(pixels, self.settings.images), tuple(squares))
+        image_batch = (resize_and_crop(pixels, run.config.images).numpy() for run in self.runs)
+        return Image(thumbnail(pixels, self.config.images), tuple(image_batch))
 
     def caption(self, paths: Sequence[str | os.PathLike[str]]) -> list[Caption]:
         """The best caption of each image file, in their order.
@@ -194,25 +194,23 @@ class Captioner:
         Raises:
           UserError: the split, or something of it, is missing.
         """
-        data = self.settings.data
+        data = self.config.data
         records = load_splits(data, (split,))[split]
-        objects = find_objects(records, data, self.settings.images)
+        objects = find_objects(records, data, self.config.images)
         known: Collection[Words] = ()
         if split != "train" and "train" in available_splits(data):
             # A machine may have this split's images alone: then novelty is not known, no more.
             training = check_splits(data, ("train",))
             known = () if training.problems else known_captions(training.records["train"])
         sources = [
-            annotation_source(run.model.encoder, records, run.settings, split) for run in self.runs
+            feature_source(run.model.encoder, records, run.config, split) for run in self.runs
         ]
-        scorer = Scorer(
-            self.models, self.vocabulary, self.settings.decoding, known, with_meteor=True
-        )
+        scorer = Scorer(self.models, self.vocabulary, self.config.decoding, known, with_meteor=True)
         return scorer.score(records, sources, batch_size, objects)
 
     def _batches(self, images: Sequence[Image]) -> list[dict[str, tf.Tensor]]:
         """A batch for each run."""
         return [
-            {"images": tf.constant(np.stack(squares), tf.float32)}
-            for squares in zip(*(image.squares for image in images), strict=True)
+            {"images": tf.constant(np.stack(image_batch), tf.float32)}
+            for image_batch in zip(*(image.image_batch for image in images), strict=True)
         ]

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import DecodingSettings
-from sat_tf.decoding.beam import beam_search
-from sat_tf.decoding.hypotheses import Decoded, StepFunction
-from sat_tf.decoding.rules import Rules
-from sat_tf.decoding.single_path import follow, greedy_search, sample
+from sat_tf.config import DecodingConfig
 from sat_tf.errors import UserError
 from sat_tf.model.attention import Chance
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.decoder import START, Memory, StepChances
 from sat_tf.model.hard_attention import Places, given_places
 from sat_tf.model.losses import real_steps
+from sat_tf.search.beam import beam_search
+from sat_tf.search.constraints import DecodingConstraints
+from sat_tf.search.hypotheses import Decoded, StepFunction
+from sat_tf.search.sampling import follow, greedy_search, sample
 from sat_tf.vocabulary import END, PAD, UNK, Vocabulary
 
 # The same images as each of the models takes them, see `CaptionModel.annotate`.
@@ -92,61 +92,61 @@ class Reading(NamedTuple):
 
 
 def search_captions(
-    models: Sequence[CaptionModel], annotations: Sequence[tf.Tensor], settings: DecodingSettings
+    models: Sequence[CaptionModel], annotations: Sequence[tf.Tensor], config: DecodingConfig
 ) -> Decoded:
     """Captions of images.
 
     Args:
       models: the ensemble.
       annotations: of the same images for each model, [I, rows, columns, D].
-      settings: how to search.
+      config: how to search.
 
     Returns:
       Its `looks` are, for each model, (alphas float32 [I, K, T, L], betas float32 [I, K, T]).
     """
-    walk = _walk(models, annotations, settings)
-    if settings.search == "sample":
+    walk = _walk(models, annotations, config)
+    if config.search == "sample":
         decoded = sample(
             *walk,
-            draws=settings.beam_size,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
-            seed=settings.sampling_seed,
+            draws=config.beam_size,
+            temperature=config.temperature,
+            top_k=config.top_k,
+            top_p=config.top_p,
+            seed=config.sampling_seed,
         )
-    elif settings.beam_size == 1:
+    elif config.beam_size == 1:
         decoded = greedy_search(*walk)
     else:
-        decoded = beam_search(*walk, beam_size=settings.beam_size)
+        decoded = beam_search(*walk, beam_size=config.beam_size)
     for (alphas, betas), model in zip(decoded.looks, models, strict=True):
-        alphas.set_shape([None, settings.beam_size, None, model.location_count])
-        betas.set_shape([None, settings.beam_size, None])
+        alphas.set_shape([None, config.beam_size, None, model.location_count])
+        betas.set_shape([None, config.beam_size, None])
     return decoded
 
 
-def draw_captions(
-    model: CaptionModel, annotations: tf.Tensor, settings: DecodingSettings, seed: tf.Tensor
+def sample_captions(
+    model: CaptionModel, annotations: tf.Tensor, config: DecodingConfig, seed: tf.Tensor
 ) -> Decoded:
     """One caption of each image, each drawn with random numbers of its own.
 
     Args:
       model: the words are drawn from.
       annotations: of the images, [I, rows, columns, D].
-      settings: what may be drawn, and at which temperature.
+      config: what may be drawn, and at which temperature.
       seed: int32 [2].
     """
 
     def choose(allowed: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
         now = tf.random.experimental.stateless_fold_in(seed, t)
-        logits = allowed / settings.temperature
+        logits = allowed / config.temperature
         return tf.random.stateless_categorical(logits, 1, now, tf.int32)[:, 0]
 
-    return follow(choose, *_walk([model], [annotations], settings), paths=1)
+    return follow(choose, *_walk([model], [annotations], config), paths=1)
 
 
 def _walk(
-    models: Sequence[CaptionModel], annotations: Sequence[tf.Tensor], settings: DecodingSettings
-) -> tuple[StepFunction, Any, tf.Tensor, Rules, Any]:
+    models: Sequence[CaptionModel], annotations: Sequence[tf.Tensor], config: DecodingConfig
+) -> tuple[StepFunction, Any, tf.Tensor, DecodingConstraints, Any]:
     """What a search needs of the models: step, first states, first tokens, rules, looks' dtypes."""
     memories = [
         model.cell.prepare(model.locations(grid))
@@ -173,43 +173,43 @@ def _walk(
         """Of each row; the k-th hypotheses of all images share their random numbers."""
         beams = tf.shape(t)[0] // tf.maximum(images, 1)
         shape = tf.stack([beams, tf.shape(memory.annotations)[1]])
-        places = _places_at(models[number], number, settings, shape, tf.reduce_max(t))
+        places = _places_at(models[number], number, config, shape, tf.reduce_max(t))
         return tf.nest.map_structure(lambda x: tf.tile(x, [images, 1]), places)
 
     first = tf.fill([images], START)
     dtypes = ((tf.float32, tf.float32),) * len(models)
-    return step, (tf.zeros_like(first), states), first, _rules(settings), dtypes
+    return step, (tf.zeros_like(first), states), first, _rules(config), dtypes
 
 
 def _places_at(
-    model: CaptionModel, number: int, settings: DecodingSettings, shape: tf.Tensor, t: tf.Tensor
+    model: CaptionModel, number: int, config: DecodingConfig, shape: tf.Tensor, t: tf.Tensor
 ) -> Places:
     """Where a finished model looks at step `t`: noise of `shape`, its own.
 
     Args:
       model: of the ensemble.
       number: its place in it.
-      settings: how to search.
+      config: how to search.
       shape: [K, L].
       t: counted from 0.
     """
-    if model.settings.attention == "soft":
+    if model.config.attention == "soft":
         return ()
     # Words are drawn by the seed (sampling_seed, t): places must not share their numbers.
-    seed = tf.stack([settings.sampling_seed, t])
+    seed = tf.stack([config.sampling_seed, t])
     seed = tf.random.experimental.stateless_fold_in(seed, number + 1)
-    return given_places(settings.hard_context, shape, model.settings.lstm_layers, seed)
+    return given_places(config.attention_inference, shape, model.config.lstm_layers, seed)
 
 
-def _rules(settings: DecodingSettings) -> Rules:
-    return Rules(
+def _rules(config: DecodingConfig) -> DecodingConstraints:
+    return DecodingConstraints(
         end=END,
-        max_steps=settings.max_decode_words,
-        min_steps=settings.min_decode_words,
-        barred=(PAD,) if settings.unknown_words else (PAD, UNK),
-        no_repeat_ngram=settings.no_repeat_ngram,
-        length_normalization=settings.length_normalization,
-        exponent=settings.gnmt_exponent,
+        max_steps=config.max_length,
+        min_steps=config.min_length,
+        barred=(PAD,) if config.allow_unk else (PAD, UNK),
+        no_repeat_ngram=config.no_repeat_ngram,
+        length_normalization=config.length_normalization,
+        exponent=config.gnmt_exponent,
     )
 
 
@@ -222,34 +222,34 @@ def _average(logits: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 def make_search(
-    models: Sequence[CaptionModel], settings: DecodingSettings
+    models: Sequence[CaptionModel], config: DecodingConfig
 ) -> Callable[[Batches], Decoded]:
     """`search_captions` compiled, from batches of images or of their annotations."""
 
     @tf.function(reduce_retracing=True, autograph=False)
     def search(batches: Batches) -> Decoded:
         annotations = [model.annotate(batch) for model, batch in zip(models, batches, strict=True)]
-        return search_captions(models, annotations, settings)
+        return search_captions(models, annotations, config)
 
     return search
 
 
 def make_reader(
-    models: Sequence[CaptionModel], settings: DecodingSettings
+    models: Sequence[CaptionModel], config: DecodingConfig
 ) -> Callable[[Batches], Reading]:
-    """A compiled function that reads given captions, see `sat_tf.data.batches.caption_batches`."""
+    """A compiled function that reads given captions, see `sat_tf.data.pipeline.caption_batches`."""
 
     def read_one(number: int, batch: Mapping[str, tf.Tensor]) -> Any:
         model = models[number]
         steps = tf.shape(batch["tokens"])[1]
         shape = tf.constant([1, model.location_count])  # the same for all captions
         places: Places = ()
-        if _places_at(model, number, settings, shape, tf.constant(0)):
+        if _places_at(model, number, config, shape, tf.constant(0)):
             spec = Chance(tf.TensorSpec([1, model.location_count]), tf.TensorSpec([1, 1], tf.bool))
             places = tf.map_fn(
-                lambda t: _places_at(model, number, settings, shape, t),
+                lambda t: _places_at(model, number, config, shape, t),
                 tf.range(steps),
-                fn_output_signature=(spec,) * model.settings.lstm_layers,
+                fn_output_signature=(spec,) * model.config.lstm_layers,
             )
         annotations = model.annotate(batch)
         return model(annotations, batch["tokens"], batch["image_index"], places=places)

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sat_tf import flags
-from sat_tf.config import Settings
+from sat_tf.config import Config
 from sat_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from sat_tf.data.captions import Problem, Record
-    from sat_tf.data.regions import KnownObjects
+    from sat_tf.data.objects import ObjectBoxes
+    from sat_tf.data.records import Problem, Record
 
 USAGE = """python -m sat_tf.check_captions --dataset=NAME --data_dir=DIR [--SETTING=VALUE ...]
 
@@ -21,19 +21,19 @@ the objects that are known too, then every problem in its caption files and list
 
 def main(argv: list[str]) -> int:
     """Prints the figures and the problems; 1 if there are any."""
-    settings = flags.settings_from_flags()
-    data = settings.data
+    config = flags.settings_from_flags()
+    data = config.data
     if data.dataset == "shapes" or data.boxes:
         # Scenes are drawn by tensorflow-datasets; what is seen of an image is TensorFlow's to say.
         flags.quiet_tensorflow()
-    from sat_tf.data.caption_statistics import describe, describe_objects, split_statistics
-    from sat_tf.data.captions import describe_problems
-    from sat_tf.data.datasets import available_splits, check_splits
+    from sat_tf.data.records import describe_problems
+    from sat_tf.datasets import available_splits, check_splits
+    from sat_tf.datasets.statistics import describe, describe_objects, split_statistics
 
     checked = check_splits(data, available_splits(data))
     if not any(checked.records.values()) and not checked.problems:
         raise UserError(f"--dataset={data.dataset}: holds no image with a caption")
-    objects, box_problems = _check_boxes(checked.records, settings) if data.boxes else ({}, [])
+    objects, box_problems = _check_boxes(checked.records, config) if data.boxes else ({}, [])
     statistics = {split: split_statistics(records) for split, records in checked.records.items()}
     print(describe(statistics, (data.vocabulary_size, data.min_word_count)))
     if objects:
@@ -44,20 +44,20 @@ def main(argv: list[str]) -> int:
 
 
 def _check_boxes(
-    splits: Mapping[str, Sequence["Record"]], settings: Settings
-) -> "tuple[dict[str, list[KnownObjects | None]], list[Problem]]":
+    splits: Mapping[str, Sequence["Record"]], config: Config
+) -> "tuple[dict[str, list[ObjectBoxes | None]], list[Problem]]":
     """The objects of each split's images, and what is wrong with `--boxes`."""
-    from sat_tf.data.known_objects import check_objects, without_boxes
+    from sat_tf.datasets.known_objects import check_objects, without_boxes
 
     # All at once: a file of boxes that holds several splits is read but once.
     records = [*itertools.chain.from_iterable(splits.values())]
-    known, problems = check_objects(records, settings.data, settings.images)
+    known, problems = check_objects(records, config.data, config.images)
     remaining = iter(known)
     objects = {split: [*itertools.islice(remaining, len(of))] for split, of in splits.items()}
     if not problems:
         for split, found in objects.items():
             if split != "train":  # which no training is scored on
-                problems += without_boxes(splits[split], found, settings.data)
+                problems += without_boxes(splits[split], found, config.data)
     return objects, problems
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sat_tf import flags
-from sat_tf.config import Settings, changed, from_flat, names
+from sat_tf.config import Config, field_names, from_flat, override
 from sat_tf.errors import UserError
 from sat_tf.storage import check_target, write_json
 
 if TYPE_CHECKING:
     from sat_tf.captioner import Captioner
-    from sat_tf.evaluation.scoring import ScoredSplit
-    from sat_tf.inspection.inspections import Inspection
+    from sat_tf.evaluator import ScoredSplit
+    from sat_tf.inspection.attention_record import AttentionRecord
 
 USAGE = """python -m sat_tf.evaluate --workdir=RUN [--split=dev] [--output=FILE] [--report=FILE]
 
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
 def _load(workdirs: list[str]) -> "Captioner":
     changes = flags.overrides()
     for workdir in workdirs:
-        changed(Settings.load(workdir), **changes)
+        override(Config.load(workdir), **changes)
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
@@ -64,8 +64,8 @@ def _load(workdirs: list[str]) -> "Captioner":
 
 def _score_run(workdirs: list[str]) -> None:
     options, captioner = flags.FLAGS, _load(workdirs)
-    from sat_tf.data.result_files import results_document
-    from sat_tf.evaluation.tables import missing_lines, score_table
+    from sat_tf.datasets.result_files import results_document
+    from sat_tf.metrics.tables import missing_lines, score_table
 
     scored = captioner.score(options.split, options.decode_batch_size)
     print(score_table(scored.scores, scored.intervals))
@@ -73,7 +73,7 @@ def _score_run(workdirs: list[str]) -> None:
     if options.output:
         write_json(options.output, _document(captioner, scored))
     if options.captions:
-        numbered = captioner.settings.data.dataset == "coco"
+        numbered = captioner.config.data.dataset == "coco"
         texts = [caption.text for caption in scored.captions]
         write_json(options.captions, results_document(scored.records, texts, numbered))
     if options.report:
@@ -86,8 +86,8 @@ def _score_run(workdirs: list[str]) -> None:
 
 def _document(captioner: "Captioner", scored: "ScoredSplit") -> dict[str, Any]:
     """All that was found, and what of."""
-    from sat_tf.evaluation.attention_scores import beta_by_kind
-    from sat_tf.evaluation.coco_metrics import missing
+    from sat_tf.metrics.attention import beta_by_kind
+    from sat_tf.metrics.coco_metrics import missing
     from sat_tf.model.encoder import encoder_fingerprint
 
     return {
@@ -95,9 +95,9 @@ def _document(captioner: "Captioner", scored: "ScoredSplit") -> dict[str, Any]:
         "images": len(scored.records),
         "runs": [
             {
-                "settings": dataclasses.asdict(run.settings),
+                "settings": dataclasses.asdict(run.config),
                 "vocabulary": run.vocabulary.fingerprint,
-                "encoder": encoder_fingerprint(run.model.encoder, run.settings.images),
+                "encoder": encoder_fingerprint(run.model.encoder, run.config.images),
             }
             for run in captioner.runs
         ],
@@ -123,8 +123,8 @@ def _compare(workdirs: list[str]) -> None:
     if len(workdirs) != 2:
         raise UserError(f"--compare={options.compare}: name two runs, RUN_A,RUN_B")
     captioners = [_load([workdir]) for workdir in workdirs]
-    from sat_tf.evaluation.bootstrap import differences
-    from sat_tf.evaluation.tables import difference_table
+    from sat_tf.metrics.bootstrap import differences
+    from sat_tf.metrics.tables import difference_table
 
     first, second = (
         captioner.score(options.split, options.decode_batch_size) for captioner in captioners
@@ -151,10 +151,10 @@ def _compare(workdirs: list[str]) -> None:
 def _score_results(path: Path) -> None:
     options = flags.FLAGS
     captions, references = _read_results(path)
-    from sat_tf.evaluation import diversity
-    from sat_tf.evaluation.bootstrap import intervals
-    from sat_tf.evaluation.tables import missing_lines, score_table
-    from sat_tf.evaluation.text_scores import text_measures
+    from sat_tf.metrics import diversity
+    from sat_tf.metrics.bootstrap import intervals
+    from sat_tf.metrics.tables import missing_lines, score_table
+    from sat_tf.metrics.text import text_measures
     from sat_tf.vocabulary import tokenize
 
     words = [tokenize(caption) for caption in captions]
@@ -172,7 +172,7 @@ def _score_results(path: Path) -> None:
 def _read_results(path: Path) -> tuple[list[str], list[tuple[str, ...]]]:
     """The captions of a file and the references of each image."""
     options, changes = flags.FLAGS, flags.overrides()
-    from sat_tf.data.result_files import read_lines, read_results
+    from sat_tf.datasets.result_files import read_lines, read_results
 
     if path.suffix != ".json":
         if not options.references:
@@ -181,7 +181,7 @@ def _read_results(path: Path) -> tuple[list[str], list[tuple[str, ...]]]:
     if options.references:
         raise UserError(f"--references is for --results of text; those of {path} are the split's")
     if options.workdir:
-        data = changed(Settings.load(options.workdir), **changes).data
+        data = override(Config.load(options.workdir), **changes).data
     elif "dataset" in changes:
         data = from_flat(changes).data
     else:
@@ -191,24 +191,24 @@ def _read_results(path: Path) -> tuple[list[str], list[tuple[str, ...]]]:
         )
     if data.dataset == "shapes":
         flags.quiet_tensorflow()  # it is drawn by tensorflow-datasets
-    from sat_tf.data.datasets import load_splits
+    from sat_tf.datasets import load_splits
 
     records = load_splits(data, (options.split,))[options.split]
     return read_results(path, records), [record.captions for record in records]
 
 
-def _inspections(captioner: "Captioner", scored: "ScoredSplit") -> Iterator["Inspection"]:
+def _inspections(captioner: "Captioner", scored: "ScoredSplit") -> Iterator["AttentionRecord"]:
     """Each image of the split with its captions, for the report."""
-    from sat_tf.evaluation.bleu import sentence_bleu
-    from sat_tf.inspection.inspections import Inspection
+    from sat_tf.inspection.attention_record import AttentionRecord
+    from sat_tf.metrics.bleu import sentence_bleu
     from sat_tf.vocabulary import tokenize
 
     images = zip(scored.records, scored.objects, scored.found, strict=True)
     for record, objects, captions in images:
         references = [" ".join(tokenize(text)) for text in record.captions]
-        yield Inspection(
+        yield AttentionRecord(
             record.image_id,
-            captioner.read_image(record.image).photograph,
+            captioner.read_image(record.image).thumbnail,
             captions,
             record.captions,
             objects,
@@ -221,5 +221,5 @@ if __name__ == "__main__":
         *("workdir", "compare", "results", "references", "split"),
         *("output", "captions", "report", "decode_batch_size"),
     )
-    flags.define_overrides(*names("data"), "cache_dir", *names("decoding"))
+    flags.define_overrides(*field_names("data"), "cache_dir", *field_names("decoding"))
     flags.run(main, USAGE)

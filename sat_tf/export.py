@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import sat_tf
 from sat_tf import flags
-from sat_tf.config import MOST_PIXELS, Settings, changed, names
+from sat_tf.config import MOST_PIXELS, Config, field_names, override
 from sat_tf.errors import UserError
-from sat_tf.run_folder import SCORES_FILE
 from sat_tf.storage import atomic_path, check_new_folder, read_json, write_json
+from sat_tf.workdir import SCORES_FILE
 
 if TYPE_CHECKING:
     from sat_tf.captioner import Captioner, Run
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     changes = flags.overrides()
     if "," in options.workdir:
         raise UserError(f"--workdir={options.workdir}: an export holds one run")
-    changed(Settings.load(options.workdir), **changes)
+    override(Config.load(options.workdir), **changes)
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
@@ -89,16 +89,16 @@ def export(
     Raises:
       UserError: what was written does not caption as the run does.
     """
-    from sat_tf.serving import write_saved_model, write_warm_up
+    from sat_tf.serving.signatures import write_saved_model, write_warm_up
 
     (run,) = captioner.runs
     half = precision == "bfloat16"
-    images, origin = _sample(run.settings)
+    images, origin = _sample(run.config)
     with atomic_path(export_dir) as folder:
         print(f"writing {export_dir}", flush=True)
-        write_saved_model(run.halved() if half else run, folder, max_pixels)
+        write_saved_model(run.in_bfloat16() if half else run, folder, max_pixels)
         # Drawn: an export may go to people who may not have the run's images.
-        write_warm_up(_draw(run.settings), _WARM_UP_BATCHES, folder)
+        write_warm_up(_draw(run.config), _WARM_UP_BATCHES, folder)
         print(f"captioning {len(images)} images of {origin} in a fresh process", flush=True)
         check = {"images_from": origin, **_check(captioner, folder, images, half)}
         exported = {"precision": precision, "max_pixels": max_pixels}
@@ -107,31 +107,31 @@ def export(
     return card
 
 
-def _sample(settings: Settings) -> tuple[list[bytes], str]:
+def _sample(config: Config) -> tuple[list[bytes], str]:
     """Image files to try the export on, and where they are from."""
     import numpy as np
 
-    from sat_tf.data.datasets import load_splits
     from sat_tf.data.images import read_image
+    from sat_tf.datasets import load_splits
 
-    if settings.data.dataset == "shapes":
-        return _draw(settings), "the embedded data set"  # no need to write all of it first
+    if config.data.dataset == "shapes":
+        return _draw(config), "the embedded data set"  # no need to write all of it first
     try:
-        records = load_splits(settings.data, ("dev",))["dev"]
+        records = load_splits(config.data, ("dev",))["dev"]
         places = np.linspace(0, len(records) - 1, min(_SAMPLE, len(records))).astype(int)
         return [read_image(records[i].image) for i in places], "the validation split"
     except UserError:
         # The run may have come from another machine; any image shows whether the export works.
-        return _draw(settings), "the embedded data set (the run's own is not at hand)"
+        return _draw(config), "the embedded data set (the run's own is not at hand)"
 
 
-def _draw(settings: Settings) -> list[bytes]:
+def _draw(config: Config) -> list[bytes]:
     """Image files of drawn scenes."""
     import tensorflow as tf
 
-    from sat_tf.data.shapes_scenes import draw_scene, make_scene
+    from sat_tf.shapes.scenes import draw_scene, make_scene
 
-    scenes = (make_scene(0, index, settings.data.shapes_size) for index in range(_SAMPLE))
+    scenes = (make_scene(0, index, config.data.shapes_size) for index in range(_SAMPLE))
     return [tf.io.encode_png(draw_scene(scene)).numpy() for scene in scenes]
 
 
@@ -192,7 +192,7 @@ def _model_card(run: "Run", workdir: Path) -> dict[str, Any]:
         "run": workdir.absolute().name,
         "vocabulary": {"fingerprint": run.vocabulary.fingerprint, "size": len(run.vocabulary)},
         "grid": list(run.model.grid),
-        "settings": dataclasses.asdict(run.settings),
+        "settings": dataclasses.asdict(run.config),
         "scores": read_json(scores, "the scores of a run") if scores.exists() else None,
         "versions": {
             "sat_tf": sat_tf.__version__,
@@ -204,5 +204,5 @@ def _model_card(run: "Run", workdir: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "export_dir", "precision", "max_pixels")
-    flags.define_overrides("data_dir", "captions_file", *names("decoding"))
+    flags.define_overrides("data_dir", "captions_file", *field_names("decoding"))
     flags.run(main, USAGE)

@@ -11,21 +11,21 @@ with the same settings finds them. What is there already is not made again."""
 
 def main(argv: list[str]) -> None:
     """Encodes every split that the data set has."""
-    settings = flags.settings_from_flags()
-    if not settings.encoder.cache_features:
+    config = flags.settings_from_flags()
+    if not config.encoder.cache_features:
         raise UserError("--nocache_features leaves nothing to extract")
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
-    from sat_tf.data.datasets import available_splits, load_splits
-    from sat_tf.model.annotations import annotation_source
+    from sat_tf.datasets import available_splits, load_splits
     from sat_tf.model.encoder import build_encoder
+    from sat_tf.model.feature_source import feature_source
     from sat_tf.model.precision import precision
 
-    splits = load_splits(settings.data, available_splits(settings.data))
-    with precision(settings.training.precision):
-        encoder = build_encoder(settings.encoder, settings.images.image_size)
+    splits = load_splits(config.data, available_splits(config.data))
+    with precision(config.training.precision):
+        encoder = build_encoder(config.encoder, config.images.image_size)
     for split, records in splits.items():
-        annotation_source(encoder, records, settings, split)
+        feature_source(encoder, records, config, split)
         print(f"{split}: the annotations of {len(records):,} images are ready")
 
 

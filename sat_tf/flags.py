@@ -1,4 +1,4 @@
-"""Settings <-> absl flags: the only place that defines a flag.
+"""Config <-> absl flags: the only place that defines a flag.
 
 A command defines what it takes, at the end of its file:
 
@@ -32,9 +32,9 @@ from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 from sat_tf import config
-from sat_tf.config import Settings
+from sat_tf.config import Config
+from sat_tf.config.setting import setting
 from sat_tf.errors import UserError
-from sat_tf.setting import setting
 
 FLAGS = absl_flags.FLAGS
 
@@ -62,7 +62,7 @@ COMMAND_FLAGS: dict[str, Any] = {
     "figure": setting("", "Picture (.png, .pdf or .svg) of where the model looked, word by word."),
     "report": setting("", "HTML file of images, captions and attention, to open in a browser."),
     "text": setting("", "A sentence to be scored in place of captions that are searched for."),
-    "captions_per_image": setting(
+    "num_return_sequences": setting(
         1, "Captions printed of each image, in the order of the search.", minimum=1
     ),
     "export_dir": setting("", "Folder that receives the SavedModel; must not hold files yet."),
@@ -93,24 +93,24 @@ _HELP = {"-h", "-?", "-help", "--help", "--helpshort"}
 
 def define_settings(flag_values: absl_flags.FlagValues = FLAGS) -> None:
     """Defines one flag for each setting of every part."""
-    for part, fields in config.parts().items():
+    for part, fields in config.sections().items():
         for field in dataclasses.fields(fields):
             _define(field.name, field, field.default, part, flag_values)
 
 
-def settings_from_flags(flag_values: absl_flags.FlagValues = FLAGS) -> Settings:
+def settings_from_flags(flag_values: absl_flags.FlagValues = FLAGS) -> Config:
     """The settings that the flags of `define_settings` hold.
 
     Raises:
       UserError: a value is outside its limits, or two settings contradict each other.
     """
-    names = config.to_flat(Settings())
+    names = config.to_flat(Config())
     return config.from_flat({name: flag_values[name].value for name in names})
 
 
 def define_overrides(*names: str, flag_values: absl_flags.FlagValues = FLAGS) -> None:
     """Defines flags for those settings of a finished run that a command may change."""
-    for part, fields in config.parts().items():
+    for part, fields in config.sections().items():
         for field in dataclasses.fields(fields):
             if field.name in names:
                 _define(field.name, field, None, part, flag_values)
@@ -119,7 +119,7 @@ def define_overrides(*names: str, flag_values: absl_flags.FlagValues = FLAGS) ->
 def overrides(flag_values: absl_flags.FlagValues = FLAGS) -> dict[str, Any]:
     """The values given for flags of `define_overrides`, by the settings' names."""
     by_group = flag_values.flags_by_module_dict()
-    given = (flag for part in config.parts() for flag in by_group.get(part, ()))
+    given = (flag for part in config.sections() for flag in by_group.get(part, ()))
     return {flag.name: flag.value for flag in given if flag.value is not None}
 
 
@@ -206,7 +206,7 @@ def help_text(usage: str, flag_values: absl_flags.FlagValues = FLAGS) -> str:
     """`usage`, then this command's flags by group, each with its default and its help."""
     blocks = [f"usage: {usage}"]
     by_group = flag_values.flags_by_module_dict()
-    for group in (COMMAND_GROUP, *config.parts()):
+    for group in (COMMAND_GROUP, *config.sections()):
         if group in by_group:
             blocks.append("\n".join([f"{group}:", *map(_describe, by_group[group])]))
     blocks.append(

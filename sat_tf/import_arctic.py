@@ -3,7 +3,7 @@
 import shlex
 
 from sat_tf import flags
-from sat_tf.config import Settings, from_flat, names, parts, to_arguments
+from sat_tf.config import Config, field_names, from_flat, sections, to_arguments
 from sat_tf.errors import UserError
 from sat_tf.storage import check_new_folder
 
@@ -13,12 +13,15 @@ USAGE = """python -m sat_tf.import_arctic --npz=MODEL.npz --options=MODEL.npz.pk
 Makes a run, to be captioned with, scored, exported and trained further, out of a model of
 arctic-captions, the Theano code of the paper's authors. The model does not know which network
 made its annotations, from what part of the images, nor whether there was an annotation of zeros:
-flags say so, and where its data set lies. Settings that are not given are those of training."""
+flags say so, and where its data set lies. Config that are not given are those of training."""
 
 # The model says these itself, or they are of no use to one that is trained.
 _NOT_GIVEN = {"vocabulary_size", "min_word_count", "max_caption_words", "finetune_from"}
 GIVEN = [
-    name for part in ("data", "images", "encoder") for name in names(part) if name not in _NOT_GIVEN
+    name
+    for part in ("data", "images", "encoder")
+    for name in field_names(part)
+    if name not in _NOT_GIVEN
 ]
 
 
@@ -38,19 +41,19 @@ def main(argv: list[str]) -> None:
     model = read_arctic_model(options.npz, options.options, options.dictionary)
     if "data_dir" in given and model.options.dataset in _data_sets():
         given.setdefault("dataset", model.options.dataset)
-    settings = from_flat(given)
+    config = from_flat(given)
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.importers.arctic_run import write_run
 
-    _tell(write_run(model, settings, options.workdir), options.workdir, model.words)
+    _tell(write_run(model, config, options.workdir), options.workdir, model.words)
 
 
 def _data_sets() -> tuple[str, ...]:
-    return parts()["data"].__dataclass_fields__["dataset"].metadata["choices"]
+    return sections()["data"].__dataclass_fields__["dataset"].metadata["choices"]
 
 
-def _tell(settings: Settings, workdir: str, words: tuple[str, ...]) -> None:
+def _tell(config: Config, workdir: str, words: tuple[str, ...]) -> None:
     from sat_tf.vocabulary import tokenize
 
     foreign = [word for word in words if tokenize(word) != [word]]
@@ -62,14 +65,14 @@ def _tell(settings: Settings, workdir: str, words: tuple[str, ...]) -> None:
         )
     run = shlex.quote(workdir)
     print(
-        f"{workdir}: a run of {settings.decoder.attention} attention and {len(words):,} words\n"
+        f"{workdir}: a run of {config.decoder.attention} attention and {len(words):,} words\n"
         f"  python -m sat_tf.caption --workdir={run} IMAGE ...\n"
         f"  python -m sat_tf.train --start_from={run} --workdir=NEW "
-        f"{shlex.join(to_arguments(settings))}"
+        f"{shlex.join(to_arguments(config))}"
     )
 
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "npz", "options", "dictionary")
-    flags.define_overrides(*GIVEN, "zero_annotation")
+    flags.define_overrides(*GIVEN, "null_location")
     flags.run(main, USAGE)

@@ -47,7 +47,7 @@ def _check_room(path: str, flag: str) -> None:
     """Raises `UserError` if nothing can be made in the nearest folder above `path` that exists."""
     above = next(folder for folder in Path(path).absolute().parents if os.path.lexists(folder))
     try:
-        # Permissions alone do not tell: some file systems refuse everybody.
+        # Permissions alone do not tell: some file systems reject everybody.
         with tempfile.TemporaryDirectory(dir=above, prefix=".writing-"):
             pass
     except OSError as error:

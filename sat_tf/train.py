@@ -14,25 +14,25 @@ held-out split is scored (RUN/scores.json) and one picture of attention drawn
 
 def main(argv: list[str]) -> int:
     """Trains; exit status 130 when interrupted."""
-    settings, workdir = flags.settings_from_flags(), Path(flags.FLAGS.workdir)
+    config, workdir = flags.settings_from_flags(), Path(flags.FLAGS.workdir)
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
-    from sat_tf.data.datasets import available_splits, load_splits
-    from sat_tf.evaluation.tables import missing_lines, score_table
-    from sat_tf.inspection.overlays import attention_figure, save_figure
-    from sat_tf.run_folder import FIGURE_FILE, SCORES_FILE
+    from sat_tf.datasets import available_splits, load_splits
+    from sat_tf.inspection.figures import attention_figure, save_figure
+    from sat_tf.metrics.tables import missing_lines, score_table
     from sat_tf.storage import write_json
-    from sat_tf.training.loop import train
+    from sat_tf.training.train import train
+    from sat_tf.workdir import FIGURE_FILE, SCORES_FILE
 
-    split = "test" if "test" in available_splits(settings.data) else "dev"
+    split = "test" if "test" in available_splits(config.data) else "dev"
     # What is wrong with any split is to be known now, not when it is scored at the end.
-    load_splits(settings.data, ("train", "dev", split))
-    if not train(settings, workdir):
+    load_splits(config.data, ("train", "dev", split))
+    if not train(config, workdir):
         return 130
     captioner = Captioner.load(workdir)
     scored = captioner.score(split)
-    decoding = dataclasses.asdict(captioner.settings.decoding)
+    decoding = dataclasses.asdict(captioner.config.decoding)
     document = {
         "split": split,
         "decoding": decoding,
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     table = score_table(scored.scores, scored.intervals)
     print(f"\nscores on {split}, {len(scored.records)} images\n{table}\n{missing_lines()}", end="")
     caption = scored.captions[0]
-    picture, box = captioner.read_image(scored.records[0].image).photograph
+    picture, box = captioner.read_image(scored.records[0].image).thumbnail
     figure = attention_figure(picture, caption.words, caption.alphas, caption.betas, box=box)
     save_figure(figure, workdir / FIGURE_FILE)
     print(f"\nwhere it looked: {workdir / FIGURE_FILE}")

@@ -88,7 +88,7 @@ def encode(w: Weights, options: Options, a: np.ndarray, graph: str = "sampler") 
     return np.concatenate([run_encoder(w, "encoder", a), second], axis=1)
 
 
-def halved(options: Options, x: np.ndarray) -> np.ndarray:
+def in_bfloat16(options: Options, x: np.ndarray) -> np.ndarray:
     return 0.5 * x if options["use_dropout"] else x
 
 
@@ -101,7 +101,7 @@ def initial_states(w: Weights, options: Options, a: np.ndarray) -> list[tuple[np
     """h and c of each layer from annotations [L, D]."""
     x = a.mean(axis=0)
     for layer in range(1, options["n_layers_init"]):
-        x = halved(options, np.maximum(dense(w, f"ff_init_{layer}", x), 0))
+        x = in_bfloat16(options, np.maximum(dense(w, f"ff_init_{layer}", x), 0))
     names = zip(layer_names(options, "ff_state"), layer_names(options, "ff_memory"), strict=True)
     return [(np.tanh(dense(w, state, x)), np.tanh(dense(w, memory, x))) for state, memory in names]
 
@@ -144,14 +144,14 @@ def word_probabilities(
     w: Weights, options: Options, ey: np.ndarray, h: np.ndarray, z: np.ndarray
 ) -> np.ndarray:
     """[V] of the last layer's h and context and the word before."""
-    x = dense(w, "ff_logit_lstm", halved(options, h))
+    x = dense(w, "ff_logit_lstm", in_bfloat16(options, h))
     if options["prev2out"]:
         x = x + ey
     if options["ctx2out"]:
         x = x + dense(w, "ff_logit_ctx", z)
-    x = halved(options, np.tanh(x))
+    x = in_bfloat16(options, np.tanh(x))
     for layer in range(1, options["n_layers_out"]):
-        x = halved(options, np.maximum(dense(w, f"ff_logit_h{layer}", x), 0))
+        x = in_bfloat16(options, np.maximum(dense(w, f"ff_logit_h{layer}", x), 0))
     return softmax(dense(w, "ff_logit", x))
 
 

@@ -6,7 +6,7 @@ import arctic_models
 import keras
 
 from sat_tf.captioner import Run
-from sat_tf.config import Settings, from_flat
+from sat_tf.config import Config, from_flat
 from sat_tf.importers.arctic_files import read_arctic_model
 from sat_tf.importers.arctic_run import write_run
 
@@ -22,7 +22,7 @@ def write_encoder(path: Path, size: int) -> Path:
     return path
 
 
-def given_settings(encoder: Path, **changes) -> Settings:
+def given_settings(encoder: Path, **changes) -> Config:
     values = {
         "encoder": str(encoder),
         "preprocessing": "none",
@@ -37,4 +37,4 @@ def import_model(folder: Path, options: dict, **changes) -> Run:
     paths = arctic_models.write_model(folder, options)
     encoder = write_encoder(folder / "encoder.keras", options["ctx_dim"])
     write_run(read_arctic_model(**paths), given_settings(encoder, **changes), folder / "run")
-    return Run.load(folder / "run", Settings.load(folder / "run"))
+    return Run.load(folder / "run", Config.load(folder / "run"))

@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.captioning import Attention, Caption
-from sat_tf.data.images import Photograph
+from sat_tf.data.images import Thumbnail
 from sat_tf.inspection import PLUGIN_NAME
-from sat_tf.inspection.inspections import Inspection
+from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.summaries import write_inspection
 
 GRID = (4, 4)
@@ -28,13 +28,13 @@ def caption(words: Sequence[str], cells: Sequence[int], beta: float = 0.5) -> Ca
 
 def inspection(
     image_id: str, words: Sequence[str], cells: Sequence[int], references: Sequence[str] = ()
-) -> Inspection:
+) -> AttentionRecord:
     """A gray image with one caption."""
     pixels = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
-    return Inspection(image_id, Photograph(pixels, BOX), [caption(words, cells)], references)
+    return AttentionRecord(image_id, Thumbnail(pixels, BOX), [caption(words, cells)], references)
 
 
-def write_run(folder: Path, written: Sequence[tuple[int, Inspection]]) -> None:
+def write_run(folder: Path, written: Sequence[tuple[int, AttentionRecord]]) -> None:
     """Writes (step, inspection) after each other."""
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default():

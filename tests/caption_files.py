@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sat_tf.data.captions import group_rows, make_records, refuse
+from sat_tf.data.records import group_rows, make_records, raise_if_problems
 from sat_tf.errors import UserError
 
 
@@ -24,7 +24,7 @@ def read(folder, reader, content, splits=("train",)):
     checked = make_records(
         group_rows(reader(path), lambda image: "train"), folder / "images", splits
     )
-    refuse(checked.problems)
+    raise_if_problems(checked.problems)
     return checked.records
 
 

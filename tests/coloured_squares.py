@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import Settings, from_flat
+from sat_tf.config import Config, from_flat
 
 SIZE, CELL = 32, 4
 STEP = 39  # from shade to shade
@@ -68,13 +68,13 @@ def red_encoder(path: Path) -> Path:
     return path
 
 
-def squares_settings(folder: Path, **changes) -> Settings:
+def squares_settings(folder: Path, **changes) -> Config:
     """Of a run on the squares in `folder` with the encoder `folder`/encoder.keras."""
     values = {
         "dataset": "files",
         "data_dir": str(folder),
         "image_size": SIZE,
-        "resize": "squash",
+        "resize": "stretch",
         "encoder": str(folder / "encoder.keras"),
         "preprocessing": "tf",
         "cache_dir": str(folder / "features"),
@@ -89,9 +89,9 @@ def squares_settings(folder: Path, **changes) -> Settings:
         "learning_rate_schedule": "cosine",
         "max_epochs": 10,
         "patience": 0,
-        "best_by": "perplexity",
-        "max_decode_words": 12,
-        "inspect_images": 0,
-        "samples": 1,
+        "monitor": "perplexity",
+        "max_length": 12,
+        "log_attention": 0,
+        "log_captions": 1,
     }
     return from_flat({**values, **changes})

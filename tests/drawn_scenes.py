@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sat_tf.data.shapes_scenes import Background, Scene, SceneObject
+from sat_tf.shapes.scenes import Background, Scene, SceneObject
 
 GRAY = Background("flat", (120, 120, 120), (120, 120, 120), 0.0, 0.2, 0)
 

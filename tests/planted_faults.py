@@ -7,22 +7,22 @@ import keras
 import tensorflow as tf
 
 from sat_tf.captioner import Run
-from sat_tf.config import Settings, changed
-from sat_tf.diagnosis.examination import CHECKS
-from sat_tf.diagnosis.findings import Finding, Verdict
-from sat_tf.diagnosis.patient import Patient
+from sat_tf.config import Config, override
+from sat_tf.doctor.results import CheckResult, Status
+from sat_tf.doctor.run_context import RunContext
+from sat_tf.doctor.runner import CHECKS
 from sat_tf.model.encoder import build_encoder, save_encoder
 from sat_tf.model.weights import save_weights
 
 FIND = {check.name: check.find for check in CHECKS}
 
 
-def find(name: str, workdir, **changes) -> Finding:
-    return FIND[name](Patient(workdir, changed(Settings.load(workdir), **changes)))
+def find(name: str, workdir, **changes) -> CheckResult:
+    return FIND[name](RunContext(workdir, override(Config.load(workdir), **changes)))
 
 
-def assert_fault(finding: Finding, *words: str) -> None:
-    assert finding.verdict is Verdict.FAULT, finding
+def assert_fault(finding: CheckResult, *words: str) -> None:
+    assert finding.verdict is Status.FAULT, finding
     assert finding.advice
     for word in words:
         assert word in finding.evidence
@@ -50,22 +50,22 @@ def rewrite(photographs, change):
 def give_encoder(run, network: keras.Model, preprocessing: str) -> None:
     """Puts another encoder into a run."""
     network.save(run / "network.keras")
-    settings = Settings.load(run)
+    config = Config.load(run)
     encoder = dataclasses.replace(
-        settings.encoder, encoder=str(run / "network.keras"), preprocessing=preprocessing
+        config.encoder, encoder=str(run / "network.keras"), preprocessing=preprocessing
     )
-    settings = dataclasses.replace(settings, encoder=encoder)
-    settings.save(run)
-    save_encoder(build_encoder(settings.encoder, settings.images.image_size), run / "encoder.keras")
+    config = dataclasses.replace(config, encoder=encoder)
+    config.save(run)
+    save_encoder(build_encoder(config.encoder, config.images.image_size), run / "encoder.keras")
 
 
-def network_of(squares) -> keras.Model:
-    return keras.saving.load_model(squares / "encoder.keras", compile=False)
+def network_of(image_batch) -> keras.Model:
+    return keras.saving.load_model(image_batch / "encoder.keras", compile=False)
 
 
 def change_weights(workdir, change) -> None:
     """Changes the best weights of a run: calls `change` with a dictionary of them by path."""
-    run = Run.load(workdir, Settings.load(workdir))
+    run = Run.load(workdir, Config.load(workdir))
     change({weight.path: weight for weight in run.model.weights})
     (epoch,) = [path.stem.rpartition("-")[2] for path in (workdir / "best").glob("*.index")]
     shutil.rmtree(workdir / "best")

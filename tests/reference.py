@@ -135,7 +135,7 @@ def step(
     a: np.ndarray,
     previous: int | None,
     states: list[tuple[np.ndarray, np.ndarray]],
-    settings: Any,
+    config: Any,
     locations: tuple[int, ...] | None = None,
 ) -> dict[str, Any]:
     """Equations (1) to (7) for one word; `previous` None at step 0, whose embedding is zero."""
@@ -144,7 +144,7 @@ def step(
     x = ey
     for n, (h, c) in enumerate(states):
         location = None if locations is None else locations[n]
-        z, alpha, beta = attend(w, n, a, h, ey, settings.attention_temperature, location)
+        z, alpha, beta = attend(w, n, a, h, ey, config.attention_temperature, location)
         gates = x @ w[f"G_x/{n}"] + h @ w[f"G_h/{n}"] + z @ w[f"G_z/{n}"] + w[f"b_g/{n}"]
         i, f, o, g = np.split(gates, 4)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
@@ -153,11 +153,11 @@ def step(
         choice += 0.0 if location is None else np.log(alpha[location])
         entropy -= (alpha * np.log(alpha)).sum()
     joined = x @ w["L_h"] + w["b_l"]
-    if settings.output_of_word:
+    if config.output_uses_embedding:
         joined = joined + ey
-    if settings.output_of_context:
+    if config.output_uses_context:
         joined = joined + z @ w["L_z"]
-    inner = ACTIVATIONS[settings.output_activation](joined)
+    inner = ACTIVATIONS[config.output_activation](joined)
     for layer in range(count(w, "L_d")):
         inner = np.maximum(inner @ w[f"L_d/{layer}"] + w[f"b_d/{layer}"], 0.0)
     logits = inner @ w["L_o"] + w["b_o"]
@@ -175,7 +175,7 @@ def teacher_force(
     w: Weights,
     a: np.ndarray,
     caption: list[int],
-    settings: Any,
+    config: Any,
     path: list[tuple[int, ...]] | None = None,
 ) -> dict[str, np.ndarray]:
     """A whole caption, its end included: logits [T, V], alphas [T, L], betas, choices … [T].
@@ -186,7 +186,7 @@ def teacher_force(
     states = initial_states(w, a)
     steps, previous = [], None
     for t, word in enumerate(caption):
-        out = step(w, a, previous, states, settings, path[t] if path else None)
+        out = step(w, a, previous, states, config, path[t] if path else None)
         states, previous = out.pop("states"), word
         steps.append(out)
     return {name: np.array([out[name] for out in steps]) for name in steps[0]}
@@ -198,9 +198,9 @@ def log_likelihood(out: dict[str, np.ndarray], caption: list[int]) -> np.ndarray
 
 
 def caption_loss(
-    w: Weights, a: np.ndarray, caption: list[int], settings: Any, doubly_stochastic_weight: float
+    w: Weights, a: np.ndarray, caption: list[int], config: Any, doubly_stochastic_weight: float
 ) -> float:
     """Equation (14) of one caption."""
-    out = teacher_force(w, a, caption, settings)
+    out = teacher_force(w, a, caption, config)
     penalty = sum((1.0 - out["alphas"][:, i].sum()) ** 2 for i in range(out["alphas"].shape[1]))
     return -log_likelihood(out, caption).sum() + doubly_stochastic_weight * penalty

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import pytest
 from attention_logs import inspection, write_run, write_value
 
-from sat_tf.inspection.inspections import Inspection
+from sat_tf.inspection.attention_record import AttentionRecord
 
 # Images: in both runs, of very many steps, and of texts that would be HTML.
 SHARED, MANY, MARKUP = "shared.jpg", "many.jpg", "<img src=x onerror=alert(1)>"
@@ -38,14 +38,14 @@ class Server:
 
     port: int
     logs: Path
-    soft: dict[int, Inspection]
+    soft: dict[int, AttentionRecord]
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
 
-def write_logs(logs: Path) -> dict[int, Inspection]:
+def write_logs(logs: Path) -> dict[int, AttentionRecord]:
     """Three runs; returns `Server.soft`."""
     soft = {
         step: inspection(SHARED, ["one", "two"], cells, ["a reference"])

@@ -9,21 +9,21 @@ import tensorflow as tf
 
 from sat_tf import captioning
 from sat_tf.captioning import _rules, make_reader, make_search, read_captions
-from sat_tf.config import DecoderSettings, DecodingSettings
-from sat_tf.decoding.rules import Rules
-from sat_tf.decoding.single_path import sample
+from sat_tf.config import DecoderConfig, DecodingConfig
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
+from sat_tf.search.constraints import DecodingConstraints
+from sat_tf.search.sampling import sample
 from sat_tf.vocabulary import END, PAD, SPECIAL, UNK, Vocabulary
 
 IMAGES, V = 3, 11
 GRIDS = [(2, 3), (3, 3)]
-SETTINGS = DecodingSettings(beam_size=4, max_decode_words=6)
+SETTINGS = DecodingConfig(beam_size=4, max_length=6)
 VARIANTS = {
     "greedy": dataclasses.replace(SETTINGS, beam_size=1),
     "beam": SETTINGS,
     "normalised": dataclasses.replace(SETTINGS, length_normalization="length"),
-    "no repeats": dataclasses.replace(SETTINGS, no_repeat_ngram=2, min_decode_words=3),
+    "no repeats": dataclasses.replace(SETTINGS, no_repeat_ngram=2, min_length=3),
     "sample": dataclasses.replace(SETTINGS, search="sample", temperature=2.0),
 }
 
@@ -34,13 +34,13 @@ def models():
     keras.utils.set_random_seed(3)
     made = []
     for grid, changes in zip(
-        GRIDS, ({}, {"query": "hidden_and_word", "position": "coordinates"}), strict=True
+        GRIDS, ({}, {"attention_query": "hidden_and_word", "position": "coordinates"}), strict=True
     ):
         pixels = keras.Input((*grid, 5))
-        settings = DecoderSettings(
+        config = DecoderConfig(
             embedding_size=6, hidden_size=7, attention_size=4, **changes, dropout=0.5
         )
-        model = CaptionModel(keras.Model(pixels, pixels), settings, V)
+        model = CaptionModel(keras.Model(pixels, pixels), config, V)
         for weight in model.cell.weights:
             if "seed" not in weight.path:
                 weight.assign(weight + tf.random.normal(weight.shape, stddev=0.7))
@@ -63,11 +63,11 @@ def vocabulary():
 
 @pytest.mark.parametrize("members", [1, 2], ids=["alone", "ensemble"])
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
-def test_looks_and_scores_equal_those_of_teacher_forcing(models, batches, settings, members):
+def test_looks_and_scores_equal_those_of_teacher_forcing(models, batches, config, members):
     models, batches = models[:members], batches[:members]
-    decoded = make_search(models, settings)(batches)
+    decoded = make_search(models, config)(batches)
     beams, steps = decoded.tokens.shape[1:]
-    assert beams == settings.beam_size
+    assert beams == config.beam_size
     tokens = tf.reshape(decoded.tokens, [IMAGES * beams, steps])
     index = tf.repeat(tf.range(IMAGES), beams)
     read = make_reader(models, SETTINGS)(
@@ -107,8 +107,8 @@ def test_two_equal_models_are_as_one(models, batches):
 
 
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
-def test_a_batch_equals_one_by_one(models, batches, settings):
-    search = make_search(models, settings)
+def test_a_batch_equals_one_by_one(models, batches, config):
+    search = make_search(models, config)
     together = search(batches)
     for i in range(IMAGES):
         alone = search([{"annotations": b["annotations"][i : i + 1]} for b in batches])
@@ -130,8 +130,8 @@ def test_unknown_words_come_only_where_they_may(models, batches):
         bias.assign(tf.tensor_scatter_nd_add(bias, [[UNK]], [20.0]))
     try:
         for may in (True, False):
-            settings = dataclasses.replace(SETTINGS, unknown_words=may)
-            assert (UNK in make_search(models, settings)(batches).tokens.numpy()) == may
+            config = dataclasses.replace(SETTINGS, allow_unk=may)
+            assert (UNK in make_search(models, config)(batches).tokens.numpy()) == may
     finally:
         for model in models:
             bias = model.cell.deep_output.words.bias
@@ -164,10 +164,10 @@ def test_settings_reach_the_draws(models, batches, monkeypatch):
         return sample(*walk, **options)
 
     monkeypatch.setattr(captioning, "sample", note)
-    settings = DecodingSettings(
+    config = DecodingConfig(
         search="sample", beam_size=2, temperature=0.5, top_k=4, top_p=0.9, sampling_seed=7
     )
-    make_search(models, settings)(batches)
+    make_search(models, config)(batches)
     assert asked == {"draws": 2, "temperature": 0.5, "top_k": 4, "top_p": 0.9, "seed": 7}
 
 
@@ -179,13 +179,13 @@ def test_weights_that_are_no_numbers_are_told(models, batches):
 
 
 def test_settings_reach_the_rules():
-    settings = DecodingSettings(
-        max_decode_words=9,
-        min_decode_words=2,
+    config = DecodingConfig(
+        max_length=9,
+        min_length=2,
         no_repeat_ngram=3,
         length_normalization="gnmt",
         gnmt_exponent=0.9,
     )
-    expected = Rules(END, 9, 2, (PAD, UNK), 3, "gnmt", 0.9)
-    assert _rules(settings) == expected
-    assert _rules(dataclasses.replace(settings, unknown_words=True)).barred == (PAD,)
+    expected = DecodingConstraints(END, 9, 2, (PAD, UNK), 3, "gnmt", 0.9)
+    assert _rules(config) == expected
+    assert _rules(dataclasses.replace(config, allow_unk=True)).barred == (PAD,)

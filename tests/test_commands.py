@@ -13,13 +13,13 @@ import tensorflow as tf
 from box_files import make_instances
 
 from sat_tf.captioner import Captioner
-from sat_tf.config import Settings, from_flat, to_flat
-from sat_tf.training.loop import train
+from sat_tf.config import Config, from_flat, to_flat
+from sat_tf.training.train import train
 
 SMALL = [
     "--dataset=files",
     "--image_size=32",
-    "--resize=squash",
+    "--resize=stretch",
     "--encoder=slim_vgg16",
     "--encoder_width=0.05",
     "--encoder_layer=block4_conv3",
@@ -105,7 +105,7 @@ def test_evaluate_prints_and_writes_scores(evaluated):
         "distinct_captions",
         "novel_captions",
         "attention_entropy",
-        "attention_dependence",
+        "state_sensitivity",
     } <= set(written["scores"])
     low, high = written["intervals"]["perplexity"]
     assert low <= written["scores"]["perplexity"] <= high
@@ -158,7 +158,7 @@ def test_lines_of_text_are_scored_against_lines_of_text(tmp_path):
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
     assert done.stderr == ""
     assert scores["bleu_1_no_bp"] == pytest.approx(100)
-    assert scores["mean_words"] == 1.5
+    assert scores["mean_length"] == 1.5
     assert ("meteor" in scores) == (shutil.which("java") is not None)
 
 
@@ -170,10 +170,10 @@ def test_two_runs_are_compared(run, tmp_path):
     found = written["differences"]["perplexity"]
     assert found == {"difference": 0.0, "interval": [0.0, 0.0], "p": 1.0}
     assert "perplexity" in done.stdout
-    words = written["runs"][str(run)]["vocabulary_used"]
-    assert "vocabulary_used" not in written["differences"]
+    words = written["runs"][str(run)]["vocab_size"]
+    assert "vocab_size" not in written["differences"]
     told = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[1:])
-    assert told["vocabulary_used"].split() == [f"{words:.3f}"] * 2
+    assert told["vocab_size"].split() == [f"{words:.3f}"] * 2
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_caption_goes_on_past_what_it_can_t_read(run, photographs, tmp_path):
 
 def test_caption_prints_several_with_their_log_probabilities(run, photographs):
     image = str(photographs / "0.png")
-    done = call("caption", f"--workdir={run}", "--captions_per_image=2", image)
+    done = call("caption", f"--workdir={run}", "--num_return_sequences=2", image)
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == [image] * 2
@@ -256,8 +256,8 @@ def test_caption_and_evaluate_write_reports(run, photographs, evaluated, tmp_pat
 def test_two_runs_caption_together(run, photographs, tmp_path):
     """The second one counts: probabilities are averaged, so that logarithms are more than that."""
     second, image = tmp_path / "run", str(photographs / "0.png")
-    settings = {**to_flat(Settings.load(run)), "seed": 1, "inspect_images": 0}
-    assert train(from_flat(settings), second)
+    config = {**to_flat(Config.load(run)), "seed": 1, "log_attention": 0}
+    assert train(from_flat(config), second)
     total = []
     for workdir in (run, second):
         captioner = Captioner.load(workdir)
@@ -331,9 +331,9 @@ def test_a_mistake_gets_one_clear_line(tmp_path, command, arguments, what):
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["--captions_per_image=4"], "--captions_per_image=4"),
+        (["--num_return_sequences=4"], "--num_return_sequences=4"),
         (["--top_k=3"], "--search=sample"),
-        (["--min_decode_words=50"], "--min_decode_words=50"),
+        (["--min_length=50"], "--min_length=50"),
         (["--text=..."], "--text=...: has no word"),
         (["--text="], "--text=: has no word"),
     ],

@@ -1,4 +1,4 @@
-"""Settings: checked when made, the same after JSON."""
+"""Config: checked when made, the same after JSON."""
 
 import dataclasses
 import json
@@ -6,7 +6,7 @@ import json
 import pytest
 
 from sat_tf import config
-from sat_tf.config import CONFIG_FILE, Settings, changed, from_flat, to_flat
+from sat_tf.config import CONFIG_FILE, Config, from_flat, override, to_flat
 from sat_tf.errors import UserError
 
 CHANGED = {"seed": 7, "dataset": "files", "data_dir": "photos", "gate": "none", "dropout": 0.25}
@@ -15,18 +15,18 @@ CHANGED = {"seed": 7, "dataset": "files", "data_dir": "photos", "gate": "none", 
 def test_json_round_trip(tmp_path):
     settings = from_flat(CHANGED)
     settings.save(tmp_path)
-    assert Settings.load(tmp_path) == settings != Settings()
+    assert Config.load(tmp_path) == settings != Config()
 
 
 def test_flat_round_trip():
     settings = from_flat(CHANGED)
-    assert from_flat(to_flat(settings)) == settings
+    assert from_flat(to_flat(settings)) == config
     assert to_flat(settings)["data_dir"] == "photos"
 
 
 def test_field_names_are_unique_over_the_parts():
-    names = [f.name for part in config.parts().values() for f in dataclasses.fields(part)]
-    assert len(names) == len(set(names)) == len(to_flat(Settings()))
+    names = [f.name for part in config.sections().values() for f in dataclasses.fields(part)]
+    assert len(names) == len(set(names)) == len(to_flat(Config()))
 
 
 def test_an_integer_will_do_for_a_float():
@@ -70,7 +70,7 @@ def test_an_unknown_setting_is_named():
         ({"captions_file": "x.csv"}, "--captions_file"),
         ({"splits": "lists"}, "--splits"),
         ({"boxes": "instances.json"}, "--boxes"),
-        ({"dataset": "files", "data_dir": "d", "best_by": "true_captions"}, "--dataset=shapes"),
+        ({"dataset": "files", "data_dir": "d", "monitor": "true_captions"}, "--dataset=shapes"),
     ],
 )
 def test_contradictions_are_named(values, named):
@@ -80,7 +80,7 @@ def test_contradictions_are_named(values, named):
 
 def edit(folder, change) -> None:
     """Saves default settings and changes the JSON document."""
-    Settings().save(folder)
+    Config().save(folder)
     document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     change(document)
     (folder / CONFIG_FILE).write_text(json.dumps(document), encoding="utf-8")
@@ -100,13 +100,13 @@ def edit(folder, change) -> None:
 def test_a_damaged_document_is_refused_by_name(tmp_path, change, complaint):
     edit(tmp_path, change)
     with pytest.raises(UserError, match=complaint) as caught:
-        Settings.load(tmp_path)
+        Config.load(tmp_path)
     assert CONFIG_FILE in str(caught.value)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(UserError, match=f"--workdir={tmp_path}"):
-        Settings.load(tmp_path)
+        Config.load(tmp_path)
 
 
 def test_differences_leave_out_what_may_change():
@@ -116,11 +116,11 @@ def test_differences_leave_out_what_may_change():
 
 def test_a_finished_run_takes_other_values_for_what_may_change():
     run = from_flat({"hidden_size": 7, "beam_size": 5})
-    assert changed(run, beam_size=2) == from_flat({"hidden_size": 7, "beam_size": 2})
+    assert override(run, beam_size=2) == from_flat({"hidden_size": 7, "beam_size": 2})
     with pytest.raises(UserError, match="--hidden_size belongs to the run"):
-        changed(run, hidden_size=8)
+        override(run, hidden_size=8)
     with pytest.raises(UserError, match="beam_sise"):
-        changed(run, beam_sise=8)
+        override(run, beam_sise=8)
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_k", "top_p"])
@@ -132,5 +132,5 @@ def test_settings_of_sampling_are_refused_for_beam_search(name):
 
 
 def test_a_minimum_above_the_maximum_is_refused():
-    with pytest.raises(UserError, match="--min_decode_words=9"):
-        from_flat({"min_decode_words": 9, "max_decode_words": 8})
+    with pytest.raises(UserError, match="--min_length=9"):
+        from_flat({"min_length": 9, "max_length": 8})

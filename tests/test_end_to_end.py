@@ -11,13 +11,13 @@ import tensorflow as tf
 from tiny_run import tiny_settings
 
 from sat_tf.captioner import Captioner
-from sat_tf.config import Settings, TrainingSettings
-from sat_tf.data.datasets import load_splits
-from sat_tf.data.shapes_objects import scene_objects
+from sat_tf.config import Config, TrainingConfig
+from sat_tf.datasets import load_splits
 from sat_tf.errors import UserError
-from sat_tf.training import loop
-from sat_tf.training.loop import Trainer, train
+from sat_tf.shapes.objects import scene_objects
+from sat_tf.training import train as training
 from sat_tf.training.step import make_train_step
+from sat_tf.training.train import Trainer, train
 
 pytestmark = pytest.mark.usefixtures("without_java")
 
@@ -34,8 +34,8 @@ def finished(data_dir, tmp_path_factory):
     losses = []
     with pytest.MonkeyPatch.context() as patch:
         watch_losses(patch, losses)
-        settings = tiny_settings(data_dir, inspect_images=8, keep_every_epoch=True)
-        assert train(settings, workdir)
+        config = tiny_settings(data_dir, log_attention=8, keep_checkpoints=True)
+        assert train(config, workdir)
     return workdir, losses
 
 
@@ -56,7 +56,7 @@ def watch_losses(patch, losses, interrupt_after=(), spoil_at=None):
 
         return run
 
-    patch.setattr(loop, "make_train_step", watched)
+    patch.setattr(training, "make_train_step", watched)
 
 
 def weights(workdir):
@@ -70,13 +70,11 @@ def test_a_run_leaves_its_files(finished):
     epochs = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in epochs] == [1, 2]
     assert {"bleu_4", "perplexity", "true_objects", "loss"} <= set(epochs[0])
-    (best_by,) = [
-        field for field in dataclasses.fields(TrainingSettings) if field.name == "best_by"
-    ]
+    (monitor,) = [field for field in dataclasses.fields(TrainingConfig) if field.name == "monitor"]
     # METEOR, which takes Java and seconds, is scored where it is what chooses.
-    assert set(best_by.metadata["choices"]) - set(epochs[0]) <= {"meteor"}
+    assert set(monitor.metadata["choices"]) - set(epochs[0]) <= {"meteor"}
     assert list((workdir / "tensorboard").glob("events*"))
-    assert Settings.load(workdir).encoder.preprocessing == "caffe"
+    assert Config.load(workdir).encoder.preprocessing == "caffe"
     assert len(list((workdir / "epochs").glob("*.index"))) == 2  # they were asked for
 
 
@@ -105,7 +103,7 @@ def test_an_interrupted_run_goes_on_to_the_bit(finished, data_dir, tmp_path, mon
 
 def test_what_is_drawn_is_drawn_again_after_an_interruption(data_dir, tmp_path, monkeypatch):
     """Places, words, masks and the baseline of hard attention go on where they stopped."""
-    settings = tiny_settings(
+    config = tiny_settings(
         data_dir,
         attention="hard",
         scheduled_sampling=0.5,
@@ -114,22 +112,22 @@ def test_what_is_drawn_is_drawn_again_after_an_interruption(data_dir, tmp_path, 
         optimizer="rmsprop",  # of all it has most to remember
         batch_size=10,  # six steps
         max_epochs=1,
-        inspect_images=1,
+        log_attention=1,
     )
     whole: list[float] = []
     watch_losses(monkeypatch, whole)
-    assert train(settings, tmp_path / "whole")
+    assert train(config, tmp_path / "whole")
     losses: list[float] = []
     watch_losses(monkeypatch, losses, interrupt_after=(2,))
-    assert not train(settings, tmp_path / "resumed")
-    assert train(settings, tmp_path / "resumed")
+    assert not train(config, tmp_path / "resumed")
+    assert train(config, tmp_path / "resumed")
     assert len(whole) == 6
     assert losses == whole
     for resumed, expected in zip(
         weights(tmp_path / "resumed"), weights(tmp_path / "whole"), strict=True
     ):
         np.testing.assert_array_equal(resumed, expected)
-    drawn = Captioner.load(tmp_path / "whole", hard_context="sample", sampling_seed=3)
+    drawn = Captioner.load(tmp_path / "whole", attention_inference="sample", sampling_seed=3)
     assert drawn.score("test").scores["perplexity"] > 1
 
 
@@ -147,20 +145,20 @@ def test_other_settings_are_refused_by_name(finished, data_dir):
 
 def test_a_loss_that_is_not_finite_stops_the_run(data_dir, tmp_path, monkeypatch):
     watch_losses(monkeypatch, [], spoil_at=5)
-    settings = tiny_settings(data_dir, optimizer="sgd")
+    config = tiny_settings(data_dir, optimizer="sgd")
     with pytest.raises(UserError, match=r"step 5 \(epoch 2\)"):
-        train(settings, tmp_path)
-    assert Trainer(settings, tmp_path).progress.epoch == 1
+        train(config, tmp_path)
+    assert Trainer(config, tmp_path).progress.epoch == 1
 
 
 @pytest.fixture(scope="module")
 def rounded(data_dir, tmp_path_factory):
     """A run in bfloat16, of few words."""
     workdir = tmp_path_factory.mktemp("rounded") / "run"
-    settings = tiny_settings(
-        data_dir, precision="bfloat16", vocabulary_size=9, max_epochs=1, inspect_images=1
+    config = tiny_settings(
+        data_dir, precision="bfloat16", vocabulary_size=9, max_epochs=1, log_attention=1
     )
-    assert train(settings, workdir)
+    assert train(config, workdir)
     return workdir
 
 
@@ -175,7 +173,7 @@ def test_a_split_is_scored_each_image_once(finished):
 
 
 def test_captions_have_as_many_words_as_allowed(finished):
-    scored = Captioner.load(finished[0], min_decode_words=2, max_decode_words=2).score("test")
+    scored = Captioner.load(finished[0], min_length=2, max_length=2).score("test")
     assert {len(caption.words) for caption in scored.captions} == {2}
 
 
@@ -267,7 +265,7 @@ def test_a_cached_run_equals_one_that_encodes(data_dir, finished, tmp_path, monk
     scores = []
     watch_losses(monkeypatch, losses)
     for cached in (True, False):
-        settings = tiny_settings(
+        config = tiny_settings(
             data_dir,
             encoder=str(encoder),
             encoder_layer="",
@@ -277,10 +275,10 @@ def test_a_cached_run_equals_one_that_encodes(data_dir, finished, tmp_path, monk
             cache_features=cached,
             cache_dir=str(tmp_path / "features"),
             max_epochs=1,
-            inspect_images=1,
+            log_attention=1,
         )
         workdir = tmp_path / str(cached)
-        assert train(settings, workdir)
+        assert train(config, workdir)
         scores.append(Captioner.load(workdir).score("test").scores["perplexity"])
     assert losses[:3] == pytest.approx(losses[3:], rel=2e-5)
     assert scores[0] == pytest.approx(scores[1], rel=2e-5)
@@ -294,7 +292,7 @@ def test_attention_of_the_same_images_is_written_at_each_validation(finished):
 
     events = EventAccumulator(str(finished[0] / "tensorboard"), {"tensors": 0}).Reload()
     images = events.summary_metadata
-    records = load_splits(Settings.load(finished[0]).data, ("dev",))["dev"]
+    records = load_splits(Config.load(finished[0]).data, ("dev",))["dev"]
     drawn = {record.image_id: scene_objects(record.scene).objects for record in records}
     inspected = [tag for tag, data in images.items() if data.plugin_data.plugin_name == PLUGIN_NAME]
     assert len(inspected) == 4  # all of the validation split, which has fewer than eight

@@ -10,7 +10,7 @@ import pytest
 from absl import flags as absl_flags
 
 from sat_tf import config, flags
-from sat_tf.config import Settings
+from sat_tf.config import Config
 from sat_tf.errors import UserError
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -40,15 +40,15 @@ def write(path: Path, *lines: str) -> Path:
 
 
 def test_no_flags_are_the_default_settings():
-    assert flags.settings_from_flags(parsed()) == Settings()
+    assert flags.settings_from_flags(parsed()) == Config()
 
 
 def test_arguments_give_the_settings_back():
-    changed = {"seed": 7, "data_dir": "my photos", "cache_features": False, "annotation_lstm": True}
+    changed = {"seed": 7, "data_dir": "my photos", "cache_features": False, "lstm_encoder": True}
     settings = config.from_flat(changed)
     arguments = config.to_arguments(settings)
     assert len(arguments) == len(changed)
-    assert flags.settings_from_flags(parsed(*arguments)) == settings
+    assert flags.settings_from_flags(parsed(*arguments)) == config
 
 
 def other_value(field: dataclasses.Field) -> object:
@@ -65,7 +65,7 @@ def other_value(field: dataclasses.Field) -> object:
 def test_each_setting_goes_from_its_flag_to_its_field():
     values, expected = train_flags(), {}
     arguments = []
-    for part in config.parts().values():
+    for part in config.sections().values():
         for field in dataclasses.fields(part):
             expected[field.name] = other = other_value(field)
             negated = f"--no{field.name}" if other is False else None
@@ -74,7 +74,7 @@ def test_each_setting_goes_from_its_flag_to_its_field():
     got = {name: values[name].value for name in expected}
     assert got == expected
     assert {name: type(value) for name, value in got.items()} == {
-        name: type(value) for name, value in config.to_flat(Settings()).items()
+        name: type(value) for name, value in config.to_flat(Config()).items()
     }
 
 
@@ -123,12 +123,14 @@ def test_arguments_go_to_the_commands_that_take_them():
 
 
 def test_a_flagfile_includes_its_base_and_changes_it(tmp_path):
-    base = write(tmp_path / "base.flags", "# comment", "// comment", "", "--seed=5", "--samples=9")
+    base = write(
+        tmp_path / "base.flags", "# comment", "// comment", "", "--seed=5", "--log_captions=9"
+    )
     variant = write(tmp_path / "variant.flags", f"--flagfile={base}", "--seed=3")
     settings = flags.settings_from_flags(parsed(f"--flagfile={variant}"))
-    assert (settings.training.seed, settings.training.samples) == (3, 9)
-    settings = flags.settings_from_flags(parsed("--flagfile", str(variant), "--samples=1"))
-    assert (settings.training.seed, settings.training.samples) == (3, 1)
+    assert (settings.training.seed, settings.training.log_captions) == (3, 9)
+    settings = flags.settings_from_flags(parsed("--flagfile", str(variant), "--log_captions=1"))
+    assert (settings.training.seed, settings.training.log_captions) == (3, 1)
 
 
 def test_included_paths_are_relative_to_the_working_directory(tmp_path, monkeypatch):
@@ -149,7 +151,7 @@ def test_included_paths_are_relative_to_the_working_directory(tmp_path, monkeypa
     ],
 )
 def test_a_bad_line_of_a_flagfile_is_named(tmp_path, line, complaint):
-    path = write(tmp_path / "x.flags", "--samples=1", line)
+    path = write(tmp_path / "x.flags", "--log_captions=1", line)
     with pytest.raises(UserError) as caught:
         parsed(f"--flagfile={path}")
     assert f"{path}{complaint}" in str(caught.value)
@@ -172,19 +174,19 @@ def test_a_flagfile_that_is_no_text_is_refused(tmp_path):
 
 def test_overrides_are_those_that_were_given():
     values = absl_flags.FlagValues()
-    flags.define_overrides("data_dir", "max_decode_words", flag_values=values)
-    flags.parse(["prog", "--max_decode_words=5"], flag_values=values)
-    assert flags.overrides(values) == {"max_decode_words": 5}
+    flags.define_overrides("data_dir", "max_length", flag_values=values)
+    flags.parse(["prog", "--max_length=5"], flag_values=values)
+    assert flags.overrides(values) == {"max_length": 5}
 
 
 def test_help_names_every_flag_under_its_group():
     text = flags.help_text("python -m sat_tf.train --workdir=RUN", train_flags())
     assert text.startswith("usage: python -m sat_tf.train --workdir=RUN\n")
     groups = dict(block.split(":\n", 1) for block in text.split("\n\n")[1:-1])
-    assert list(groups) == ["command", *config.parts()]
+    assert list(groups) == ["command", *config.sections()]
     assert "--split=test" in groups["command"]
     assert "--[no]cache_features" in groups["encoder"]
-    for part, fields in config.parts().items():
+    for part, fields in config.sections().items():
         for field in dataclasses.fields(fields):
             assert field.name in groups[part]
 
@@ -303,4 +305,4 @@ def test_every_experiment_gives_settings(path, monkeypatch):
     named = ["--workdir=run", "--data_dir=data", "--start_from=soft"]
     argv = ["prog", *named, f"--flagfile={path}"]
     flags.parse(argv, flag_values=values)
-    assert flags.settings_from_flags(values) != Settings()
+    assert flags.settings_from_flags(values) != Config()

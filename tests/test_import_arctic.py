@@ -68,16 +68,16 @@ def test_it_tells_what_it_made_and_how_to_use_it(imported):
     assert "none to this package" not in said
     names = sorted(path.name for path in workdir.iterdir())
     assert names == ["best", "config.json", "encoder.keras", "vocabulary.json"]
-    settings = json.loads((workdir / "config.json").read_text())["settings"]
-    assert settings["data"]["dataset"] == "files"
-    assert settings["encoder"]["preprocessing"] == "none"
-    assert settings["training"]["doubly_stochastic_weight"] == pytest.approx(64 / 6)
+    config = json.loads((workdir / "config.json").read_text())["settings"]
+    assert config["data"]["dataset"] == "files"
+    assert config["encoder"]["preprocessing"] == "none"
+    assert config["training"]["doubly_stochastic_weight"] == pytest.approx(64 / 6)
 
 
 def test_the_run_captions_and_scores(imported, photographs, tmp_path):
     workdir, _ = imported
     image, scores = str(photographs / "3.png"), tmp_path / "scores.json"
-    done = call("caption", f"--workdir={workdir}", "--max_decode_words=5", image)
+    done = call("caption", f"--workdir={workdir}", "--max_length=5", image)
     assert done.returncode == 0, done.stderr
     path, text = done.stdout.rstrip("\n").split("\t")
     assert path == image and set(text.split()) <= set(arctic_models.WORDS)
@@ -89,7 +89,7 @@ def test_the_run_captions_and_scores(imported, photographs, tmp_path):
 @pytest.mark.slow
 def test_the_run_is_exported(imported, tmp_path):
     workdir, _ = imported
-    flags = ["--max_decode_words=5", "--beam_size=2"]
+    flags = ["--max_length=5", "--beam_size=2"]
     done = call("export", f"--workdir={workdir}", f"--export_dir={tmp_path}/out", *flags)
     assert done.returncode == 0, done.stderr
     assert "1 of 1 captions are those of the run" in done.stdout

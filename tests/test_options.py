@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from sat_tf.captioning import make_search, read_captions
-from sat_tf.config import Settings, from_flat, to_flat
-from sat_tf.data.captions import Record
+from sat_tf.config import Config, from_flat, to_flat
+from sat_tf.data.records import Record
 from sat_tf.errors import UserError
 from sat_tf.model.precision import precision
-from sat_tf.training import start
-from sat_tf.training.objective import make_likelihood, with_gradient
+from sat_tf.training import initialize
+from sat_tf.training.objective import make_likelihood, surrogate_loss
 from sat_tf.training.self_critical import make_self_critical
 from sat_tf.vocabulary import END, PAD, Vocabulary
 
@@ -26,32 +26,32 @@ OPTIONS = {
     "initial_layers": [1, 2],
     "output_layers": [1, 2],
     "output_activation": ["tanh", "relu", "linear"],
-    "output_of_word": [True, False],
-    "output_of_context": [True, False],
+    "output_uses_embedding": [True, False],
+    "output_uses_context": [True, False],
     "output_bias": ["frequencies", "zero"],
     "gate": ["scalar", "none", "channel"],
-    "query": ["hidden", "hidden_and_word"],
-    "annotation_lstm": [False, True],
-    "zero_annotation": [False, True],
+    "attention_query": ["hidden", "hidden_and_word"],
+    "lstm_encoder": [False, True],
+    "null_location": [False, True],
     "position": ["none", "coordinates"],
     "dropout": [0.5, 0.0],
     "lstm_dropout": [0.0, 0.3],
-    "initial_weights": ["keras", "authors", "port"],
-    "word_vectors": ["", "FILE"],
-    "freeze_word_vectors": [False, True],
-    "sampling_share": [0.5, 1.0, 0.0],
+    "initializer": ["keras", "authors", "port"],
+    "pretrained_embeddings": ["", "FILE"],
+    "freeze_embeddings": [False, True],
+    "sampling_probability": [0.5, 1.0, 0.0],
     "sampling_by": ["caption", "batch"],
     "reward": ["sum", "mean", "step"],
     "reinforce_weight": [0.1, 1.0],
     "entropy_weight": [0.1, 0.0],
     "baseline_decay": [0.9, 1.0],
-    "hard_context": ["expectation", "argmax", "sample"],
+    "attention_inference": ["expectation", "argmax", "sample"],
     "label_smoothing": [0.0, 0.1],
     "scheduled_sampling": [0.0, 0.5],
     "weight_decay": [0.0, 0.01],
     "attention_supervision": [0.0, 0.3],
     "self_critical": ["none", "cider", "bleu_4"],
-    "self_critical_draws": [5, 2],
+    "self_critical_samples": [5, 2],
     "self_critical_temperature": [1.0, 0.5],
     "precision": ["float32", "bfloat16"],
     "search": ["beam", "sample"],
@@ -64,27 +64,27 @@ NEEDS = {
     **dict.fromkeys(
         (
             "attention_temperature",
-            "sampling_share",
+            "sampling_probability",
             "sampling_by",
             "reward",
             "reinforce_weight",
             "entropy_weight",
             "baseline_decay",
-            "hard_context",
+            "attention_inference",
         ),
         HARD,
     ),
     "self_critical": {"start_from": "RUN"},
-    **dict.fromkeys(("self_critical_draws", "self_critical_temperature"), DRAWN),
-    "freeze_word_vectors": {"word_vectors": "FILE"},
+    **dict.fromkeys(("self_critical_samples", "self_critical_temperature"), DRAWN),
+    "freeze_embeddings": {"pretrained_embeddings": "FILE"},
 }
 BASE = {
     "dataset": "shapes",
-    "resize": "squash",
+    "resize": "stretch",
     "embedding_size": 3,
     "hidden_size": 5,
     "attention_size": 4,
-    "max_decode_words": 4,
+    "max_length": 4,
 }
 WORDS = ["a", "red", "star", "circle", "left"]
 GRID = (2, 3, 6)
@@ -95,7 +95,7 @@ def default(name):
 
 
 def try_settings(chosen):
-    """Settings of some options with what these need; None and the reason if they are refused."""
+    """Config of some options with what these need; None and the reason if they are refused."""
     values = dict(BASE)
     for name, value in chosen.items():
         if value != default(name):
@@ -113,19 +113,19 @@ def pairs():
 
 
 def test_defaults_are_the_settings():
-    flat = to_flat(Settings())
+    flat = to_flat(Config())
     assert {name: flat[name] for name in OPTIONS} == {name: default(name) for name in OPTIONS}
     for name, values in OPTIONS.items():
         for value in values:
-            settings, reason = try_settings({name: value})
-            assert settings is not None, reason
+            config, reason = try_settings({name: value})
+            assert config is not None, reason
 
 
 def test_a_refused_pair_is_named_by_both():
     refused = 0
     for pair in pairs():
-        settings, reason = try_settings(dict(pair))
-        if settings is None:
+        config, reason = try_settings(dict(pair))
+        if config is None:
             refused += 1
             for name, _ in pair:
                 # Or by what the option is for: --reward by --attention=hard.
@@ -143,7 +143,7 @@ def test_a_refused_pair_is_named_by_both():
         {"self_critical": "cider", "label_smoothing": 0.1},
         {"self_critical": "none", "self_critical_temperature": 0.5},
         {"reward": "step", "baseline_decay": 1.0},
-        {"word_vectors": "", "freeze_word_vectors": True},
+        {"pretrained_embeddings": "", "freeze_embeddings": True},
     ],
 )
 def test_pairs_that_make_no_sense(pair):
@@ -196,7 +196,7 @@ def vectors(tmp_path_factory):
     return str(path)
 
 
-def make_batch(vocabulary, settings):
+def make_batch(vocabulary, config):
     random = np.random.default_rng(1)
     captions = [vocabulary.encode(words) for words in (["a", "red", "star"], ["a", "circle"])]
     tokens = np.full((2, 4), PAD, np.int32)
@@ -209,7 +209,7 @@ def make_batch(vocabulary, settings):
         "tokens": tf.constant(tokens),
         "captions": tf.constant(2.0),
     }
-    if settings.training.attention_supervision:
+    if config.training.attention_supervision:
         regions = np.zeros((2, 4, 6), bool)
         regions[0, 2, 4] = True
         batch["regions"] = tf.constant(regions)
@@ -219,25 +219,25 @@ def make_batch(vocabulary, settings):
 @pytest.mark.parametrize("chosen", CHOICES, ids=[str(i) for i in range(len(CHOICES))])
 def test_every_pair_works(chosen, vocabulary, vectors, monkeypatch):
     """A gradient that is a number and reaches all that learns, and captions."""
-    if chosen["word_vectors"]:
-        chosen = {**chosen, "word_vectors": vectors}
-    settings, reason = try_settings(chosen)
-    assert settings is not None, reason
+    if chosen["pretrained_embeddings"]:
+        chosen = {**chosen, "pretrained_embeddings": vectors}
+    config, reason = try_settings(chosen)
+    assert config is not None, reason
     grid = keras.Input(GRID)
-    monkeypatch.setattr(start, "build_encoder", lambda *_: keras.Model(grid, grid))
+    monkeypatch.setattr(initialize, "build_encoder", lambda *_: keras.Model(grid, grid))
     keras.utils.set_random_seed(0)
-    with precision(settings.training.precision):
-        model = start.new_model(settings, vocabulary)
-    batch = make_batch(vocabulary, settings)
-    if settings.training.self_critical == "none":
-        objective = make_likelihood(model, settings.training)
+    with precision(config.training.precision):
+        model = initialize.new_model(config, vocabulary)
+    batch = make_batch(vocabulary, config)
+    if config.training.self_critical == "none":
+        objective = make_likelihood(model, config.training)
     else:
         records = [Record("one", "", ("a red star",)), Record("two", "", ("a circle", "a star"))]
-        objective = make_self_critical(model, vocabulary, records, settings)
-    controls = {"baseline": tf.constant(-3.0), "own_words": tf.constant(0.5)}
+        objective = make_self_critical(model, vocabulary, records, config)
+    controls = {"baseline": tf.constant(-3.0), "sampled_inputs": tf.constant(0.5)}
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
-        loss = with_gradient(objective(batch, controls), settings.training)
+        loss = surrogate_loss(objective(batch, controls), config.training)
     gradients = tape.gradient(loss, [variable.value for variable in variables])
     moved = 0
     for variable, gradient in zip(variables, gradients, strict=True):
@@ -247,11 +247,11 @@ def test_every_pair_works(chosen, vocabulary, vectors, monkeypatch):
         moved += bool(gradient.any())
     # A score's bias cancels in the softmax, a dead ReLU passes nothing on; and two captions that
     # score the same teach nothing.
-    assert moved > 0.7 * len(variables) or settings.training.self_critical != "none"
-    found = read_captions(make_search([model], settings.decoding)([batch]), vocabulary, [GRID[:2]])
+    assert moved > 0.7 * len(variables) or config.training.self_critical != "none"
+    found = read_captions(make_search([model], config.decoding)([batch]), vocabulary, [GRID[:2]])
     for captions in found:
         assert captions[0].alphas.shape == (len(captions[0].words), 2, 3)
         masses = captions[0].alphas.sum(axis=(1, 2))
         assert (masses < 1.0 + 1e-3).all()
-        assert settings.decoder.zero_annotation or (masses > 1.0 - 1e-3).all()
+        assert config.decoder.null_location or (masses > 1.0 - 1e-3).all()
         assert END not in captions[0].words

@@ -1,9 +1,9 @@
-"""Settings of a run that trains in seconds."""
+"""Config of a run that trains in seconds."""
 
-from sat_tf.config import Settings, from_flat
+from sat_tf.config import Config, from_flat
 
 
-def tiny_settings(data_dir, **changes) -> Settings:
+def tiny_settings(data_dir, **changes) -> Config:
     values = {
         "dataset": "shapes",
         "data_dir": str(data_dir),
@@ -12,7 +12,7 @@ def tiny_settings(data_dir, **changes) -> Settings:
         "shapes_test": 4,
         "shapes_size": 48,
         "image_size": 48,
-        "resize": "squash",
+        "resize": "stretch",
         "encoder": "slim_vgg16",
         "encoder_width": 0.05,
         "encoder_layer": "block4_conv3",
@@ -26,8 +26,8 @@ def tiny_settings(data_dir, **changes) -> Settings:
         "batch_by": "image",
         "learning_rate": 0.01,
         "max_epochs": 2,
-        "max_decode_words": 8,
-        "samples": 1,
-        "inspect_images": 0,
+        "max_length": 8,
+        "log_captions": 1,
+        "log_attention": 0,
     }
     return from_flat({**values, **changes})

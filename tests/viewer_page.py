@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sat_tf.captioning import Attention, Caption
-from sat_tf.data.images import Photograph
-from sat_tf.inspection.inspections import Inspection
-from sat_tf.inspection.overlays import overlay
+from sat_tf.data.images import Thumbnail
+from sat_tf.inspection.attention_record import AttentionRecord
+from sat_tf.inspection.figures import upsample_attention
 from sat_tf.inspection.report import join_scripts, read_static
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -42,7 +42,7 @@ def inspection(name="an image", grid=(14, 14), size=(60, 90), box=WHOLE, alphas=
         ]
     given = {"captions": [caption(["left", "right", "all"], alphas)], **fields}
     pixels = np.full((*size, 3), (90, 120, 150), np.uint8)
-    return Inspection(name, Photograph(pixels, box), **given)
+    return AttentionRecord(name, Thumbnail(pixels, box), **given)
 
 
 class Page:
@@ -115,7 +115,7 @@ def empty_page_fixture(browser, tmp_path_factory):
         f"<!doctype html><title>viewer</title><style>{read_static('viewer.css')}</style>"
         "<body><p data-role='corner'>corner</p><div id='host'></div>"
         f"<script type='module'>{script}\n"
-        "Object.assign(window, { mount, overlay, viewer: mount(host) });</script>",
+        "Object.assign(window, { mount, upsample_attention, viewer: mount(host) });</script>",
         encoding="utf-8",
     )
 
@@ -141,11 +141,11 @@ def all_quiet_fixture(request):
 
 
 def check_light(page, grid, box, size, alpha, smooth):
-    """The overlay lies over the box, and is as bright there as Python's."""
+    """The upsample_attention lies over the box, and is as bright there as Python's."""
     height = round((box[2] - box[0]) * size[0])
     width = round((box[3] - box[1]) * size[1])
-    np.testing.assert_allclose(page.place_of("overlay"), box, atol=0.002)
-    expected = overlay(np.zeros((height, width)), alpha, smooth)
+    np.testing.assert_allclose(page.place_of("upsample_attention"), box, atol=0.002)
+    expected = upsample_attention(np.zeros((height, width)), alpha, smooth)
     light = page.light()
     assert light.shape == expected.shape
     # A byte for what lies between darkest and lightest: 2.3 / 255.

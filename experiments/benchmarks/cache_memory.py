@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import ImageSettings
-from sat_tf.data.captions import Record
-from sat_tf.data.features import FeatureCache, prepare_cache
+from sat_tf.config import ImageConfig
+from sat_tf.data.feature_cache import FeatureCache, prepare_cache
+from sat_tf.data.records import Record
 
 GRID = (14, 14, 512)
 BATCH = 64
 # Small enough that making the cache is writing it.
-IMAGES = ImageSettings(image_size=16, resize="squash")
+IMAGES = ImageConfig(image_size=16, resize="stretch")
 FINGERPRINT = "synthetic"
 
 

@@ -34,15 +34,15 @@ def seconds_of(call: Callable[[], object], least: float) -> float:
 def make_run(encoder, beam_size: int):
     """A run with random weights, whose captions all have T words."""
     from sat_tf.captioner import Run
-    from sat_tf.config import DecodingSettings, Settings
+    from sat_tf.config import Config, DecodingConfig
     from sat_tf.model.caption_model import CaptionModel
     from sat_tf.vocabulary import SPECIAL, Vocabulary
 
-    decoding = DecodingSettings(beam_size=beam_size, max_decode_words=T, min_decode_words=T)
-    settings = dataclasses.replace(Settings(), decoding=decoding)
+    decoding = DecodingConfig(beam_size=beam_size, max_length=T, min_length=T)
+    config = dataclasses.replace(Config(), decoding=decoding)
     words = (*SPECIAL, *(f"word{i}" for i in range(V - len(SPECIAL))))
-    model = CaptionModel(encoder, settings.decoder, V)
-    return Run(settings, Vocabulary(words, (1,) * V), model)
+    model = CaptionModel(encoder, config.decoder, V)
+    return Run(config, Vocabulary(words, (1,) * V), model)
 
 
 def time_searches(least: float) -> None:
@@ -57,9 +57,7 @@ def time_searches(least: float) -> None:
     annotations = tf.cast(tf.random.uniform([max(BATCHES), *GRID, SIZE]), tf.float16)
     calls = {}
     for beam in BEAMS:
-        search = make_search(
-            [run.model], dataclasses.replace(run.settings.decoding, beam_size=beam)
-        )
+        search = make_search([run.model], dataclasses.replace(run.config.decoding, beam_size=beam))
         for batch in BATCHES:
             part = annotations[:batch]
             calls[beam, batch] = lambda s=search, p=part: s([{"annotations": p}]).scores.numpy()
@@ -78,15 +76,15 @@ def time_searches(least: float) -> None:
 
 def time_export(least: float) -> None:
     """Writes an export; each figure is then of a process of its own."""
-    from sat_tf.config import MOST_PIXELS, EncoderSettings
+    from sat_tf.config import MOST_PIXELS, EncoderConfig
     from sat_tf.model.encoder import build_encoder
-    from sat_tf.serving import write_saved_model
+    from sat_tf.serving.signatures import write_saved_model
 
-    settings = EncoderSettings(
+    config = EncoderConfig(
         encoder="vgg16", encoder_weights="none", finetune_from="all", cache_features=False
     )
     with tempfile.TemporaryDirectory() as folder:
-        write_saved_model(make_run(build_encoder(settings, 224), 3), folder, MOST_PIXELS)
+        write_saved_model(make_run(build_encoder(config, 224), 3), folder, MOST_PIXELS)
         for number in range(ROUNDS):
             command = [sys.executable, __file__, f"--only={folder}", f"--seconds={least}"]
             done = subprocess.run(command, check=True, capture_output=True, text=True)

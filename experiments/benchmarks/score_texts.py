@@ -13,9 +13,9 @@ from pathlib import Path
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from sat_tf.config import from_flat
-from sat_tf.data.datasets import load_splits
-from sat_tf.data.result_files import read_results
-from sat_tf.evaluation.text_scores import text_measures
+from sat_tf.datasets import load_splits
+from sat_tf.datasets.result_files import read_results
+from sat_tf.metrics.text import text_measures
 from sat_tf.vocabulary import tokenize
 
 

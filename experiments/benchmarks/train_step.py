@@ -51,17 +51,17 @@ def make_model_and_step(precision_name: str):
     import keras
     import tensorflow as tf
 
-    from sat_tf.config import DecoderSettings, TrainingSettings
+    from sat_tf.config import DecoderConfig, TrainingConfig
     from sat_tf.model.caption_model import CaptionModel
     from sat_tf.model.precision import precision
     from sat_tf.training.objective import make_likelihood
     from sat_tf.training.step import make_optimizer, make_train_step
 
     grid = keras.Input((14, 14, SIZE))
-    settings = TrainingSettings()
+    config = TrainingConfig()
     with precision(precision_name):
-        model = CaptionModel(keras.Model(grid, grid), DecoderSettings(), V)
-    optimizer = make_optimizer(settings)
+        model = CaptionModel(keras.Model(grid, grid), DecoderConfig(), V)
+    optimizer = make_optimizer(config)
     optimizer.build(model.trainable_variables)
     spec = {
         "annotations": tf.TensorSpec([None, 14, 14, SIZE], tf.float16),
@@ -70,9 +70,9 @@ def make_model_and_step(precision_name: str):
         "tokens": tf.TensorSpec([None, None], tf.int32),
         "captions": tf.TensorSpec([], tf.float32),
     }
-    objective, strategy = make_likelihood(model, settings), tf.distribute.get_strategy()
-    step = make_train_step(model, optimizer, objective, settings, strategy, spec)
-    controls = {"baseline": tf.constant(0.0), "own_words": tf.constant(0.0)}
+    objective, strategy = make_likelihood(model, config), tf.distribute.get_strategy()
+    step = make_train_step(model, optimizer, objective, config, strategy, spec)
+    controls = {"baseline": tf.constant(0.0), "sampled_inputs": tf.constant(0.0)}
     return lambda batch: step(batch, controls)
 
 
@@ -105,7 +105,7 @@ def measure(precision_name: str, batches: int) -> dict[str, float]:
     }
 
 
-def measure_waiting(images: int = 1000, captions_per_image: int = 5) -> dict[str, float]:
+def measure_waiting(images: int = 1000, num_return_sequences: int = 5) -> dict[str, float]:
     """The share of an epoch that the training step stands still for want of data.
 
     Cached annotations of 14x14x512 on disk, read through the pipeline of `sat_tf.train`; the
@@ -114,15 +114,15 @@ def measure_waiting(images: int = 1000, captions_per_image: int = 5) -> dict[str
     import numpy as np
     import tensorflow as tf
 
-    from sat_tf.config import ImageSettings
-    from sat_tf.data.batches import CachedAnnotations, Captions, caption_batches, plan_by_length
-    from sat_tf.data.captions import Record
-    from sat_tf.data.features import prepare_cache
+    from sat_tf.config import ImageConfig
+    from sat_tf.data.feature_cache import prepare_cache
+    from sat_tf.data.pipeline import CachedFeatures, Captions, bucket_by_length, caption_batches
+    from sat_tf.data.records import Record
 
     random = np.random.default_rng(0)
-    count = images * captions_per_image
+    count = images * num_return_sequences
     tokens = [random.integers(3, V, random.integers(8, 17)).astype(np.int32) for _ in range(count)]
-    captions = Captions(tokens, np.repeat(np.arange(images), captions_per_image))
+    captions = Captions(tokens, np.repeat(np.arange(images), num_return_sequences))
     pixel = tf.io.encode_jpeg(np.zeros([8, 8, 3], np.uint8)).numpy()
     records = [Record(str(i), pixel, ("",)) for i in range(images)]
     grid = tf.random.uniform([1, 14, 14, SIZE])
@@ -132,12 +132,12 @@ def measure_waiting(images: int = 1000, captions_per_image: int = 5) -> dict[str
             os.path.join(folder, "cache"),
             records,
             lambda batch: tf.tile(grid, [len(batch), 1, 1, 1]),
-            ImageSettings(image_size=8, resize="squash"),
+            ImageConfig(image_size=8, resize="stretch"),
             "benchmark",
             batch_size=64,
         )
-        source = CachedAnnotations(cache.read, (14, 14, SIZE))
-        plan = plan_by_length(captions.lengths, B, 0, 0)
+        source = CachedFeatures(cache.read, (14, 14, SIZE))
+        plan = bucket_by_length(captions.lengths, B, 0, 0)
         waited, started = 0.0, time.monotonic()
         batches = iter(caption_batches(captions, plan, source))
         while True:

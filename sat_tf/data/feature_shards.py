@@ -32,7 +32,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 class Index:
     """What a cache holds, and of what.
 
-    encoder: fingerprint of the encoder and the image settings.
+    encoder: fingerprint of the encoder and the image config.
     images: digest of the images, in order, hexadecimal.
     count: images.
     grid: rows, columns and D of an image's annotations.

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from sat_tf.config import MOST_PIXELS, ImageSettings
+from sat_tf.config import MOST_PIXELS, ImageConfig
 from sat_tf.data.image_headers import (
     exif_orientation,
     first_gif_frame,
@@ -88,19 +88,19 @@ def decode_image(encoded: tf.Tensor, max_pixels: tf.Tensor | int = MOST_PIXELS) 
     return _orient(pixels, exif_orientation(encoded))
 
 
-def fit_image(pixels: tf.Tensor, settings: ImageSettings) -> tf.Tensor:
+def resize_and_crop(pixels: tf.Tensor, config: ImageConfig) -> tf.Tensor:
     """The square that the encoder sees: resized (bicubic, antialiased), cropped if so set.
 
     Args:
       pixels: uint8 [H, W, 3], H and W at least 1.
-      settings: "crop" brings the shorter side to `shorter_side` and takes the centre; "squash"
+      config: "crop" brings the shorter side to `shorter_side` and takes the centre; "stretch"
         brings both sides to `image_size`.
 
     Returns:
       float32 [S, S, 3], 0 to 255, S = `image_size`.
     """
-    size = settings.image_size
-    fit = _fit(tf.shape(pixels)[:2], settings)
+    size = config.image_size
+    fit = _fit(tf.shape(pixels)[:2], config)
     pixels = tf.slice(pixels, tf.pad(fit.start, [[0, 1]]), tf.concat([fit.kept, [3]], axis=0))
     resized = tf.cond(
         tf.reduce_all(fit.kept == fit.resized),
@@ -113,40 +113,40 @@ def fit_image(pixels: tf.Tensor, settings: ImageSettings) -> tf.Tensor:
     return tf.ensure_shape(resized[top : top + size, left : left + size], [size, size, 3])
 
 
-def covered_box(shape: tf.Tensor, settings: ImageSettings) -> tf.Tensor:
-    """The part of an image that the square of `fit_image` shows.
+def crop_box(shape: tf.Tensor, config: ImageConfig) -> tf.Tensor:
+    """The part of an image that the square of `resize_and_crop` shows.
 
     Args:
       shape: height and width of the image as it is seen, that is after its EXIF orientation,
         int32 [2], at least 1 each.
-      settings: those of `fit_image`.
+      config: those of `resize_and_crop`.
 
     Returns:
       float32 [4]: top, left, bottom, right, as fractions of the height and the width.
     """
-    fit = _Fit(*(tf.cast(part, tf.float64) for part in _fit(shape, settings)))
-    corners = tf.stack([fit.square, fit.square + settings.image_size])  # [2, 2]
+    fit = _Fit(*(tf.cast(part, tf.float64) for part in _fit(shape, config)))
+    corners = tf.stack([fit.square, fit.square + config.image_size])  # [2, 2]
     corners = (fit.start + corners * fit.kept / fit.resized) / tf.cast(shape, tf.float64)
     return tf.cast(tf.reshape(corners, [4]), tf.float32)
 
 
-class Photograph(NamedTuple):
+class Thumbnail(NamedTuple):
     """An image as people see it, and the part of it that an encoder sees.
 
     picture: upright and whole, its longer side at most `LONGEST_SIDE` pixels, uint8 [H, W, 3].
-    box: see `covered_box`.
+    box: see `crop_box`.
     """
 
     picture: np.ndarray
     box: tuple[float, float, float, float]
 
 
-def photograph(pixels: tf.Tensor, settings: ImageSettings) -> Photograph:
+def thumbnail(pixels: tf.Tensor, config: ImageConfig) -> Thumbnail:
     """What to show of a decoded image, uint8 [H, W, 3]."""
-    top, left, bottom, right = covered_box(tf.shape(pixels)[:2], settings).numpy().tolist()
+    top, left, bottom, right = crop_box(tf.shape(pixels)[:2], config).numpy().tolist()
     picture = PIL.Image.fromarray(pixels.numpy())
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    return Photograph(np.asarray(picture), (top, left, bottom, right))
+    return Thumbnail(np.asarray(picture), (top, left, bottom, right))
 
 
 class _Fit(NamedTuple):
@@ -158,14 +158,14 @@ class _Fit(NamedTuple):
     square: tf.Tensor  # where the square begins in that
 
 
-def _fit(shape: tf.Tensor, settings: ImageSettings) -> _Fit:
+def _fit(shape: tf.Tensor, config: ImageConfig) -> _Fit:
     """How an image of that height and width, int32 [2], becomes the square."""
-    size = settings.image_size
-    if settings.resize == "squash":
+    size = config.image_size
+    if config.resize == "stretch":
         nowhere = tf.zeros([2], tf.int32)
         return _Fit(nowhere, shape, tf.constant([size, size]), nowhere)
     kept = tf.minimum(shape, _MOST_ASPECT * tf.reduce_min(shape))
-    scale = settings.shorter_side / tf.reduce_min(kept)
+    scale = config.shorter_side / tf.reduce_min(kept)
     resized = tf.cast(tf.round(tf.cast(kept, tf.float64) * scale), tf.int32)
     return _Fit((shape - kept) // 2, kept, resized, (resized - size) // 2)
 

@@ -73,7 +73,7 @@ def _annotation_lstm(path: str, w: Weights, name: str) -> Weights:
 
 
 def _initial_states(options: ArcticOptions, w: Weights) -> Weights:
-    """The mean annotation is whole; what comes out of each ReLU layer was halved."""
+    """The mean annotation is whole; what comes out of each ReLU layer was in_bfloat16."""
     made: Weights = {}
     deeper = options.n_layers_init - 1
     for layer in range(deeper):

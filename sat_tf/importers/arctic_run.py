@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sat_tf.config import DecoderSettings, Settings
+from sat_tf.config import Config, DecoderConfig
 from sat_tf.errors import UserError
 from sat_tf.importers.arctic_decoder import decoder_weights
 from sat_tf.importers.arctic_files import FIRST_WORD, ArcticModel
@@ -15,12 +15,12 @@ from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.decoder import AttentionDecoderCell
 from sat_tf.model.encoder import build_encoder, resolve_encoder, save_encoder
 from sat_tf.model.weights import save_weights
-from sat_tf.run_folder import BEST, ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.storage import atomic_path
 from sat_tf.vocabulary import SPECIAL, Vocabulary
+from sat_tf.workdir import BEST, ENCODER_FILE, VOCABULARY_FILE
 
 
-def write_run(model: ArcticModel, given: Settings, workdir: str | os.PathLike[str]) -> Settings:
+def write_run(model: ArcticModel, given: Config, workdir: str | os.PathLike[str]) -> Config:
     """Writes a run as a finished training leaves it, but for its last state and its scores.
 
     The annotations are not scaled: the model has learned from them as they are.
@@ -39,23 +39,21 @@ def write_run(model: ArcticModel, given: Settings, workdir: str | os.PathLike[st
         place here.
     """
     vocabulary = make_vocabulary(model.words)
-    decoder = decoder_settings(model.options, given.decoder.zero_annotation)
+    decoder = decoder_settings(model.options, given.decoder.null_location)
     encoder = build_encoder(given.encoder, given.images.image_size)
     _check_annotations(model, given, encoder.output_shape)
     network = CaptionModel(encoder, decoder, len(vocabulary))
     _assign(network.cell, decoder_weights(model))
-    settings = _settings(model, given, decoder, network.location_count)
+    config = _settings(model, given, decoder, network.location_count)
     with atomic_path(workdir) as folder:
         save_encoder(encoder, folder / ENCODER_FILE)
         vocabulary.save(folder / VOCABULARY_FILE)
         save_weights(network, folder / BEST, vocabulary.fingerprint)
-        settings.save(folder)
-    return settings
+        config.save(folder)
+    return config
 
 
-def _settings(
-    model: ArcticModel, given: Settings, decoder: DecoderSettings, locations: int
-) -> Settings:
+def _settings(model: ArcticModel, given: Config, decoder: DecoderConfig, locations: int) -> Config:
     longest = longest_caption(model.options)
     data = dataclasses.replace(
         given.data, vocabulary_size=len(model.words), max_caption_words=longest
@@ -87,7 +85,7 @@ def make_vocabulary(words: Sequence[str]) -> Vocabulary:
 
 
 def _check_annotations(
-    model: ArcticModel, given: Settings, encoder_shape: tuple[int | None, ...]
+    model: ArcticModel, given: Config, encoder_shape: tuple[int | None, ...]
 ) -> None:
     size = model.options.ctx_dim
     if encoder_shape[-1] != size:

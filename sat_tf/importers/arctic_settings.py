@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from sat_tf.config import DecoderSettings, TrainingSettings
+from sat_tf.config import DecoderConfig, TrainingConfig
 from sat_tf.errors import UserError
 from sat_tf.importers.arctic_options import ArcticOptions
 
@@ -26,19 +26,19 @@ def _of_options() -> Iterator[None]:
 
 
 @_of_options()
-def decoder_settings(options: ArcticOptions, zero_annotation: bool) -> DecoderSettings:
+def decoder_settings(options: ArcticOptions, null_location: bool) -> DecoderConfig:
     """The settings of the decoder.
 
     Args:
       options: of the model.
-      zero_annotation: whether it was trained with an annotation of zeros, which its options do
+      null_location: whether it was trained with an annotation of zeros, which its options do
         not tell: that was a matter of how its data were read.
 
     Raises:
       UserError: an option is outside what the setting allows.
     """
     hard = options.attn_type == "stochastic"
-    return DecoderSettings(
+    return DecoderConfig(
         embedding_size=options.dim_word,
         hidden_size=options.dim,
         attention_size=options.annotation_size,
@@ -49,22 +49,22 @@ def decoder_settings(options: ArcticOptions, zero_annotation: bool) -> DecoderSe
         initial_layers=options.n_layers_init,
         output_layers=options.n_layers_out,
         output_activation="tanh",
-        output_of_word=options.prev2out,
-        output_of_context=options.ctx2out,
+        output_uses_embedding=options.prev2out,
+        output_uses_context=options.ctx2out,
         output_bias="zero",
         gate="scalar" if options.selector else "none",
-        query="hidden",
-        annotation_lstm=options.lstm_encoder,
+        attention_query="hidden",
+        lstm_encoder=options.lstm_encoder,
         position="none",
-        zero_annotation=zero_annotation,
+        null_location=null_location,
         dropout=_DROPOUT if options.use_dropout else 0.0,
         lstm_dropout=_DROPOUT if options.use_dropout_lstm else 0.0,
-        initial_weights="authors",
+        initializer="authors",
     )
 
 
 @_of_options()
-def training_settings(options: ArcticOptions, locations: int) -> TrainingSettings:
+def training_settings(options: ArcticOptions, locations: int) -> TrainingConfig:
     """How it was trained; what the options do not tell keeps this package's default.
 
     Validations, after which `patience` counts, are one an epoch here.
@@ -76,7 +76,7 @@ def training_settings(options: ArcticOptions, locations: int) -> TrainingSetting
     Raises:
       UserError: an option is outside what the setting allows.
     """
-    batch_size = options.batch_size or TrainingSettings.batch_size
+    batch_size = options.batch_size or TrainingConfig.batch_size
     told = {
         "batch_size": options.batch_size,
         "weight_decay": options.decay_c,
@@ -85,11 +85,11 @@ def training_settings(options: ArcticOptions, locations: int) -> TrainingSetting
         "patience": options.patience,
         **_attention_terms(options, batch_size, locations),
     }
-    return TrainingSettings(
+    return TrainingConfig(
         batch_by="length",
         learning_rate_schedule="constant",
         clip_norm=0.0,
-        best_by="perplexity",
+        monitor="perplexity",
         **{name: value for name, value in told.items() if value is not None},
     )
 
@@ -112,7 +112,7 @@ def _attention_terms(options: ArcticOptions, batch_size: int, locations: int) ->
     entropy = options.alpha_entropy_c
     terms: dict[str, Any] = {
         "doubly_stochastic_weight": 0.0,  # in stochastic mode it has no effect on their gradient
-        "sampling_share": options.semi_sampling_p,
+        "sampling_probability": options.semi_sampling_p,
         "entropy_weight": None if entropy is None else entropy * batch_size,
     }
     if 0 < options.semi_sampling_p < 1:  # else there is nothing to decide

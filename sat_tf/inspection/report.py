@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-from sat_tf.inspection.inspections import Inspection
+from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.storage import atomic_path
 
 LOG_PROBABILITY = "log probability"
@@ -58,7 +58,7 @@ _BEGINNING = """<!doctype html>
 
 def write_report(
     path: str | os.PathLike[str],
-    inspections: Iterable[Inspection],
+    inspections: Iterable[AttentionRecord],
     title: str,
     subtitle: str = "",
     sort_by: str | None = None,

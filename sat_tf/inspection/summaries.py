@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.inspection import PLUGIN_NAME
-from sat_tf.inspection.inspections import Inspection
+from sat_tf.inspection.attention_record import AttentionRecord
 
 # What the film strips' names begin with: TensorBoard shows them as one group.
 STRIPS = "strips"
@@ -15,7 +15,7 @@ STRIPS = "strips"
 _GROUPS = {
     "words": (
         *("bleu_", "cider", "rouge_l", "meteor", "perplexity"),
-        *("mean_words", "novel_captions", "distinct_captions", "vocabulary_used"),
+        *("mean_length", "novel_captions", "distinct_captions", "vocab_size"),
     ),
     "attention": ("attention_", "beta_", "pointing_", "correctness_"),
     "truth": ("true_", "relational_", "shuffled_"),
@@ -24,7 +24,7 @@ _GROUPS = {
 _DATA_CLASS_TENSOR = 2
 
 
-def write_inspection(inspection: Inspection, step: int) -> None:
+def write_inspection(inspection: AttentionRecord, step: int) -> None:
     """Writes an inspection's document for the tab Attention, to the default writer.
 
     Its tag is the image's name; the value a scalar string tensor. NaN and infinities are written
@@ -39,7 +39,7 @@ def write_inspection(inspection: Inspection, step: int) -> None:
 
 
 def write_strip(image_id: str, strip: np.ndarray, step: int) -> None:
-    """Writes an image's film strip, see `sat_tf.inspection.overlays.attention_figure`.
+    """Writes an image's film strip, see `sat_tf.inspection.figures.attention_figure`.
 
     Args:
       image_id: its name.

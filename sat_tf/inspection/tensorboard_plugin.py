@@ -19,7 +19,7 @@ from werkzeug import wrappers
 
 from sat_tf.inspection import PLUGIN_NAME
 
-# Of the documents that the page's script can draw, see `sat_tf.inspection.inspections`.
+# Of the documents that the page's script can draw, see `sat_tf.inspection.attention_record`.
 _FORMAT_VERSION = 1
 
 # All that is served from the disk, known before the first request: none of a request becomes part
@@ -46,7 +46,7 @@ class AttentionPlugin(base_plugin.TBPlugin):
       /index.js, /viewer.js, /viewer.css, ...: the page, each file of `static` by its name.
       /tags: {run: [image]}, sorted.
       /steps?run=&tag=: [step], ascending, of one image.
-      /inspection?run=&tag=&step=: the document, see `Inspection.document`.
+      /inspection?run=&tag=&step=: the document, see `AttentionRecord.document`.
 
     Steps have their own route because to list them is to read the whole series: only TensorBoard's
     data provider knows what was written, and it lists series without their steps.

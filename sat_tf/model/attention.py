@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from sat_tf.config import DecoderSettings
-from sat_tf.model.initial_weights import InitialWeights
+from sat_tf.config import DecoderConfig
+from sat_tf.model.initializers import InitialWeights
 
 
 class Chance(NamedTuple):
@@ -58,27 +58,27 @@ class Attention(keras.layers.Layer):
     before h is added. With the gate "channel" beta is [B, D], one for each number of the context.
 
     Args:
-      settings: of the decoder.
+      config: of the decoder.
 
     Departs from the paper: none in its defaults. The gate acts in both modes, as in the authors'
     code; the paper writes it for soft attention.
     """
 
-    def __init__(self, settings: DecoderSettings, **kwargs: Any) -> None:
+    def __init__(self, config: DecoderConfig, **kwargs: Any) -> None:
         # Random numbers among the arguments must stay float32 whatever the policy.
         super().__init__(autocast=False, **kwargs)
-        self.attention_size = settings.attention_size
-        self.gate = settings.gate
-        self._temperature = settings.attention_temperature
-        self._initial = InitialWeights(settings.initial_weights)
-        self._reads_word = settings.query == "hidden_and_word"
-        size = settings.attention_size
+        self.attention_size = config.attention_size
+        self.gate = config.gate
+        self._temperature = config.attention_temperature
+        self._initial = InitialWeights(config.initializer)
+        self._reads_word = config.attention_query == "hidden_and_word"
+        size = config.attention_size
         self.annotation_projection = self._dense(
             size, "annotation_projection", kernel_initializer=self._initial.of_context()
         )
         self.deeper_projections = [
             self._dense(size, f"projection_{layer}", activation="tanh")
-            for layer in range(1, settings.attention_layers)
+            for layer in range(1, config.attention_layers)
         ]
         self.hidden_projection = self._dense(size, "hidden_projection", use_bias=False)
         self.word_projection = (

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import DecoderSettings
+from sat_tf.config import DecoderConfig
 from sat_tf.model.attention import Chance
 from sat_tf.model.decoder import AttentionDecoderCell, Reading
 
@@ -64,7 +64,7 @@ class CaptionModel(keras.Model):
 
     Args:
       encoder: [I, S, S, 3] float32 0..255 -> [I, rows, columns, D].
-      settings: of the decoder.
+      config: of the decoder.
       vocabulary_size: V.
       seed: of the dropout.
     """
@@ -72,15 +72,15 @@ class CaptionModel(keras.Model):
     def __init__(
         self,
         encoder: keras.Model,
-        settings: DecoderSettings,
+        config: DecoderConfig,
         vocabulary_size: int,
         seed: int = 0,
     ) -> None:
         super().__init__(autocast=False)
         self.encoder = encoder
-        self.settings = settings
-        self.locations = Locations(settings.position, settings.zero_annotation, name="locations")
-        self.cell = AttentionDecoderCell(vocabulary_size, settings, seed, name="decoder")
+        self.config = config
+        self.locations = Locations(config.position, config.null_location, name="locations")
+        self.cell = AttentionDecoderCell(vocabulary_size, config, seed, name="decoder")
         self.cell.build(self.locations.compute_output_shape(encoder.output_shape))
         self.built = True
 
@@ -93,7 +93,7 @@ class CaptionModel(keras.Model):
     def location_count(self) -> int:
         """L: the cells of the grid and, if there is one, the annotation of zeros."""
         rows, columns = self.grid
-        return rows * columns + self.settings.zero_annotation
+        return rows * columns + self.config.null_location
 
     @property
     def trains_encoder(self) -> bool:
@@ -141,7 +141,7 @@ class CaptionModel(keras.Model):
         image_index: tf.Tensor,
         training: bool = False,
         places: tuple[Chance, ...] = (),
-        own_words: tf.Tensor | None = None,
+        sampled_inputs: tf.Tensor | None = None,
     ) -> Reading:
         """Teacher forcing over captions of images that were encoded once each.
 
@@ -151,7 +151,9 @@ class CaptionModel(keras.Model):
           image_index: which of the I images each caption describes, int32 [B].
           training: whether dropout is on.
           places: see `AttentionDecoderCell.call`.
-          own_words: see `AttentionDecoderCell.call`.
+          sampled_inputs: see `AttentionDecoderCell.call`.
         """
         locations = tf.gather(self.locations(annotations), image_index)  # [B, L, D]
-        return self.cell(locations, tokens, training=training, places=places, own_words=own_words)
+        return self.cell(
+            locations, tokens, training=training, places=places, sampled_inputs=sampled_inputs
+        )

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from sat_tf.config import DecoderSettings
+from sat_tf.config import DecoderConfig
 from sat_tf.model.attention import Chance, Look
 from sat_tf.model.deep_output import DeepOutput
 from sat_tf.model.initial_states import InitialStates
-from sat_tf.model.initial_weights import InitialWeights
+from sat_tf.model.initializers import InitialWeights
 from sat_tf.model.lstm import AttentionLSTM, State
-from sat_tf.model.random_numbers import own_seed
+from sat_tf.model.seeds import per_replica_seed
 
 # The word before the first one: its embedding is zero, as in both earlier systems.
 START = -1
@@ -85,56 +85,56 @@ class AttentionDecoderCell(keras.layers.Layer):
 
     With `lstm_layers` n above 1, n - 1 further LSTMs follow. Each reads h_t of the one below, has
     its own attention and its own first state; alpha, beta and z_t are the last one's. With
-    `annotation_lstm` the annotations go through a bidirectional LSTM first, in their order, which
+    `lstm_encoder` the annotations go through a bidirectional LSTM first, in their order, which
     makes D = 2H.
 
     Args:
       vocabulary_size: V.
-      settings: of the decoder, or the dictionary of them.
+      config: of the decoder, or the dictionary of them.
       seed: of dropout and of every other draw.
 
     Departs from the paper: the tanh in (7), which is the authors' code's, and how weights start
-    (`initial_weights`).
+    (`initializer`).
     """
 
     def __init__(
         self,
         vocabulary_size: int,
-        settings: DecoderSettings | dict[str, Any],
+        config: DecoderConfig | dict[str, Any],
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         # Random numbers among the arguments must stay float32 whatever the policy.
         super().__init__(autocast=False, **kwargs)
-        if isinstance(settings, dict):
-            settings = DecoderSettings(**settings)
-        self.vocabulary_size, self.settings, self._seed = vocabulary_size, settings, seed
+        if isinstance(config, dict):
+            config = DecoderConfig(**config)
+        self.vocabulary_size, self.config, self._seed = vocabulary_size, config, seed
         self.embedding = keras.layers.Embedding(
             vocabulary_size,
-            settings.embedding_size,
-            embeddings_initializer=InitialWeights(settings.initial_weights).embedding(),
-            trainable=not settings.freeze_word_vectors,
+            config.embedding_size,
+            embeddings_initializer=InitialWeights(config.initializer).embedding(),
+            trainable=not config.freeze_embeddings,
             name="embedding",
             dtype=self.dtype_policy,
         )
-        directions = ("forward", "backward") if settings.annotation_lstm else ()
+        directions = ("forward", "backward") if config.lstm_encoder else ()
         self.annotation_lstms = [self._annotation_lstm(name) for name in directions]
         policy = self.dtype_policy
         # Every layer has a name: by its weights' paths a checkpoint knows them.
-        self.initial_states = InitialStates(settings, seed + 2, name="initial_states", dtype=policy)
+        self.initial_states = InitialStates(config, seed + 2, name="initial_states", dtype=policy)
         self.lstms = [
-            AttentionLSTM(settings, name=f"lstm_{layer}", dtype=self.dtype_policy)
-            for layer in range(settings.lstm_layers)
+            AttentionLSTM(config, name=f"lstm_{layer}", dtype=self.dtype_policy)
+            for layer in range(config.lstm_layers)
         ]
         self.deep_output = DeepOutput(
-            vocabulary_size, settings, seed, name="deep_output", dtype=policy
+            vocabulary_size, config, seed, name="deep_output", dtype=policy
         )
         self.seed_generator = keras.random.SeedGenerator(seed + 3)
 
     def _annotation_lstm(self, name: str) -> keras.layers.LSTM:
-        initial = InitialWeights(self.settings.initial_weights)
+        initial = InitialWeights(self.config.initializer)
         return keras.layers.LSTM(
-            self.settings.hidden_size,
+            self.config.hidden_size,
             return_sequences=True,
             kernel_initializer=initial.kernel(blocks=4),
             recurrent_initializer=initial.recurrent(),
@@ -151,12 +151,12 @@ class AttentionDecoderCell(keras.layers.Layer):
         for lstm in self.annotation_lstms:
             lstm.build((None, None, size))
         if self.annotation_lstms:
-            size = 2 * self.settings.hidden_size
+            size = 2 * self.config.hidden_size
         self.initial_states.build(size)
-        input_size = self.settings.embedding_size
+        input_size = self.config.embedding_size
         for lstm in self.lstms:
             lstm.build(input_size, size)
-            input_size = self.settings.hidden_size
+            input_size = self.config.hidden_size
         self.deep_output.build(size)
         self.built = True
 
@@ -239,7 +239,7 @@ class AttentionDecoderCell(keras.layers.Layer):
         tokens: tf.Tensor,
         training: bool = False,
         places: tuple[Chance, ...] = (),
-        own_words: tf.Tensor | None = None,
+        sampled_inputs: tf.Tensor | None = None,
     ) -> Reading:
         """Teacher forcing: reads the true caption, predicts each of its words.
 
@@ -249,15 +249,15 @@ class AttentionDecoderCell(keras.layers.Layer):
           training: whether dropout is on.
           places: for each LSTM layer the `Chance` of its looks at all steps, [T, B, ...]; empty
             for soft attention.
-          own_words: scheduled sampling (Bengio et al., 2015): the probability, float32 [], that a
-            step reads a word drawn from what the step before predicted in place of y_{t-1}.
+          sampled_inputs: scheduled sampling (Bengio et al., 2015): the probability, float32 [],
+            that a step reads a word drawn from what the step before predicted in place of y_{t-1}.
         """
         memory = self.prepare(annotations)
         states = self.initial_state(memory, training)
         shape = tf.shape(tokens)
         previous = tf.concat([tf.fill([shape[0], 1], START), tokens[:, :-1]], axis=1)
-        if own_words is not None:
-            previous = self._mix_own_words(previous, states, memory, places, own_words)
+        if sampled_inputs is not None:
+            previous = self._mix_own_words(previous, states, memory, places, sampled_inputs)
         embedded = self.embed(previous)  # [B, T, E]
         chances = StepChances(places, self._gate_masks(shape[1], shape[0], training))
         states, looks = tf.scan(
@@ -281,11 +281,11 @@ class AttentionDecoderCell(keras.layers.Layer):
 
     def _gate_masks(self, steps: tf.Tensor, rows: tf.Tensor, training: bool) -> Any:
         """Of `lstm_dropout`, [T, B, 3H] for each LSTM layer."""
-        rate = self.settings.lstm_dropout
+        rate = self.config.lstm_dropout
         if not training or not rate:
             return ()
-        shape = [len(self.lstms), steps, rows, 3 * self.settings.hidden_size]
-        kept = tf.random.stateless_uniform(shape, own_seed(self.seed_generator)) >= rate
+        shape = [len(self.lstms), steps, rows, 3 * self.config.hidden_size]
+        kept = tf.random.stateless_uniform(shape, per_replica_seed(self.seed_generator)) >= rate
         masks = tf.cast(kept, self.compute_dtype) / (1.0 - rate)
         return tuple(tf.unstack(masks, len(self.lstms)))
 
@@ -304,7 +304,7 @@ class AttentionDecoderCell(keras.layers.Layer):
         """
         rows = tf.shape(previous)[0]
         steps = tf.transpose(previous)  # [T, B]
-        seed = own_seed(self.seed_generator)
+        seed = per_replica_seed(self.seed_generator)
         uniform = tf.random.stateless_uniform(tf.shape(steps), seed)
         # The first word has none before it that could be replaced.
         own = (uniform < probability) & (steps != START)
@@ -342,6 +342,6 @@ class AttentionDecoderCell(keras.layers.Layer):
         return {
             **super().get_config(),
             "vocabulary_size": self.vocabulary_size,
-            "settings": dataclasses.asdict(self.settings),
+            "settings": dataclasses.asdict(self.config),
             "seed": self._seed,
         }

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from sat_tf.config import EncoderSettings, ImageSettings
+from sat_tf.config import EncoderConfig, ImageConfig
 from sat_tf.errors import UserError
 from sat_tf.model import pretrained
 from sat_tf.model.slim_vgg16 import slim_vgg16
@@ -64,7 +64,7 @@ class Preprocessing(keras.layers.Layer):
         return {**super().get_config(), "mode": self.mode}
 
 
-def resolve_encoder(settings: EncoderSettings) -> EncoderSettings:
+def resolve_encoder(config: EncoderConfig) -> EncoderConfig:
     """`settings` with the encoder's own layer and preprocessing written out.
 
     The layer stays empty where it is the network's output: Keras may number that layer's name
@@ -73,26 +73,26 @@ def resolve_encoder(settings: EncoderSettings) -> EncoderSettings:
     Raises:
       UserError: an unknown encoder.
     """
-    layer, mode = settings.encoder_layer, settings.preprocessing
-    if _is_file(settings):
+    layer, mode = config.encoder_layer, config.preprocessing
+    if _is_file(config):
         own_mode = "caffe"
     else:
-        name = _known_name(settings.encoder)
+        name = _known_name(config.encoder)
         layer = layer or _DEFAULT_LAYERS.get(name, "")
         own_mode = next(mode for names, mode in _MODES_BY_NAME if re.match(names, name))
     return dataclasses.replace(
-        settings, encoder_layer=layer, preprocessing=own_mode if mode == "auto" else mode
+        config, encoder_layer=layer, preprocessing=own_mode if mode == "auto" else mode
     )
 
 
-def build_encoder(settings: EncoderSettings, image_size: int) -> keras.Model:
+def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
     """The encoder that `settings` describe.
 
     Random weights come from `keras.utils.set_random_seed`. A frozen part normalises batches as in
     inference and drops nothing out, also when called with `training=True`.
 
     Args:
-      settings: resolved or not.
+      config: resolved or not.
       image_size: side S of the square images, pixels.
 
     Returns:
@@ -103,28 +103,28 @@ def build_encoder(settings: EncoderSettings, image_size: int) -> keras.Model:
       UserError: an unknown encoder, layer or mode, weights that can't be had, an image size that
         does not fit, an output that is not a grid of annotations.
     """
-    settings = resolve_encoder(settings)
-    backbone = _cut(_network(settings, image_size), settings.encoder_layer)
-    if settings.preprocessing != "none" and _preprocesses(backbone):
+    config = resolve_encoder(config)
+    backbone = _cut(_network(config, image_size), config.encoder_layer)
+    if config.preprocessing != "none" and _preprocesses(backbone):
         raise UserError(
-            f"--encoder={settings.encoder}: preprocesses by itself: add --preprocessing=none"
+            f"--encoder={config.encoder}: preprocesses by itself: add --preprocessing=none"
         )
     pixels = keras.Input((image_size, image_size, 3), dtype="float32", name="pixels")
-    preprocessed = Preprocessing(settings.preprocessing, name="preprocessing")(pixels)
+    preprocessed = Preprocessing(config.preprocessing, name="preprocessing")(pixels)
     try:
         annotations = backbone(preprocessed)
     except ValueError as error:
         raise UserError(
-            f"--image_size={image_size}: does not fit --encoder={settings.encoder}, which takes "
+            f"--image_size={image_size}: does not fit --encoder={config.encoder}, which takes "
             f"{backbone.input_shape} ({pretrained.reason(error)})"
         ) from None
     encoder = keras.Model(pixels, annotations, name="encoder")
-    _check_grid(encoder, f"--encoder={settings.encoder} --encoder_layer={settings.encoder_layer}")
-    set_finetuning(encoder, settings.finetune_from)
+    _check_grid(encoder, f"--encoder={config.encoder} --encoder_layer={config.encoder_layer}")
+    set_finetuning(encoder, config.finetune_from)
     return encoder
 
 
-def encoder_fingerprint(encoder: keras.Model, images: ImageSettings) -> str:
+def encoder_fingerprint(encoder: keras.Model, images: ImageConfig) -> str:
     """SHA-256 (hexadecimal) of all that annotations depend on.
 
     That is the layers with their settings and arithmetic, the cut, the preprocessing, the weights
@@ -185,8 +185,8 @@ def set_finetuning(encoder: keras.Model, first: str) -> None:
         raise UserError(f"--finetune_from={first}: no weights from there on; name an earlier layer")
 
 
-def _is_file(settings: EncoderSettings) -> bool:
-    return settings.encoder.endswith(".keras")
+def _is_file(config: EncoderConfig) -> bool:
+    return config.encoder.endswith(".keras")
 
 
 def _known_name(encoder: str) -> str:
@@ -201,31 +201,31 @@ def _known_name(encoder: str) -> str:
     return name
 
 
-def _network(settings: EncoderSettings, image_size: int) -> keras.Model:
+def _network(config: EncoderConfig, image_size: int) -> keras.Model:
     """The whole network, uncut, with its weights."""
-    weights = settings.encoder_weights
-    if _is_file(settings):
+    weights = config.encoder_weights
+    if _is_file(config):
         if weights == "none":
             raise UserError("--encoder_weights=none: a .keras file brings its own; leave it out")
-        network = _load_model(settings.encoder, f"--encoder={settings.encoder}")
+        network = _load_model(config.encoder, f"--encoder={config.encoder}")
     else:
-        network = _named_network(settings, image_size)
+        network = _named_network(config, image_size)
     if weights not in ("imagenet", "none"):
         pretrained.load_weights(network, weights)
     return network
 
 
-def _named_network(settings: EncoderSettings, image_size: int) -> keras.Model:
-    name = _known_name(settings.encoder)
-    imagenet = settings.encoder_weights == "imagenet"
+def _named_network(config: EncoderConfig, image_size: int) -> keras.Model:
+    name = _known_name(config.encoder)
+    imagenet = config.encoder_weights == "imagenet"
     try:
         if name == "slimvgg16":
             if imagenet:
                 raise UserError(
-                    f"--encoder_weights=imagenet: there are none for {settings.encoder}; give a "
+                    f"--encoder_weights=imagenet: there are none for {config.encoder}; give a "
                     "weights file, or none with --finetune_from=all --nocache_features"
                 )
-            return slim_vgg16(image_size, settings.encoder_width)
+            return slim_vgg16(image_size, config.encoder_width)
         with pretrained.downloads_or_user_error("--encoder_weights"):
             return pretrained.applications()[name](
                 include_top=False,
@@ -234,7 +234,7 @@ def _named_network(settings: EncoderSettings, image_size: int) -> keras.Model:
             )
     except ValueError as error:
         raise UserError(
-            f"--image_size={image_size}: does not fit --encoder={settings.encoder} "
+            f"--image_size={image_size}: does not fit --encoder={config.encoder} "
             f"({pretrained.reason(error)})"
         ) from None
 

@@ -22,9 +22,9 @@ is no REINFORCE term.
 import keras
 import tensorflow as tf
 
-from sat_tf.config import TrainingSettings
+from sat_tf.config import TrainingConfig
 from sat_tf.model.attention import Chance
-from sat_tf.model.random_numbers import common_seed, own_seed
+from sat_tf.model.seeds import per_replica_seed, shared_seed
 
 _LEAST = 1e-30  # keeps logarithms finite
 
@@ -37,18 +37,18 @@ def gumbel_noise(uniform: tf.Tensor) -> tf.Tensor:
 
 
 def training_places(
-    settings: TrainingSettings,
+    config: TrainingConfig,
     shape: tuple[tf.Tensor | int, tf.Tensor | int, int],
     layers: int,
     generator: keras.random.SeedGenerator,
 ) -> Places:
-    """The looks of a minibatch: drawn with probability `sampling_share`, else expected.
+    """The looks of a minibatch: drawn with probability `sampling_probability`, else expected.
 
     That is decided for each caption, as in the paper, or once for the minibatch, as in the
     authors' code (`sampling_by`).
 
     Args:
-      settings: of the training.
+      config: of the training.
       shape: T, B, L.
       layers: LSTM layers.
       generator: of the random numbers.
@@ -57,11 +57,11 @@ def training_places(
       For each LSTM layer noise [T, B, L] and drawn [T, B, 1].
     """
     steps, rows, _ = shape
-    by_caption = settings.sampling_by == "caption"
-    seed = own_seed(generator) if by_caption else common_seed(generator)
+    by_caption = config.sampling_by == "caption"
+    seed = per_replica_seed(generator) if by_caption else shared_seed(generator)
     uniform = tf.random.stateless_uniform([rows if by_caption else 1, 1], seed)
-    drawn = tf.broadcast_to(uniform < settings.sampling_share, [steps, rows, 1])
-    uniform = tf.random.stateless_uniform([layers, *shape], own_seed(generator))
+    drawn = tf.broadcast_to(uniform < config.sampling_probability, [steps, rows, 1])
+    uniform = tf.random.stateless_uniform([layers, *shape], per_replica_seed(generator))
     return tuple(Chance(noise, drawn) for noise in tf.unstack(gumbel_noise(uniform), layers))
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from sat_tf.config import DecoderSettings
-from sat_tf.model.initial_weights import InitialWeights
+from sat_tf.config import DecoderConfig
+from sat_tf.model.initializers import InitialWeights
 from sat_tf.model.lstm import State
 
 
@@ -19,28 +19,28 @@ class InitialStates(keras.layers.Layer):
     first, with dropout after each.
 
     Args:
-      settings: of the decoder.
+      config: of the decoder.
       seed: of the dropout.
     """
 
-    def __init__(self, settings: DecoderSettings, seed: int, **kwargs: Any) -> None:
+    def __init__(self, config: DecoderConfig, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._settings, self._seed = settings, seed
+        self._config, self._seed = config, seed
         self.deeper: list[keras.layers.Dense] = []  # made when D is known
-        heads = range(settings.lstm_layers)
-        self.hidden = [self._dense(settings.hidden_size, f"hidden_{i}", "tanh") for i in heads]
-        self.memory = [self._dense(settings.hidden_size, f"memory_{i}", "tanh") for i in heads]
-        self.dropout = keras.layers.Dropout(settings.dropout, seed=seed, dtype=self.dtype_policy)
+        heads = range(config.lstm_layers)
+        self.hidden = [self._dense(config.hidden_size, f"hidden_{i}", "tanh") for i in heads]
+        self.memory = [self._dense(config.hidden_size, f"memory_{i}", "tanh") for i in heads]
+        self.dropout = keras.layers.Dropout(config.dropout, seed=seed, dtype=self.dtype_policy)
 
     def _dense(self, size: int, name: str, activation: str) -> keras.layers.Dense:
-        kernel = InitialWeights(self._settings.initial_weights).kernel()
+        kernel = InitialWeights(self._config.initializer).kernel()
         return keras.layers.Dense(
             size, activation, name=name, kernel_initializer=kernel, dtype=self.dtype_policy
         )
 
     def build(self, annotation_size: int) -> None:
         """Makes the weights for D = `annotation_size`."""
-        count = self._settings.initial_layers - 1
+        count = self._config.initial_layers - 1
         self.deeper = [self._dense(annotation_size, f"deeper_{i}", "relu") for i in range(count)]
         for layer in (*self.deeper, *self.hidden, *self.memory):
             layer.build((None, annotation_size))

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import DecoderSettings
+from sat_tf.config import DecoderConfig
 from sat_tf.model.attention import Attention, Chance, Look
-from sat_tf.model.initial_weights import InitialWeights
+from sat_tf.model.initializers import InitialWeights
 
 
 class State(NamedTuple):
@@ -29,30 +29,30 @@ class AttentionLSTM(keras.layers.Layer):
     x_t is E y_{t-1}; in a further layer it is h_t of the layer below.
 
     Args:
-      settings: of the decoder.
+      config: of the decoder.
 
     Departs from the paper: none in its defaults. `lstm_dropout` acts on the sums under i, f, o, as
     in the authors' code.
     """
 
-    def __init__(self, settings: DecoderSettings, **kwargs: Any) -> None:
+    def __init__(self, config: DecoderConfig, **kwargs: Any) -> None:
         # Random numbers among the arguments must stay float32 whatever the policy.
         super().__init__(autocast=False, **kwargs)
-        self.hidden_size = settings.hidden_size
-        self._embedding_size = settings.embedding_size
-        initial, policy = InitialWeights(settings.initial_weights), self.dtype_policy
+        self.hidden_size = config.hidden_size
+        self._embedding_size = config.embedding_size
+        initial, policy = InitialWeights(config.initializer), self.dtype_policy
         self._forget_bias = initial.forget_bias
 
         def gates(name: str, initializer: Any, use_bias: bool) -> keras.layers.Dense:
             return keras.layers.Dense(
-                4 * settings.hidden_size,
+                4 * config.hidden_size,
                 name=name,
                 use_bias=use_bias,
                 kernel_initializer=initializer,
                 dtype=policy,
             )
 
-        self.attention = Attention(settings, name="attention", dtype=policy)
+        self.attention = Attention(config, name="attention", dtype=policy)
         self.gates_of_input = gates("gates_of_input", initial.kernel(blocks=4), use_bias=True)
         self.gates_of_hidden = gates("gates_of_hidden", initial.recurrent(), use_bias=False)
         self.gates_of_context = gates("gates_of_context", initial.of_context(), use_bias=False)

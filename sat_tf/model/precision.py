@@ -19,7 +19,7 @@ def precision(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def half_precision() -> Iterator[None]:
+def bfloat16_precision() -> Iterator[None]:
     """Within it layers are built with bfloat16 weights."""
     with _policy(HALF):
         yield
@@ -35,14 +35,14 @@ def _policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def halve(model: keras.Model) -> keras.Model:
+def to_bfloat16(model: keras.Model) -> keras.Model:
     """A functional model built anew with bfloat16 weights, rounded from the model's.
 
     Layers that keep to float32 by themselves, as `Preprocessing` does, keep to it here.
     """
-    halved = type(model).from_config(_with_policy(model.get_config(), HALF))
-    assign_rounded(halved, model)
-    return halved
+    in_bfloat16 = type(model).from_config(_with_policy(model.get_config(), HALF))
+    assign_rounded(in_bfloat16, model)
+    return in_bfloat16
 
 
 def assign_rounded(model: keras.layers.Layer, source: keras.layers.Layer) -> None:

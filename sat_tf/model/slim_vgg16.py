@@ -68,7 +68,7 @@ def slim_vgg16(image_size: int, width: float) -> keras.Model:
     Raises:
       ValueError: an image so small that block 5 would be left with nothing.
     """
-    smallest = 2 ** (len(VGG16_BLOCKS) - 1)  # halved between blocks
+    smallest = 2 ** (len(VGG16_BLOCKS) - 1)  # in_bfloat16 between blocks
     if image_size < smallest:
         raise ValueError(f"at least {smallest} pixels")
     inputs = keras.Input((image_size, image_size, 3), name="preprocessed")

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.weights import learned_parts, restore
-from sat_tf.run_folder import BEST, EPOCHS, LAST
 from sat_tf.training.schedule import Progress
+from sat_tf.workdir import BEST, EPOCHS, LAST
 
 
 def has_state(workdir: str | os.PathLike[str]) -> bool:
@@ -28,7 +28,7 @@ class Checkpoints:
       model: built.
       optimizer: built, else its state would silently not be restored.
       fingerprint: of the vocabulary.
-      keep_every_epoch: whether `save_epoch` keeps anything.
+      keep_checkpoints: whether `save_epoch` keeps anything.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Checkpoints:
         model: CaptionModel,
         optimizer: keras.optimizers.Optimizer,
         fingerprint: str,
-        keep_every_epoch: bool,
+        keep_checkpoints: bool,
     ) -> None:
         self._fingerprint = fingerprint
         self._progress = tf.Variable("", trainable=False)
@@ -51,7 +51,7 @@ class Checkpoints:
         weights = tf.train.Checkpoint(**parts)
         self._best = self._manager(weights, Path(workdir) / BEST, 1)
         self._epochs = (
-            self._manager(weights, Path(workdir) / EPOCHS, None) if keep_every_epoch else None
+            self._manager(weights, Path(workdir) / EPOCHS, None) if keep_checkpoints else None
         )
 
     @staticmethod

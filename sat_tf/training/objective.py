@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from sat_tf.config import TrainingSettings
+from sat_tf.config import TrainingConfig
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.hard_attention import Places, reinforce, rewards, training_places
 from sat_tf.model.losses import (
@@ -20,7 +20,7 @@ Sums = dict[str, tf.Tensor]
 Batch = Mapping[str, tf.Tensor]
 # What the loop hands to a step beside the batch, float32 [] each: the baseline of hard attention's
 # rewards, and the probability of scheduled sampling.
-CONTROLS = ("baseline", "own_words")
+CONTROLS = ("baseline", "sampled_inputs")
 Controls = Mapping[str, tf.Tensor]
 Objective = Callable[[Batch, Controls], Sums]
 
@@ -29,16 +29,16 @@ def likelihood(
     model: CaptionModel,
     batch: Batch,
     controls: Controls,
-    settings: TrainingSettings,
+    config: TrainingConfig,
     places: Places = (),
 ) -> Sums:
-    """Equation (14), or (12) for hard attention, and what settings add.
+    """Equation (14), or (12) for hard attention, and what config add.
 
     Args:
       model: the captions are read by.
-      batch: see `sat_tf.data.batches.caption_batches`.
+      batch: see `sat_tf.data.pipeline.caption_batches`.
       controls: see `Controls`.
-      settings: of the training.
+      config: of the training.
       places: the looks of hard attention, drawn by `training_places`; none for soft attention.
 
     Returns:
@@ -56,7 +56,7 @@ def likelihood(
         batch["image_index"],
         training=True,
         places=places,
-        own_words=controls["own_words"] if settings.scheduled_sampling else None,
+        sampled_inputs=controls["sampled_inputs"] if config.scheduled_sampling else None,
     )
     log_p = word_log_probabilities(read.logits, tokens)
     each = {
@@ -65,60 +65,60 @@ def likelihood(
         "captions": tf.ones_like(mask[:, 0]),
         "words": tf.reduce_sum(mask, axis=1),
     }
-    if settings.label_smoothing:
+    if config.label_smoothing:
         each["smoothing"] = uniform_cross_entropy(read.logits, tokens) - each["nll"]
     if "regions" in batch:
         cells = tf.shape(batch["regions"])[2]  # without the annotation of zeros
         each["supervision"] = supervision(read.alphas[..., :cells], batch["regions"])
     if places:
-        reward = rewards(log_p, mask, settings.reward)
-        baseline = 0.0 if settings.reward == "step" else controls["baseline"]
+        reward = rewards(log_p, mask, config.reward)
+        baseline = 0.0 if config.reward == "step" else controls["baseline"]
         gained = reinforce(read.choices, reward, baseline, mask)
-        each["reinforce"] = settings.reinforce_weight * gained
+        each["reinforce"] = config.reinforce_weight * gained
         each["entropy"] = tf.reduce_sum(read.entropies * mask, axis=1)
         each["reward"] = tf.reduce_sum(reward * mask, axis=1) / each["words"]
     return {name: tf.reduce_sum(value) for name, value in each.items()}
 
 
-def make_likelihood(model: CaptionModel, settings: TrainingSettings) -> Objective:
+def make_likelihood(model: CaptionModel, config: TrainingConfig) -> Objective:
     """`likelihood` of a model; in hard attention with places drawn anew for each batch."""
 
     def objective(batch: Batch, controls: Controls) -> Sums:
         places: Places = ()
-        if model.settings.attention == "hard":
+        if model.config.attention == "hard":
             rows, steps = tf.unstack(tf.shape(batch["tokens"]))
             places = training_places(
-                settings,
+                config,
                 (steps, rows, model.location_count),
-                model.settings.lstm_layers,
+                model.config.lstm_layers,
                 model.cell.seed_generator,
             )
-        return likelihood(model, batch, controls, settings, places)
+        return likelihood(model, batch, controls, config, places)
 
     return objective
 
 
-def total_loss(sums: Mapping[str, Any], settings: TrainingSettings) -> Any:
+def total_loss(sums: Mapping[str, Any], config: TrainingConfig) -> Any:
     """What is minimised of a batch, summed over its captions.
 
     Args:
       sums: from an objective.
-      settings: the weights of its parts.
+      config: the weights of its parts.
     """
     weights = {
         "nll": 1.0,
-        "penalty": settings.doubly_stochastic_weight,
-        "supervision": settings.attention_supervision,
-        "smoothing": settings.label_smoothing,
-        "entropy": -settings.entropy_weight,
+        "penalty": config.doubly_stochastic_weight,
+        "supervision": config.attention_supervision,
+        "smoothing": config.label_smoothing,
+        "entropy": -config.entropy_weight,
         "score": -1.0,
     }
     return sum(weight * sums[name] for name, weight in weights.items() if name in sums)
 
 
-def with_gradient(sums: Sums, settings: TrainingSettings) -> tf.Tensor:
+def surrogate_loss(sums: Sums, config: TrainingConfig) -> tf.Tensor:
     """`total_loss` with the terms that stand in for gradients of what was drawn.
 
     Their values mean nothing, so that `total_loss` leaves them out.
     """
-    return total_loss(sums, settings) - sums.get("reinforce", 0.0)
+    return total_loss(sums, config) - sums.get("reinforce", 0.0)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from sat_tf.config import TrainingSettings
+from sat_tf.config import TrainingConfig
 
 # Scores of which less is better; of all others more is.
 LOWER_IS_BETTER = frozenset({"perplexity", "attention_entropy"})
@@ -37,28 +37,26 @@ class Progress:
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
 
-def learning_rate(
-    settings: TrainingSettings, step: int, steps_per_epoch: int, factor: float
-) -> float:
+def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int, factor: float) -> float:
     """Learning rate of step `step`, counted from 0; `factor` is what plateaus left of it."""
-    rate = settings.learning_rate * factor
-    if settings.learning_rate_schedule == "cosine":
-        share = step / (settings.max_epochs * steps_per_epoch)
+    rate = config.learning_rate * factor
+    if config.learning_rate_schedule == "cosine":
+        share = step / (config.max_epochs * steps_per_epoch)
         rate *= 0.5 * (1.0 + math.cos(math.pi * min(share, 1.0)))
-    if step < settings.warmup_steps:
-        rate *= (step + 1) / settings.warmup_steps
+    if step < config.warmup_steps:
+        rate *= (step + 1) / config.warmup_steps
     return rate
 
 
-def own_words(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
+def sampled_inputs(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
     """Probability of scheduled sampling at step `step`, counted from 0."""
-    share = step / (settings.max_epochs * steps_per_epoch)
-    return settings.scheduled_sampling * min(share, 1.0)
+    share = step / (config.max_epochs * steps_per_epoch)
+    return config.scheduled_sampling * min(share, 1.0)
 
 
-def moved_baseline(settings: TrainingSettings, baseline: float, reward: float) -> float:
+def moved_baseline(config: TrainingConfig, baseline: float, reward: float) -> float:
     """b_k = decay b_{k-1} + (1 - decay) reward_k, the mean of minibatch k (section 4.1)."""
-    return settings.baseline_decay * baseline + (1.0 - settings.baseline_decay) * reward
+    return config.baseline_decay * baseline + (1.0 - config.baseline_decay) * reward
 
 
 def is_better(name: str, score: float, best: float | None) -> bool:
@@ -68,10 +66,10 @@ def is_better(name: str, score: float, best: float | None) -> bool:
     return score < best if name in LOWER_IS_BETTER else score > best
 
 
-def end_epoch(settings: TrainingSettings, progress: Progress, scores: dict[str, float]) -> bool:
+def end_epoch(config: TrainingConfig, progress: Progress, scores: dict[str, float]) -> bool:
     """Books an epoch's validation scores into `progress`; returns whether they are the best."""
-    score = scores[settings.best_by]
-    better = is_better(settings.best_by, score, progress.best_score)
+    score = scores[config.monitor]
+    better = is_better(config.monitor, score, progress.best_score)
     progress.epoch += 1
     progress.step = 0
     progress.sums = {}
@@ -81,15 +79,15 @@ def end_epoch(settings: TrainingSettings, progress: Progress, scores: dict[str, 
     else:
         progress.plateau_epochs += 1
     if (
-        settings.learning_rate_schedule == "plateau"
-        and progress.plateau_epochs >= settings.plateau_patience
+        config.learning_rate_schedule == "plateau"
+        and progress.plateau_epochs >= config.plateau_patience
     ):
-        progress.factor *= settings.plateau_factor
+        progress.factor *= config.plateau_factor
         progress.plateau_epochs = 0
     return better
 
 
-def is_finished(settings: TrainingSettings, progress: Progress) -> bool:
+def is_finished(config: TrainingConfig, progress: Progress) -> bool:
     """Whether all epochs are done, or no score has improved for `patience` of them."""
     waited = progress.epoch - progress.best_epoch
-    return progress.epoch >= settings.max_epochs or 0 < settings.patience <= waited
+    return progress.epoch >= config.max_epochs or 0 < config.patience <= waited

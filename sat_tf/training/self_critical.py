@@ -5,7 +5,7 @@ g that greedy search finds, which is what the model would say, is the baseline:
 
     dL/dW = 1/N sum_n (r(y_n) - r(g)) dlog q(y_n|a)/dW
 
-with N = `self_critical_draws` draws. The words of q are those of p with their log probabilities
+with N = `self_critical_samples` draws. The words of q are those of p with their log probabilities
 divided by `self_critical_temperature`. At 1, where q is p (Rennie et al.), a model that has read
 few captions draws many a poor one, and most of the gradient is noise about captions that the
 model would not say; below 1 the draws come closer to g. Greedy search is the same at any. A draw
@@ -18,15 +18,15 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.captioning import draw_captions, search_captions
-from sat_tf.config import DecodingSettings, Settings
-from sat_tf.data.batches import Captions
-from sat_tf.data.captions import Record
-from sat_tf.decoding.hypotheses import Decoded
-from sat_tf.evaluation.rewards import Reward, make_reward
+from sat_tf.captioning import sample_captions, search_captions
+from sat_tf.config import Config, DecodingConfig
+from sat_tf.data.pipeline import Captions
+from sat_tf.data.records import Record
+from sat_tf.metrics.rewards import Reward, make_reward
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.losses import doubly_stochastic_penalty, negative_log_likelihood, real_steps
-from sat_tf.model.random_numbers import own_seed
+from sat_tf.model.seeds import per_replica_seed
+from sat_tf.search.hypotheses import Decoded
 from sat_tf.training.objective import Batch, Controls, Objective, Sums
 from sat_tf.vocabulary import PAD, UNK, Vocabulary, tokenize
 
@@ -40,7 +40,7 @@ def one_per_image(captions: Captions) -> Captions:
 
 
 def make_self_critical(
-    model: CaptionModel, vocabulary: Vocabulary, records: Sequence[Record], settings: Settings
+    model: CaptionModel, vocabulary: Vocabulary, records: Sequence[Record], config: Config
 ) -> Objective:
     """The objective of a model.
 
@@ -52,35 +52,37 @@ def make_self_critical(
       model: that draws.
       vocabulary: of the model.
       records: of the training split: their captions are the references.
-      settings: of the run.
+      config: of the run.
 
     Raises:
       UserError: the score needs a package that is not there.
     """
     references = [[" ".join(tokenize(text)) for text in record.captions] for record in records]
-    reward = make_reward(settings.training.self_critical, references)
-    temperature = settings.training.self_critical_temperature
+    reward = make_reward(config.training.self_critical, references)
+    temperature = config.training.self_critical_temperature
     # No rules but what may be said at all: a draw must be one from the model.
-    drawing = DecodingSettings(
+    drawing = DecodingConfig(
         search="sample",
         beam_size=1,
         temperature=temperature,
-        min_decode_words=0,
-        max_decode_words=settings.decoding.max_decode_words,
-        unknown_words=settings.decoding.unknown_words,
+        min_length=0,
+        max_length=config.decoding.max_length,
+        allow_unk=config.decoding.allow_unk,
     )
     greedy = dataclasses.replace(
-        settings.decoding, search="beam", beam_size=1, temperature=1.0, top_k=0, top_p=1.0
+        config.decoding, search="beam", beam_size=1, temperature=1.0, top_k=0, top_p=1.0
     )
-    barred = [PAD] if drawing.unknown_words else [PAD, UNK]
-    generator, draws = model.cell.seed_generator, settings.training.self_critical_draws
+    barred = [PAD] if drawing.allow_unk else [PAD, UNK]
+    generator, draws = model.cell.seed_generator, config.training.self_critical_samples
 
     def objective(batch: Batch, controls: Controls) -> Sums:
         del controls
         annotations = model.annotate(batch, training=True)
         images = tf.shape(annotations)[0]
         index = tf.repeat(tf.range(images), draws)  # [I N]
-        drawn = draw_captions(model, tf.gather(annotations, index), drawing, own_seed(generator))
+        drawn = sample_captions(
+            model, tf.gather(annotations, index), drawing, per_replica_seed(generator)
+        )
         found = search_captions([model], [annotations], greedy)
         score = _scores(reward, vocabulary, tf.gather(batch["rows"], index), drawn)
         greedy_score = _scores(reward, vocabulary, batch["rows"], found)

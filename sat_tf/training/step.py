@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import keras
 import tensorflow as tf
 
-from sat_tf.config import TrainingSettings
+from sat_tf.config import TrainingConfig
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.training.objective import (
     CONTROLS,
@@ -13,7 +13,7 @@ from sat_tf.training.objective import (
     Controls,
     Objective,
     Sums,
-    with_gradient,
+    surrogate_loss,
 )
 
 TrainStep = Callable[[Batch, Controls], Sums]
@@ -26,18 +26,18 @@ def make_strategy() -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def make_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
+def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
     """The optimizer by name.
 
     RMSProp as the authors' code has it (centred, rho 0.95, momentum 0.9, epsilon 1e-4), the
     others as Keras has them.
     """
-    rate = settings.learning_rate
-    if settings.optimizer == "rmsprop":
+    rate = config.learning_rate
+    if config.optimizer == "rmsprop":
         return keras.optimizers.RMSprop(rate, rho=0.95, momentum=0.9, epsilon=1e-4, centered=True)
-    if settings.optimizer == "adadelta":
+    if config.optimizer == "adadelta":
         return keras.optimizers.Adadelta(rate)
-    if settings.optimizer == "sgd":
+    if config.optimizer == "sgd":
         return keras.optimizers.SGD(rate)
     return keras.optimizers.Adam(rate)
 
@@ -46,7 +46,7 @@ def make_train_step(
     model: CaptionModel,
     optimizer: keras.optimizers.Optimizer,
     objective: Objective,
-    settings: TrainingSettings,
+    config: TrainingConfig,
     strategy: tf.distribute.Strategy,
     batch_spec: Mapping[str, tf.TensorSpec],
 ) -> TrainStep:
@@ -59,7 +59,7 @@ def make_train_step(
       model: built in the strategy's scope.
       optimizer: built in the strategy's scope.
       objective: what is minimised.
-      settings: of the training.
+      config: of the training.
       strategy: distributes the step.
       batch_spec: the element specification of the batches.
 
@@ -75,14 +75,14 @@ def make_train_step(
         variables = model.trainable_variables
         with tf.GradientTape() as tape:
             sums = objective(batch, controls)
-            loss = with_gradient(sums, settings) / batch["captions"]
-            if settings.weight_decay:
-                squares = [tf.reduce_sum(tf.square(variable)) for variable in variables]
-                loss += share * settings.weight_decay * tf.add_n(squares)
+            loss = surrogate_loss(sums, config) / batch["captions"]
+            if config.weight_decay:
+                image_batch = [tf.reduce_sum(tf.square(variable)) for variable in variables]
+                loss += share * config.weight_decay * tf.add_n(image_batch)
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        if settings.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm)
+        if config.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, config.clip_norm)
         # Keras adds the replicas' gradients up; these are the whole already.
         optimizer.apply([share * g for g in gradients], variables)
         return sums

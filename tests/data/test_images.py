@@ -13,8 +13,8 @@ import tensorflow as tf
 from image_files import PIXELS, changed, encoded, exif, one_colour_gif, one_colour_png, png_chunk
 from PIL import Image, ImageOps
 
-from sat_tf.config import ImageSettings
-from sat_tf.data.images import MOST_PIXELS, decode_image, fit_image, read_image
+from sat_tf.config import ImageConfig
+from sat_tf.data.images import MOST_PIXELS, decode_image, read_image, resize_and_crop
 from sat_tf.errors import UserError
 
 
@@ -232,10 +232,10 @@ def test_bombs_take_no_memory(tmp_path):
 
 def test_pipeline_and_export_give_the_pixels_of_the_eager_function(tmp_path):
     jpeg = encoded("JPEG", exif=exif(6))
-    settings = ImageSettings(image_size=24, shorter_side=28)
+    config = ImageConfig(image_size=24, shorter_side=28)
 
     def prepare(data):
-        return fit_image(decode_image(data), settings)
+        return resize_and_crop(decode_image(data), config)
 
     expected = prepare(tf.constant(jpeg)).numpy()
     (mapped,) = tf.data.Dataset.from_tensors(jpeg).map(prepare)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from sat_tf.captioner import Captioner
-from sat_tf.config import Settings
+from sat_tf.config import Config
 from sat_tf.errors import UserError
 from sat_tf.importers.arctic_files import ArcticModel, read_arctic_model
 from sat_tf.importers.arctic_run import make_vocabulary, write_run
@@ -73,7 +73,7 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 @pytest.mark.parametrize("zeros", [False, True], ids=["", "with zeros"])
 def test_it_reads_captions_as_theirs(imported, variant, zeros):
-    options, run = imported(variant, zero_annotation=zeros)
+    options, run = imported(variant, null_location=zeros)
     annotations = grid(options["ctx_dim"])
     expected = expect(options, annotations, zeros=int(zeros))
     assert expected["alphas"].shape == (STEPS, L + zeros)
@@ -122,7 +122,7 @@ def test_annotations_are_not_scaled_and_embeddings_are_theirs(imported):
 def test_dropout_is_that_of_their_training(imported):
     """In training both drop half of the states; what is left is as large here as it was there."""
     options, run = imported({"use_dropout": True, "use_dropout_lstm": True})
-    rates = [run.settings.decoder.dropout, run.settings.decoder.lstm_dropout]
+    rates = [run.config.decoder.dropout, run.config.decoder.lstm_dropout]
     assert rates == [0.5, 0.5]
     weights, cell = arctic_models.make_weights(options), run.model.cell
     h = tf.random.normal([2000, options["dim"]], seed=1)
@@ -176,10 +176,10 @@ def test_another_encoder_is_refused_with_both_sizes(tmp_path):
 
 
 def test_a_run_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    def fail(settings, folder):
+    def fail(config, folder):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(Settings, "save", fail)
+    monkeypatch.setattr(Config, "save", fail)
     with pytest.raises(OSError, match="disk is full"):
         arctic_runs.import_model(tmp_path, arctic_models.make_options())
     assert sorted(path.name for path in tmp_path.iterdir()) == [

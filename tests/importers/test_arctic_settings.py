@@ -1,4 +1,4 @@
-"""Options of arctic-captions as settings: what they mean here, in this package's normalisation."""
+"""Options of arctic-captions as config: what they mean here, in this package's normalisation."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sat_tf.config import Settings, TrainingSettings
+from sat_tf.config import Config, TrainingConfig
 from sat_tf.errors import UserError
 from sat_tf.importers.arctic_options import ArcticOptions
 from sat_tf.importers.arctic_settings import decoder_settings, longest_caption, training_settings
@@ -27,13 +27,13 @@ def options(**changes):
     [
         ({"dim_word": 9}, {"embedding_size": 9}),
         ({"dim": 9}, {"hidden_size": 9, "attention_size": 7}),
-        ({"dim": 9, "lstm_encoder": True}, {"annotation_lstm": True, "attention_size": 18}),
+        ({"dim": 9, "lstm_encoder": True}, {"lstm_encoder": True, "attention_size": 18}),
         ({"n_layers_att": 2}, {"attention_layers": 2}),
         ({"n_layers_lstm": 2}, {"lstm_layers": 2}),
         ({"n_layers_init": 2}, {"initial_layers": 2}),
         ({"n_layers_out": 2}, {"output_layers": 2}),
-        ({"prev2out": True}, {"output_of_word": True, "output_of_context": False}),
-        ({"ctx2out": True}, {"output_of_word": False, "output_of_context": True}),
+        ({"prev2out": True}, {"output_uses_embedding": True, "output_uses_context": False}),
+        ({"ctx2out": True}, {"output_uses_embedding": False, "output_uses_context": True}),
         ({}, {"gate": "none", "dropout": 0.0, "lstm_dropout": 0.0, "attention": "soft"}),
         ({"selector": True}, {"gate": "scalar"}),
         ({"use_dropout": True}, {"dropout": 0.5, "lstm_dropout": 0.0}),
@@ -43,12 +43,12 @@ def options(**changes):
     ],
 )
 def test_the_decoder_is_theirs(changes, expected):
-    made = dataclasses.asdict(decoder_settings(options(**changes), zero_annotation=False))
+    made = dataclasses.asdict(decoder_settings(options(**changes), null_location=False))
     assert expected.items() <= made.items()
     assert made["output_activation"] == "tanh"
-    assert made["initial_weights"] == "authors"
-    assert not made["zero_annotation"]
-    assert decoder_settings(options(**changes), zero_annotation=True).zero_annotation
+    assert made["initializer"] == "authors"
+    assert not made["null_location"]
+    assert decoder_settings(options(**changes), null_location=True).null_location
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_decoder_is_theirs(changes, expected):
         ({"RL_sumCost": False, **HARD}, {"reward": "step"}),
         ({"batch_size": 50, **HARD}, {"reinforce_weight": 5.0, "sampling_by": "batch"}),
         ({"batch_size": 50, "alpha_entropy_c": 0.01, **HARD}, {"entropy_weight": 0.5}),
-        ({"semi_sampling_p": 0.25, **HARD}, {"sampling_share": 0.25}),
+        ({"semi_sampling_p": 0.25, **HARD}, {"sampling_probability": 0.25}),
         ({"semi_sampling_p": 0.0, "RL_sumCost": False, **HARD}, {"reward": "sum"}),
         # What was not told is this package's.
         (dict.fromkeys(["alpha_c", "decay_c", "optimizer", "lrate", "patience", "batch_size"]), {}),
@@ -78,7 +78,7 @@ def test_the_training_is_theirs_and_no_contradiction(changes, expected):
     for name, value in expected.items():
         assert getattr(made, name) == pytest.approx(value), name
     assert (made.batch_by, made.clip_norm) == ("length", 0.0)
-    Settings(decoder=decoder_settings(given, zero_annotation=False), training=made)
+    Config(decoder=decoder_settings(given, null_location=False), training=made)
 
 
 def test_lambda_weighs_what_their_alpha_c_weighed():
@@ -93,7 +93,7 @@ def test_lambda_weighs_what_their_alpha_c_weighed():
 
 def test_what_is_not_told_is_this_packages():
     told = dict.fromkeys(["alpha_c", "decay_c", "optimizer", "lrate", "patience", "batch_size"])
-    made, default = training_settings(options(**told), locations=196), TrainingSettings()
+    made, default = training_settings(options(**told), locations=196), TrainingConfig()
     for name in ("doubly_stochastic_weight", "weight_decay", "optimizer", "learning_rate"):
         assert getattr(made, name) == getattr(default, name)
     assert (made.batch_size, made.patience) == (default.batch_size, default.patience)
@@ -113,5 +113,5 @@ def test_captions_were_shorter_than_maxlen(maxlen, words):
 )
 def test_what_has_no_place_here_is_named(changes, named):
     with pytest.raises(UserError, match=named):
-        decoder_settings(options(**changes), zero_annotation=False)
+        decoder_settings(options(**changes), null_location=False)
         training_settings(options(**changes), locations=196)

@@ -10,9 +10,9 @@ import PIL.Image
 import pytest
 from viewer_page import HOSTILE, WHOLE, Page, caption, check_light, hot, inspection
 
-from sat_tf.data.images import Photograph
-from sat_tf.data.regions import Box, KnownObject, KnownObjects
-from sat_tf.inspection.inspections import Inspection
+from sat_tf.data.images import Thumbnail
+from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
+from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.report import LOG_PROBABILITY, write_report
 
 
@@ -169,14 +169,14 @@ def test_what_is_no_number_stays_out_of_the_json(tmp_path):
 def test_names_that_are_no_unicode_are_written_all_the_same(tmp_path):
     path = tmp_path / "report.html"
     odd = b"caf\xe9.jpg".decode(errors="surrogateescape")
-    objects = KnownObjects([KnownObject("\ud800", Box(0, 0, 1, 1))], lambda words: {})
+    objects = ObjectBoxes([NamedBox("\ud800", Box(0, 0, 1, 1))], lambda words: {})
     write_report(path, [inspection(odd, objects=objects)], "A report", subtitle=odd)
     (block,) = re.findall(r'data-role="document">(.*)</script>', path.read_text(encoding="utf-8"))
     document = json.loads(block)
     assert (document["image_id"], document["objects"][0]["name"]) == (odd, "\ud800")
 
 
-def photograph(index, size=(384, 512)):
+def thumbnail(index, size=(384, 512)):
     """As hard to compress as a photograph with much detail."""
     rng = np.random.default_rng(index)
     knots = PIL.Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
@@ -185,16 +185,16 @@ def photograph(index, size=(384, 512)):
 
 
 def test_200_images_stay_small_and_are_mounted_as_they_come_into_view(browser, tmp_path):
-    drawn = [photograph(index) for index in range(8)]
+    drawn = [thumbnail(index) for index in range(8)]
     buffer = io.BytesIO()
     PIL.Image.fromarray(drawn[0]).save(buffer, "JPEG", quality=85)
-    assert buffer.tell() > 60_000  # a photograph of this size has about as much
+    assert buffer.tell() > 60_000  # a thumbnail of this size has about as much
     alphas = np.random.default_rng(0).dirichlet(np.ones(196), 12).reshape(12, 14, 14)
     words = ["a", "man", "in", "a", "red", "shirt", "is", "riding", "a", "wave", "of", "water"]
     many = (
-        Inspection(
+        AttentionRecord(
             f"image {index}",
-            Photograph(drawn[index % 8], (0.0, 0.125, 1.0, 0.875)),
+            Thumbnail(drawn[index % 8], (0.0, 0.125, 1.0, 0.875)),
             [caption(words, alphas)] * 3,
             [" ".join(words)] * 5,
             scores={"BLEU-4": 1 / (1 + index)},

@@ -67,7 +67,7 @@ def test_a_strip_is_an_image(read):
         ("loss", "training/loss"),
         ("perplexity", "words/perplexity"),
         ("bleu_4_no_bp", "words/bleu_4_no_bp"),
-        ("attention_dependence", "attention/dependence"),
+        ("state_sensitivity", "attention/dependence"),
         ("attention_correctness", "attention/correctness"),
         ("correctness_uniform", "attention/correctness_uniform"),
         ("beta_content", "attention/beta_content"),

@@ -54,7 +54,7 @@ def brightest(browser, pane=0):
     """The cell of the original image's covered part whose middle is brightest, row by row."""
     return browser.run(
         """
-        const canvas = document.querySelectorAll('[data-role=overlay]')[arguments[0]];
+        const canvas = document.querySelectorAll('[data-role=upsample_attention]')[arguments[0]];
         const [rows, columns] = arguments[1];
         const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
         const light = (cell) => {
@@ -105,20 +105,20 @@ def test_another_word_moves_the_overlay_to_its_place(tab):
     assert brightest(tab) == SOFT[300][0]
     second.click()
     assert brightest(tab) == SOFT[300][1]
-    picture, overlay = (
+    picture, upsample_attention = (
         tab.run(
             "const r = document.querySelector(`[data-role=${arguments[0]}]`)"
             ".getBoundingClientRect(); return [r.top, r.left, r.bottom, r.right];",
             role,
         )
-        for role in ("picture", "overlay")
+        for role in ("picture", "upsample_attention")
     )
     height, width = picture[2] - picture[0], picture[3] - picture[1]
     place = [
-        (overlay[0] - picture[0]) / height,
-        (overlay[1] - picture[1]) / width,
-        (overlay[2] - picture[0]) / height,
-        (overlay[3] - picture[1]) / width,
+        (upsample_attention[0] - picture[0]) / height,
+        (upsample_attention[1] - picture[1]) / width,
+        (upsample_attention[2] - picture[0]) / height,
+        (upsample_attention[3] - picture[1]) / width,
     ]
     assert place == pytest.approx(BOX, abs=0.01)
 
@@ -251,7 +251,7 @@ def test_without_data_the_page_says_what_to_do_and_then_finds_it(browser, tmp_pa
         browser.open(f"http://127.0.0.1:{port}/#sat_tf_attention")
         browser.driver.switch_to.frame(browser.wait(frame, seconds=30))
         said = browser.wait("return document.querySelector('#message:not(:empty)')?.textContent")
-        assert "--inspect_images" in said
+        assert "--log_attention" in said
         # A run that begins now appears with TensorBoard's own reload.
         write_run(logs / "run", [(1, inspection("new.jpg", ["new"], [0]))])
         tags = f"http://127.0.0.1:{port}/data/plugin/sat_tf_attention/tags"

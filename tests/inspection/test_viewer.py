@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from viewer_page import WHOLE, caption, check_light, hot, inspection
 
-from sat_tf.data.images import Photograph
-from sat_tf.data.regions import Box, KnownObject, KnownObjects
-from sat_tf.data.shapes_objects import scene_objects
-from sat_tf.data.shapes_scenes import draw_scene, make_scene
-from sat_tf.inspection.inspections import Inspection
-from sat_tf.inspection.overlays import overlay
+from sat_tf.data.images import Thumbnail
+from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
+from sat_tf.inspection.attention_record import AttentionRecord
+from sat_tf.inspection.figures import upsample_attention
+from sat_tf.shapes.objects import scene_objects
+from sat_tf.shapes.scenes import draw_scene, make_scene
 
 # Rows and columns of the grid, height and width of the picture, the box of it that is seen.
 PLACES = {
@@ -36,7 +36,7 @@ def test_another_word_moves_the_overlay_to_its_place(empty_page, place, smooth):
         light = page.light()
         y, x = (np.argwhere(light >= light.max() - 1e-6) + 0.5).mean(axis=0)
         if not smooth:
-            top, left, bottom, right = page.place_of("overlay")
+            top, left, bottom, right = page.place_of("upsample_attention")
             assert top + (bottom - top) * y / light.shape[0] == pytest.approx(
                 box[0] + (row + 0.5) / grid[0] * (box[2] - box[0]), abs=0.02
             )
@@ -51,9 +51,13 @@ def test_weights_are_those_of_python(empty_page, grid, size, smooth):
     alpha = np.random.default_rng(1).dirichlet(np.ones(grid[0] * grid[1])).reshape(grid)
     page = empty_page(inspection().document())
     weights = page.browser.run(
-        "return Array.from(overlay(...arguments))", alpha.ravel().tolist(), *grid, *size, smooth
+        "return Array.from(upsample_attention(...arguments))",
+        alpha.ravel().tolist(),
+        *grid,
+        *size,
+        smooth,
     )
-    expected = overlay(np.zeros(size), alpha, smooth)
+    expected = upsample_attention(np.zeros(size), alpha, smooth)
     np.testing.assert_allclose(np.reshape(weights, size), expected, rtol=1e-5)
 
 
@@ -147,7 +151,7 @@ def test_opacity_fades_the_overlay(empty_page):
     from selenium.webdriver import Keys
 
     page = empty_page(inspection().document())
-    canvas, slider = page.browser.find("overlay"), page.browser.find("opacity")
+    canvas, slider = page.browser.find("upsample_attention"), page.browser.find("opacity")
     assert canvas.value_of_css_property("opacity") == "1"
     slider.send_keys(Keys.HOME)
     assert canvas.value_of_css_property("opacity") == "0"
@@ -263,8 +267,8 @@ def scene_inspection():
     inside = hot((14, 14), (top + bottom) // 2, (left + right) // 2)
     words = ["a", thing.size, thing.colour, thing.shape]
     captions = [caption(words, [inside] * 4), caption(words, [np.roll(inside, 7, (0, 1))] * 4)]
-    return scene, Inspection(
-        "scene", Photograph(draw_scene(scene), WHOLE), captions, ["one thing"], scene_objects(scene)
+    return scene, AttentionRecord(
+        "scene", Thumbnail(draw_scene(scene), WHOLE), captions, ["one thing"], scene_objects(scene)
     )
 
 
@@ -293,8 +297,8 @@ def test_objects_lie_over_the_picture_where_a_part_of_it_is_seen(empty_page):
     """Boxes are fractions of the picture, cells of its middle half."""
     seen = Box(0.0, 0.25, 1.0, 0.75)
     dog, cat = Box(0.25, 0.25, 0.5, 0.375), Box(0.0, 0.0, 0.5, 0.125)
-    things = [KnownObject("dog", dog), KnownObject("cat", cat)]
-    objects = KnownObjects(things, lambda words: {0: [0], 1: [1]}, seen)
+    things = [NamedBox("dog", dog), NamedBox("cat", cat)]
+    objects = ObjectBoxes(things, lambda words: {0: [0], 1: [1]}, seen)
     looks = [hot((4, 4), 1, 0), hot((4, 4), 0, 0)]
     captions = [caption(["dog", "cat"], looks)]
     page = empty_page(
@@ -302,7 +306,7 @@ def test_objects_lie_over_the_picture_where_a_part_of_it_is_seen(empty_page):
     )
     page.browser.find("boxes").click()
     page.words()[0].click()
-    for role, place in (("overlay", seen), ("object", dog), ("peak", dog)):
+    for role, place in (("upsample_attention", seen), ("object", dog), ("peak", dog)):
         np.testing.assert_allclose(page.place_of(role), place, atol=0.005)
     assert [node.text for node in page.browser.find_all("name")] == ["dog", "cat"]
     assert "sat-named" in page.browser.find("object").get_attribute("class")
@@ -311,7 +315,7 @@ def test_objects_lie_over_the_picture_where_a_part_of_it_is_seen(empty_page):
 
 
 def test_a_mark_hides_no_value(empty_page):
-    objects = KnownObjects([KnownObject("ox", Box(0, 0, 0.1, 0.1))], lambda words: {0: [0]})
+    objects = ObjectBoxes([NamedBox("ox", Box(0, 0, 0.1, 0.1))], lambda words: {0: [0]})
     certain = caption(["ox"], [hot((14, 14), 0, 0)], log_probability=0.0)
     page = empty_page(inspection(captions=[certain], objects=objects).document())
     assert page.browser.find("value").text == "100%"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sat_tf.config import DecoderSettings
+from sat_tf.config import DecoderConfig
 from sat_tf.model.caption_model import CaptionModel, Locations
 from sat_tf.model.weights import learned_parts, load_weights
 
@@ -15,8 +15,8 @@ SIZES = {"embedding_size": 4, "hidden_size": 5, "attention_size": 3, "dropout": 
 def make_model(seed=1, **changes):
     grid = keras.Input((2, 3, 6))
     keras.utils.set_random_seed(seed)
-    settings = DecoderSettings(**{**SIZES, **changes})
-    return CaptionModel(keras.Model(grid, grid), settings, vocabulary_size=9)
+    config = DecoderConfig(**{**SIZES, **changes})
+    return CaptionModel(keras.Model(grid, grid), config, vocabulary_size=9)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_batch_brings_annotations_or_images(grids):
 def test_checkpoints_hold_every_weight(tmp_path):
     """Those of layers in lists too."""
     deep = {f"{name}_layers": 3 for name in ("attention", "initial", "lstm", "output")}
-    one, other = (make_model(seed, annotation_lstm=True, **deep) for seed in (1, 2))
+    one, other = (make_model(seed, lstm_encoder=True, **deep) for seed in (1, 2))
     for weight in one.weights:
         weight.assign(np.random.default_rng(3).normal(size=weight.shape))
     tf.train.CheckpointManager(

@@ -6,7 +6,7 @@ import pytest
 import reference
 import tensorflow as tf
 
-from sat_tf.config import DecoderSettings
+from sat_tf.config import DecoderConfig
 from sat_tf.model.decoder import START, AttentionDecoderCell, StepChances
 from sat_tf.model.losses import doubly_stochastic_penalty, negative_log_likelihood
 from sat_tf.vocabulary import END, PAD
@@ -19,7 +19,7 @@ TOKENS = np.array([[4, 9, 3, END], [10, END, PAD, PAD]], np.int32)
 def make_cell(seed=0, **changes):
     sizes = {"embedding_size": E, "hidden_size": H, "attention_size": A, "dropout": 0.0}
     keras.utils.set_random_seed(3)
-    cell = AttentionDecoderCell(V, DecoderSettings(**{**sizes, **changes}), seed)
+    cell = AttentionDecoderCell(V, DecoderConfig(**{**sizes, **changes}), seed)
     cell.build((None, None, D))
     random = np.random.default_rng(5)
     for variable in cell.weights:
@@ -39,24 +39,24 @@ OPTIONS = [
     {},
     {"gate": "none"},
     {"gate": "channel"},
-    {"query": "hidden_and_word"},
+    {"attention_query": "hidden_and_word"},
     {"attention_layers": 3},
     {"initial_layers": 3},
     {"output_layers": 3},
     {"lstm_layers": 3},
-    {"annotation_lstm": True},
+    {"lstm_encoder": True},
     {"output_activation": "relu"},
     {"output_activation": "linear"},
-    {"output_of_word": False},
-    {"output_of_context": False},
+    {"output_uses_embedding": False},
+    {"output_uses_context": False},
     {"attention": "hard", "attention_temperature": 2.5},
     {
         "attention_layers": 2,
         "initial_layers": 2,
         "output_layers": 2,
         "lstm_layers": 2,
-        "annotation_lstm": True,
-        "query": "hidden_and_word",
+        "lstm_encoder": True,
+        "attention_query": "hidden_and_word",
         "gate": "channel",
         "output_activation": "relu",
     },
@@ -251,7 +251,7 @@ def test_scheduled_sampling_is_teacher_forcing_on_other_words(annotations, monke
     mixed = tf.constant([[START, 2, 7, 5], [START, 3, 3, 3]])
     monkeypatch.setattr(cell, "_mix_own_words", lambda *_: mixed)
     inputs = tf.constant(annotations), tf.constant(TOKENS)
-    read = cell(*inputs, own_words=tf.constant(0.5))
+    read = cell(*inputs, sampled_inputs=tf.constant(0.5))
     shifted = tf.concat([mixed[:, 1:], [[END], [END]]], axis=1)
     np.testing.assert_allclose(read.logits, cell(inputs[0], shifted).logits, atol=1e-5)
 

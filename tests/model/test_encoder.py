@@ -1,4 +1,4 @@
-"""Encoders: what they give, what of them is trained, what they refuse."""
+"""Encoders: what they give, what of them is trained, what they reject."""
 
 import sys
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from sat_tf.config import EncoderSettings, ImageSettings
+from sat_tf.config import EncoderConfig, ImageConfig
 from sat_tf.errors import UserError
 from sat_tf.model import pretrained
 from sat_tf.model.encoder import (
@@ -19,13 +19,13 @@ from sat_tf.model.encoder import (
 )
 
 SIZE = 32
-IMAGES = ImageSettings(image_size=SIZE)
+IMAGES = ImageConfig(image_size=SIZE)
 
 
-def settings(encoder="slim_vgg16", **kwargs) -> EncoderSettings:
+def settings(encoder="slim_vgg16", **kwargs) -> EncoderConfig:
     file = encoder.endswith(".keras")
     defaults = {"encoder_weights": "imagenet" if file else "none", "encoder_width": 0.05}
-    return EncoderSettings(encoder=encoder, **defaults | kwargs)
+    return EncoderConfig(encoder=encoder, **defaults | kwargs)
 
 
 def pixels(count: int = 2, size: int = SIZE) -> np.ndarray:
@@ -296,8 +296,8 @@ def test_fingerprint_tells_apart_all_that_annotations_depend_on():
         fingerprint(encoder_layer="block4_conv3"),  # the same weights as block4_pool
         fingerprint(preprocessing="none"),
         fingerprint(encoder_width=0.06),
-        fingerprint(ImageSettings(image_size=SIZE, resize="squash")),
-        fingerprint(ImageSettings(image_size=SIZE, shorter_side=300)),
-        fingerprint(ImageSettings(image_size=SIZE + 16)),
+        fingerprint(ImageConfig(image_size=SIZE, resize="stretch")),
+        fingerprint(ImageConfig(image_size=SIZE, shorter_side=300)),
+        fingerprint(ImageConfig(image_size=SIZE + 16)),
     ]
     assert len(set(variants)) == len(variants)

@@ -8,7 +8,7 @@ import pytest
 import reference
 import tensorflow as tf
 
-from sat_tf.config import DecoderSettings, TrainingSettings
+from sat_tf.config import DecoderConfig, TrainingConfig
 from sat_tf.model.attention import Chance
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.decoder import AttentionDecoderCell
@@ -19,7 +19,7 @@ from sat_tf.model.hard_attention import (
     rewards,
     training_places,
 )
-from sat_tf.training.objective import likelihood, with_gradient
+from sat_tf.training.objective import likelihood, surrogate_loss
 from sat_tf.vocabulary import END, PAD
 
 L, D, V = 3, 4, 6
@@ -31,7 +31,7 @@ PLAIN = {
     "reinforce_weight": 1.0,
     "entropy_weight": 0.0,
     "baseline_decay": 1.0,
-    "sampling_share": 1.0,
+    "sampling_probability": 1.0,
 }
 
 
@@ -39,10 +39,10 @@ PLAIN = {
 def model():
     keras.utils.set_random_seed(0)
     grid = keras.Input((1, L, D))
-    settings = DecoderSettings(
+    config = DecoderConfig(
         attention="hard", embedding_size=3, hidden_size=5, attention_size=2, dropout=0.0
     )
-    model = CaptionModel(keras.Model(grid, grid), settings, V)
+    model = CaptionModel(keras.Model(grid, grid), config, V)
     random = np.random.default_rng(1)
     for variable in model.cell.trainable_variables:
         variable.assign(random.normal(0, 1.0, variable.shape))
@@ -65,11 +65,11 @@ def along(path):
     return (Chance(noise, tf.ones([T, 1, 1], tf.bool)),)
 
 
-def sums_and_gradient(model, batch, settings, places, baseline=0.0):
-    controls = {"baseline": tf.constant(baseline, tf.float32), "own_words": tf.constant(0.0)}
+def sums_and_gradient(model, batch, config, places, baseline=0.0):
+    controls = {"baseline": tf.constant(baseline, tf.float32), "sampled_inputs": tf.constant(0.0)}
     with tf.GradientTape() as tape:
-        sums = likelihood(model, batch, controls, settings, places)
-        loss = with_gradient(sums, settings)
+        sums = likelihood(model, batch, controls, config, places)
+        loss = surrogate_loss(sums, config)
     gradient = tape.gradient(loss, [v.value for v in model.cell.trainable_variables])
     return sums, np.concatenate([tf.convert_to_tensor(g).numpy().ravel() for g in gradient])
 
@@ -81,16 +81,16 @@ def paths():
 @pytest.mark.parametrize("reward", [{}, {"reward": "mean", "reinforce_weight": float(T)}])
 def test_the_estimator_is_the_gradient_of_the_expected_loss(model, batch, reward):
     """Averaged over all L^T paths, weighted by their probability; for any fixed baseline."""
-    settings = TrainingSettings(**{**PLAIN, **reward})
+    config = TrainingConfig(**{**PLAIN, **reward})
     a = batch["annotations"].numpy()[0, 0].astype(np.float64)
     names = {v.path: name for name, v in reference.variables_of(model.cell).items()}
     weights = reference.weights_of(model.cell)
     estimates = {0.0: 0.0, -3.0: 0.0}
     for path in paths():
         for baseline in estimates:
-            sums, gradient = sums_and_gradient(model, batch, settings, along(path), baseline)
+            sums, gradient = sums_and_gradient(model, batch, config, along(path), baseline)
             read = reference.teacher_force(
-                weights, a, CAPTION, model.settings, [(place,) for place in path]
+                weights, a, CAPTION, model.config, [(place,) for place in path]
             )
             estimates[baseline] += np.exp(read["choices"].sum()) * gradient
             log_p = reference.log_likelihood(read, CAPTION).sum()
@@ -101,7 +101,7 @@ def test_the_estimator_is_the_gradient_of_the_expected_loss(model, batch, reward
         total = 0.0
         for path in paths():
             read = reference.teacher_force(
-                weights, a, CAPTION, model.settings, [(place,) for place in path]
+                weights, a, CAPTION, model.config, [(place,) for place in path]
             )
             probability = np.exp(read["choices"].sum())
             total -= probability * reference.log_likelihood(read, CAPTION).sum()
@@ -126,12 +126,12 @@ def test_the_estimator_is_the_gradient_of_the_expected_loss(model, batch, reward
 
 def test_the_baseline_lowers_the_variance(model, batch):
     """The exact variance over all paths, summed over the weights."""
-    settings = TrainingSettings(**PLAIN)
+    config = TrainingConfig(**PLAIN)
 
     def variance(baseline: float) -> float:
         first = second = 0.0
         for path in paths():
-            sums, gradient = sums_and_gradient(model, batch, settings, along(path), baseline)
+            sums, gradient = sums_and_gradient(model, batch, config, along(path), baseline)
             del sums
             probability = probabilities[path]
             first = first + probability * gradient
@@ -143,7 +143,7 @@ def test_the_baseline_lowers_the_variance(model, batch):
     probabilities, mean = {}, 0.0
     for path in paths():
         read = reference.teacher_force(
-            weights, a, CAPTION, model.settings, [(place,) for place in path]
+            weights, a, CAPTION, model.config, [(place,) for place in path]
         )
         probabilities[path] = np.exp(read["choices"].sum())
         mean += probabilities[path] * reference.log_likelihood(read, CAPTION).sum()
@@ -175,7 +175,7 @@ def test_rewards_and_reinforce_equal_sums_by_hand():
 @pytest.mark.parametrize("reward", ["sum", "mean", "step"])
 def test_variants_agree_with_numpy(model, batch, reward):
     """The whole loss of one path, its baseline and its entropy included."""
-    settings = TrainingSettings(
+    config = TrainingConfig(
         **{
             **PLAIN,
             "reward": reward,
@@ -185,10 +185,10 @@ def test_variants_agree_with_numpy(model, batch, reward):
         }
     )
     path, baseline = (2, 0, 1), -1.5
-    sums, _ = sums_and_gradient(model, batch, settings, along(path), baseline)
+    sums, _ = sums_and_gradient(model, batch, config, along(path), baseline)
     a = batch["annotations"].numpy()[0, 0].astype(np.float64)
     read = reference.teacher_force(
-        reference.weights_of(model.cell), a, CAPTION, model.settings, [(i,) for i in path]
+        reference.weights_of(model.cell), a, CAPTION, model.config, [(i,) for i in path]
     )
     log_p = reference.log_likelihood(read, CAPTION)
     gained = {
@@ -200,20 +200,20 @@ def test_variants_agree_with_numpy(model, batch, reward):
     assert float(sums["entropy"]) == pytest.approx(read["entropies"].sum(), 1e-4)
     total = -log_p.sum() - 0.3 * read["entropies"].sum()
     surrogate = float(sums["reinforce"])
-    assert float(with_gradient(sums, settings)) == pytest.approx(total - surrogate, 1e-4)
+    assert float(surrogate_loss(sums, config)) == pytest.approx(total - surrogate, 1e-4)
 
 
 @pytest.mark.parametrize("reward", ["sum", "mean", "step"])
 def test_padded_steps_count_for_nothing(model, batch, reward):
     decay = {"baseline_decay": 0.9} if reward == "step" else {}
-    settings = TrainingSettings(**{**PLAIN, "entropy_weight": 0.3, "reward": reward, **decay})
+    config = TrainingConfig(**{**PLAIN, "entropy_weight": 0.3, "reward": reward, **decay})
     padded = {**batch, "tokens": tf.constant([[*CAPTION, PAD, PAD]])}
     (chance,) = along((2, 0, 1))
     longer = (
         Chance(tf.pad(chance.noise, [[0, 2], [0, 0], [0, 0]]), tf.ones([T + 2, 1, 1], tf.bool)),
     )
-    sums, short = sums_and_gradient(model, batch, settings, along((2, 0, 1)), -2.0)
-    padded_sums, long = sums_and_gradient(model, padded, settings, longer, -2.0)
+    sums, short = sums_and_gradient(model, batch, config, along((2, 0, 1)), -2.0)
+    padded_sums, long = sums_and_gradient(model, padded, config, longer, -2.0)
     np.testing.assert_allclose(long, short, atol=1e-5)
     assert {name: pytest.approx(float(value)) for name, value in sums.items()} == {
         name: float(value) for name, value in padded_sums.items()
@@ -221,11 +221,11 @@ def test_padded_steps_count_for_nothing(model, batch, reward):
 
 
 def test_the_expectation_in_the_samples_place_is_soft_attention(model, batch):
-    settings = TrainingSettings(**PLAIN)
+    config = TrainingConfig(**PLAIN)
     expected = (Chance(tf.zeros([T, 1, L]), tf.zeros([T, 1, 1], tf.bool)),)
-    sums, gradient = sums_and_gradient(model, batch, settings, expected, -2.0)
+    sums, gradient = sums_and_gradient(model, batch, config, expected, -2.0)
     assert float(sums["reinforce"]) == 0.0
-    soft, soft_gradient = sums_and_gradient(model, batch, settings, ())
+    soft, soft_gradient = sums_and_gradient(model, batch, config, ())
     assert float(sums["nll"]) == pytest.approx(float(soft["nll"]))
     np.testing.assert_allclose(gradient, soft_gradient, atol=1e-5)
 
@@ -241,11 +241,11 @@ def test_noise_draws_from_alpha():
 @pytest.mark.parametrize("by", ["caption", "batch"])
 def test_who_decides_whether_to_draw(by):
     """Captions of a minibatch differ, or minibatches do; the steps of a caption never do."""
-    settings = TrainingSettings(sampling_by=by, sampling_share=0.25)
+    config = TrainingConfig(sampling_by=by, sampling_probability=0.25)
     generator = keras.random.SeedGenerator(4)
     shares = []
     for _ in range(200):
-        first, second = training_places(settings, (5, 8, 3), 2, generator)
+        first, second = training_places(config, (5, 8, 3), 2, generator)
         drawn = first.drawn.numpy()  # [T, B, 1]
         assert (drawn == drawn[:1]).all()
         np.testing.assert_array_equal(second.drawn, drawn)
@@ -257,8 +257,8 @@ def test_who_decides_whether_to_draw(by):
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_all_or_none_are_drawn(share):
-    settings = TrainingSettings(sampling_share=share)
-    (chance,) = training_places(settings, (2, 50, 3), 1, keras.random.SeedGenerator(0))
+    config = TrainingConfig(sampling_probability=share)
+    (chance,) = training_places(config, (2, 50, 3), 1, keras.random.SeedGenerator(0))
     assert np.unique(chance.drawn.numpy()).tolist() == [bool(share)]
 
 
@@ -289,7 +289,7 @@ def test_contexts_of_a_finished_model(model, batch):
 def test_two_layers_that_draw_equal_the_equations():
     """With temperature, gate by channel and a recurrent encoder; compiled."""
     keras.utils.set_random_seed(0)
-    settings = DecoderSettings(
+    config = DecoderConfig(
         attention="hard",
         attention_temperature=2.5,
         embedding_size=3,
@@ -297,10 +297,10 @@ def test_two_layers_that_draw_equal_the_equations():
         attention_size=2,
         lstm_layers=2,
         gate="channel",
-        annotation_lstm=True,
+        lstm_encoder=True,
         dropout=0.0,
     )
-    cell = AttentionDecoderCell(V, settings)
+    cell = AttentionDecoderCell(V, config)
     cell.build((None, None, D))
     random = np.random.default_rng(4)
     for variable in cell.trainable_variables:
@@ -310,7 +310,7 @@ def test_two_layers_that_draw_equal_the_equations():
     places = tuple(along([step[layer] for step in path])[0] for layer in (0, 1))
     read = tf.function(cell)(tf.constant(a[np.newaxis]), tf.constant([CAPTION]), places=places)
     expected = reference.teacher_force(
-        reference.weights_of(cell), a.astype(np.float64), CAPTION, settings, path
+        reference.weights_of(cell), a.astype(np.float64), CAPTION, config, path
     )
     for name, values in expected.items():
         np.testing.assert_allclose(getattr(read, name)[0], values, atol=1e-5, err_msg=name)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from sat_tf.config import EncoderSettings
+from sat_tf.config import EncoderConfig
 from sat_tf.errors import UserError
 from sat_tf.model import pretrained
 from sat_tf.model.encoder import build_encoder
@@ -55,7 +55,7 @@ def test_vgg16_loads_its_official_layout(tmp_path):
     official = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
     path = tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
     write_older_format(path, contents(official))
-    encoder = build_encoder(EncoderSettings(encoder="vgg16", encoder_weights=str(path)), 48)
+    encoder = build_encoder(EncoderConfig(encoder="vgg16", encoder_weights=str(path)), 48)
     assert_same_weights(encoder, official)
 
 
@@ -140,12 +140,12 @@ def direct(monkeypatch, tmp_path):
 
 
 def test_without_a_network_the_file_and_the_flag_are_named(direct, monkeypatch):
-    def refuse(*args, **kwargs):
+    def raise_if_problems(*args, **kwargs):
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "create_connection", raise_if_problems)
     with pytest.raises(UserError) as error:
-        build_encoder(EncoderSettings(), 32)
+        build_encoder(EncoderConfig(), 32)
     message = str(error.value)
     assert URL in message
     assert "--encoder_weights=PATH/tiny_notop.h5" in message
@@ -162,7 +162,7 @@ def test_a_host_that_never_answers_does_not_hold_the_user(direct, monkeypatch):
     monkeypatch.setattr(pretrained, "_ANSWER_SECONDS", 0.1)
     start = time.monotonic()
     with pytest.raises(UserError, match=r"no answer from weights\.example"):
-        build_encoder(EncoderSettings(), 32)
+        build_encoder(EncoderConfig(), 32)
     assert time.monotonic() - start < 2
 
 

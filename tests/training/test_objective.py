@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sat_tf.config import DecoderSettings, TrainingSettings, from_flat
+from sat_tf.config import DecoderConfig, TrainingConfig, from_flat
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.training import start
+from sat_tf.training import initialize
 from sat_tf.training.objective import make_likelihood
 from sat_tf.training.step import make_optimizer, make_train_step
 from sat_tf.vocabulary import END, PAD, Vocabulary
 
 GRID = (1, 3, 4)
-CONTROLS = {"baseline": tf.constant(0.0), "own_words": tf.constant(0.0)}
+CONTROLS = {"baseline": tf.constant(0.0), "sampled_inputs": tf.constant(0.0)}
 
 
 def identity():
@@ -24,9 +24,9 @@ def identity():
 def step_of(optimizer, **changes):
     """A step of a tiny model on one batch, and what it moves."""
     keras.utils.set_random_seed(0)
-    decoder = DecoderSettings(embedding_size=3, hidden_size=5, attention_size=2, dropout=0.0)
+    decoder = DecoderConfig(embedding_size=3, hidden_size=5, attention_size=2, dropout=0.0)
     model = CaptionModel(identity(), decoder, 7)
-    settings = TrainingSettings(clip_norm=0.0, **changes)
+    config = TrainingConfig(clip_norm=0.0, **changes)
     optimizer.build(model.trainable_variables)
     grids = np.random.default_rng(1).normal(size=(2, *GRID)).astype(np.float32)
     batch = {
@@ -37,8 +37,8 @@ def step_of(optimizer, **changes):
     }
     spec = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in batch.items()}
     strategy = tf.distribute.get_strategy()
-    objective = make_likelihood(model, settings)
-    step = make_train_step(model, optimizer, objective, settings, strategy, spec)
+    objective = make_likelihood(model, config)
+    step = make_train_step(model, optimizer, objective, config, strategy, spec)
     return lambda: step(batch, CONTROLS), model.trainable_variables
 
 
@@ -71,10 +71,10 @@ def test_label_smoothing_is_a_mixture_of_two_losses():
 
 @pytest.mark.parametrize("bias", ["frequencies", "zero"])
 def test_how_the_output_bias_starts(bias, monkeypatch):
-    monkeypatch.setattr(start, "build_encoder", lambda *_: identity())
+    monkeypatch.setattr(initialize, "build_encoder", lambda *_: identity())
     vocabulary = Vocabulary.build([["red", "red", "star"]])
-    settings = from_flat({"dataset": "shapes", "output_bias": bias})
-    found = start.new_model(settings, vocabulary).cell.deep_output.words.bias.numpy()
+    config = from_flat({"dataset": "shapes", "output_bias": bias})
+    found = initialize.new_model(config, vocabulary).cell.deep_output.words.bias.numpy()
     expected = np.log([1, 2, 1, 3, 2]) - np.log(9) if bias == "frequencies" else np.zeros(5)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -82,7 +82,7 @@ def test_how_the_output_bias_starts(bias, monkeypatch):
 @pytest.mark.parametrize("name", ["adam", "sgd", "rmsprop", "adadelta"])
 def test_every_optimizer_lowers_the_loss(name):
     rate = 1.0 if name == "adadelta" else 0.01
-    step, _ = step_of(make_optimizer(TrainingSettings(optimizer=name, learning_rate=rate)))
+    step, _ = step_of(make_optimizer(TrainingConfig(optimizer=name, learning_rate=rate)))
     losses = [float(step()["nll"]) for _ in range(5)]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
@@ -90,7 +90,7 @@ def test_every_optimizer_lowers_the_loss(name):
 
 def test_rmsprop_has_the_authors_constants():
     """Centred, decay 0.95, momentum 0.9, 1e-4 beside the variance: two steps by hand."""
-    optimizer = make_optimizer(TrainingSettings(optimizer="rmsprop", learning_rate=1e-4))
+    optimizer = make_optimizer(TrainingConfig(optimizer="rmsprop", learning_rate=1e-4))
     weight = tf.Variable([1.0, -2.0])
     optimizer.build([weight])
     gradients = [np.array([0.3, -0.01]), np.array([-0.2, 0.05])]

@@ -4,26 +4,26 @@ import dataclasses
 
 import pytest
 
-from sat_tf.config import TrainingSettings
+from sat_tf.config import TrainingConfig
 from sat_tf.training.schedule import (
     Progress,
     end_epoch,
     is_finished,
     learning_rate,
     moved_baseline,
-    own_words,
+    sampled_inputs,
 )
 
-SETTINGS = TrainingSettings(
+SETTINGS = TrainingConfig(
     learning_rate=0.8, max_epochs=10, patience=4, plateau_factor=0.5, plateau_patience=2
 )
 
 
-def run(settings, scores):
+def run(config, scores):
     """Progress after epochs with these scores, and the epochs that were the best so far."""
     progress, best = Progress(), []
     for score in scores:
-        if end_epoch(settings, progress, {settings.best_by: score}):
+        if end_epoch(config, progress, {config.monitor: score}):
             best.append(progress.epoch)
     return progress, best
 
@@ -36,8 +36,8 @@ def test_best_epochs_are_those_that_improve():
 
 @pytest.mark.parametrize("score", ["perplexity", "attention_entropy"])
 def test_less_of_some_is_better(score):
-    settings = dataclasses.replace(SETTINGS, best_by=score)
-    assert run(settings, [9.0, 7.0, 8.0])[1] == [1, 2]
+    config = dataclasses.replace(SETTINGS, monitor=score)
+    assert run(config, [9.0, 7.0, 8.0])[1] == [1, 2]
 
 
 def test_plateaus_lower_the_rate():
@@ -46,8 +46,8 @@ def test_plateaus_lower_the_rate():
 
 
 def test_only_the_plateau_schedule_has_plateaus():
-    settings = dataclasses.replace(SETTINGS, learning_rate_schedule="constant")
-    assert run(settings, [1.0] * 9)[0].factor == 1.0
+    config = dataclasses.replace(SETTINGS, learning_rate_schedule="constant")
+    assert run(config, [1.0] * 9)[0].factor == 1.0
 
 
 def test_stops_after_patience_or_the_last_epoch():
@@ -59,25 +59,25 @@ def test_stops_after_patience_or_the_last_epoch():
 
 
 def test_cosine_falls_from_the_rate_to_zero():
-    settings = dataclasses.replace(SETTINGS, learning_rate_schedule="cosine")
-    rates = [learning_rate(settings, step, 100, 1.0) for step in (0, 500, 1000)]
+    config = dataclasses.replace(SETTINGS, learning_rate_schedule="cosine")
+    rates = [learning_rate(config, step, 100, 1.0) for step in (0, 500, 1000)]
     assert rates == pytest.approx([0.8, 0.4, 0.0])
 
 
 def test_warmup_rises_linearly():
-    settings = dataclasses.replace(SETTINGS, warmup_steps=4, learning_rate_schedule="constant")
-    rates = [learning_rate(settings, step, 100, 0.5) for step in range(6)]
+    config = dataclasses.replace(SETTINGS, warmup_steps=4, learning_rate_schedule="constant")
+    rates = [learning_rate(config, step, 100, 0.5) for step in range(6)]
     assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
 
 
 def test_the_baseline_moves_a_tenth_of_the_way():
-    settings = TrainingSettings()
-    assert moved_baseline(settings, -20.0, -30.0) == pytest.approx(-21.0)
-    assert moved_baseline(TrainingSettings(baseline_decay=1.0), 0.0, -30.0) == 0.0
+    config = TrainingConfig()
+    assert moved_baseline(config, -20.0, -30.0) == pytest.approx(-21.0)
+    assert moved_baseline(TrainingConfig(baseline_decay=1.0), 0.0, -30.0) == 0.0
 
 
 def test_scheduled_sampling_rises_to_its_share():
-    settings = TrainingSettings(scheduled_sampling=0.4, max_epochs=5)
-    assert [own_words(settings, step, 10) for step in (0, 25, 50, 60)] == pytest.approx(
+    config = TrainingConfig(scheduled_sampling=0.4, max_epochs=5)
+    assert [sampled_inputs(config, step, 10) for step in (0, 25, 50, 60)] == pytest.approx(
         [0.0, 0.2, 0.4, 0.4]
     )

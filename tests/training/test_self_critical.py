@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from sat_tf.captioning import make_search, read_captions
-from sat_tf.config import DecoderSettings, from_flat
-from sat_tf.data.batches import Captions
-from sat_tf.data.captions import Record
+from sat_tf.config import DecoderConfig, from_flat
+from sat_tf.data.pipeline import Captions
+from sat_tf.data.records import Record
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.training import self_critical
-from sat_tf.training.objective import with_gradient
+from sat_tf.training.objective import surrogate_loss
 from sat_tf.training.self_critical import make_self_critical, one_per_image
 from sat_tf.vocabulary import END, PAD, UNK, Vocabulary
 
@@ -22,23 +22,23 @@ RECORDS = [Record("one", "", ("a red star", "a star")), Record("two", "", ("a do
 SETTINGS = from_flat(
     {
         "dataset": "shapes",
-        "max_decode_words": 3,
+        "max_length": 3,
         "self_critical": "bleu_4",
-        "self_critical_draws": 1,
+        "self_critical_samples": 1,
         "start_from": "RUN",
         "doubly_stochastic_weight": 0.0,
         "dropout": 0.5,
     }
 )
 AT_ANY_TEMPERATURE = pytest.mark.parametrize("temperature", [1.0, 0.5])
-CONTROLS = {"baseline": tf.constant(0.0), "own_words": tf.constant(0.0)}
+CONTROLS = {"baseline": tf.constant(0.0), "sampled_inputs": tf.constant(0.0)}
 
 
 @pytest.fixture
 def model():
     keras.utils.set_random_seed(0)
     grid = keras.Input((1, 2, 3))
-    sizes = DecoderSettings(embedding_size=4, hidden_size=5, attention_size=3)
+    sizes = DecoderConfig(embedding_size=4, hidden_size=5, attention_size=3)
     made = CaptionModel(keras.Model(grid, grid), sizes, len(VOCABULARY))
     # Words that differ in probability: where all are alike, no temperature changes anything.
     made.cell.deep_output.words.bias.assign(np.linspace(-1.0, 1.0, len(VOCABULARY)))
@@ -81,7 +81,7 @@ def test_the_difference_weighs_the_drawn_captions_log_probability(model, monkeyp
     star, dog = VOCABULARY.encode(["star", "dog"])[:2]
     drawn = np.array([[star, dog, END], [dog, END, PAD]], np.int32)
     found = np.array([[dog, END], [dog, END]], np.int32)
-    kinds = {"draw_captions": drawn, "search_captions": found}
+    kinds = {"sample_captions": drawn, "search_captions": found}
     for name, tokens in kinds.items():
 
         def given(*_, tokens=tokens):
@@ -92,8 +92,8 @@ def test_the_difference_weighs_the_drawn_captions_log_probability(model, monkeyp
             return Decoded
 
         monkeypatch.setattr(self_critical, name, given)
-    settings = with_training(self_critical_temperature=temperature)
-    sums = make_self_critical(model, VOCABULARY, RECORDS, settings)(batch(), CONTROLS)
+    config = with_training(self_critical_temperature=temperature)
+    sums = make_self_critical(model, VOCABULARY, RECORDS, config)(batch(), CONTROLS)
     assert asked[0] == ("bleu_4", [["a red star", "a star"], ["a dog and a cat"]])
     assert asked[1:] == [([0, 1], ["star dog", "dog"]), ([0, 1], ["dog", "dog"])]
     assert float(sums["score"]) == 12 + 1
@@ -114,9 +114,9 @@ def test_captions_are_drawn_from_the_model(model, temperature):
     """Their shares are its probabilities; draws of a batch are not each other's."""
     annotations = tf.repeat(batch()["annotations"][:1], 4_000, axis=0)
     free = dataclasses.replace(
-        SETTINGS.decoding, search="sample", min_decode_words=0, temperature=temperature
+        SETTINGS.decoding, search="sample", min_length=0, temperature=temperature
     )
-    drawn = self_critical.draw_captions(model, annotations, free, tf.constant([1, 2]))
+    drawn = self_critical.sample_captions(model, annotations, free, tf.constant([1, 2]))
     memory = model.cell.prepare(model.locations(annotations[:1]))
     logits, _, _ = model.cell.next_word(tf.constant([-1]), model.cell.initial_state(memory), memory)
     p = np.exp(logits[0].numpy().astype(float) / temperature)
@@ -133,8 +133,8 @@ def test_what_is_drawn_is_what_is_learned(model, monkeypatch, temperature):
     # The greedy caption gains nothing, so that every draw gains 1.
     scores = iter([1.0, 0.0] * 100)
     monkeypatch.setattr(self_critical, "_scores", lambda *_: tf.fill([4_000], next(scores)))
-    settings = with_training(self_critical_temperature=temperature)
-    objective = make_self_critical(model, VOCABULARY, RECORDS, settings)
+    config = with_training(self_critical_temperature=temperature)
+    objective = make_self_critical(model, VOCABULARY, RECORDS, config)
     bias = model.cell.deep_output.words.bias
     with tf.GradientTape() as tape:
         gained = objective(batch(4_000), CONTROLS)["reinforce"] / 4_000
@@ -152,7 +152,7 @@ def test_the_score_rises(model, monkeypatch):
     def step():
         with tf.GradientTape() as tape:
             sums = objective(batch(16), CONTROLS)
-            loss = with_gradient(sums, SETTINGS.training) / 16
+            loss = surrogate_loss(sums, SETTINGS.training) / 16
         variables = model.cell.trainable_variables
         optimizer.apply(tape.gradient(loss, variables), variables)
         return sums["score"] / 16, sums["greedy_score"] / 16
@@ -169,8 +169,8 @@ def test_the_score_rises(model, monkeypatch):
 def test_several_draws_of_an_image_are_averaged(model, monkeypatch):
     make_reward, asked = reward_by(len)
     monkeypatch.setattr(self_critical, "make_reward", make_reward)
-    settings = with_training(self_critical_draws=3)
-    sums = make_self_critical(model, VOCABULARY, RECORDS, settings)(batch(), CONTROLS)
+    config = with_training(self_critical_samples=3)
+    sums = make_self_critical(model, VOCABULARY, RECORDS, config)(batch(), CONTROLS)
     (rows, drawn), (own, greedy) = asked[1:]
     assert (rows, own) == ([0, 0, 0, 1, 1, 1], [0, 1])
     assert len(set(drawn)) > 1

@@ -11,8 +11,8 @@ import pytest
 SCRIPT = """
 import json, sys
 import keras, numpy as np, tensorflow as tf
-from sat_tf.config import DecoderSettings, TrainingSettings
-from sat_tf.data.batches import CachedAnnotations, Captions, caption_batches
+from sat_tf.config import DecoderConfig, TrainingConfig
+from sat_tf.data.pipeline import CachedFeatures, Captions, caption_batches
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.training.objective import make_likelihood
 from sat_tf.training.step import make_optimizer, make_train_step
@@ -31,25 +31,25 @@ grids = random.normal(size=(5, 2, 3, 4)).astype(np.float16)
 tokens = [np.array([*random.integers(3, 9, n), 1], np.int32) for n in (2, 3, 3, 4, 2, 5, 3)]
 captions = Captions(tokens, np.array([0, 0, 1, 2, 3, 4, 4]))
 plan = [np.array([0, 1, 2, 6]), np.array([3, 4, 5])]
-source = CachedAnnotations(lambda rows: grids[rows], (2, 3, 4))
+source = CachedFeatures(lambda rows: grids[rows], (2, 3, 4))
 # A small norm, so that clipping acts: it has to act on the sum over devices.
-settings = TrainingSettings(
+config = TrainingConfig(
     clip_norm=0.5, learning_rate=0.1, optimizer="sgd", weight_decay=0.01, label_smoothing=0.1
 )
 keras.utils.set_random_seed(0)
 with strategy.scope():
     grid = keras.Input((2, 3, 4))
     sizes = {"embedding_size": 3, "hidden_size": 5, "attention_size": 4}
-    decoder = DecoderSettings(**sizes, **json.loads(sys.argv[2]))
+    decoder = DecoderConfig(**sizes, **json.loads(sys.argv[2]))
     model = CaptionModel(keras.Model(grid, grid), decoder, 9)
-    optimizer = make_optimizer(settings)
+    optimizer = make_optimizer(config)
     optimizer.build(model.trainable_variables)
 batches = strategy.distribute_datasets_from_function(
     lambda context: caption_batches(captions, plan, source, context=context)
 )
-objective = make_likelihood(model, settings)
-step = make_train_step(model, optimizer, objective, settings, strategy, batches.element_spec)
-controls = {"baseline": tf.constant(0.0), "own_words": tf.constant(0.0)}
+objective = make_likelihood(model, config)
+step = make_train_step(model, optimizer, objective, config, strategy, batches.element_spec)
+controls = {"baseline": tf.constant(0.0), "sampled_inputs": tf.constant(0.0)}
 sums = [{name: float(value) for name, value in step(batch, controls).items()} for batch in batches]
 weights = [variable.numpy().ravel().tolist() for variable in model.trainable_variables]
 print(json.dumps({"sums": sums, "weights": sum(weights, [])}))

@@ -4,7 +4,7 @@
 import { mount } from "./viewer.js";
 
 const NO_DATA =
-  "No attention in these runs yet: train with --inspect_images=8, and come back after a validation.";
+  "No attention in these runs yet: train with --log_attention=8, and come back after a validation.";
 const EARLIER_KEY = ",";
 const LATER_KEY = ".";
 

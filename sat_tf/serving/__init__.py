@@ -1,0 +1,1 @@
+"""The SavedModel: its signatures and what comes beside it."""

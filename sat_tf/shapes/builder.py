@@ -1,0 +1,238 @@
+"""The embedded data set: a tensorflow-datasets builder that draws its scenes, without a network."""
+
+import dataclasses
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from sat_tf.config import DataConfig
+from sat_tf.data.records import Record
+from sat_tf.datasets.quiet_tfds import quiet_tfds
+from sat_tf.errors import UserError
+from sat_tf.shapes.grammar import Caption, describe
+from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
+
+DEFAULT_FOLDER = "runs/data"
+CAPTIONS_OF_A_SCENE = 5
+# Told apart from the scene's own stream of random numbers by this third part of their seed.
+_CAPTION_STREAM = 1
+# Two scenes count as the same when their objects lie in the same cells of so fine a grid.
+_CELLS = 8
+_READ_AT_ONCE = 256  # examples
+
+
+@dataclasses.dataclass(kw_only=True)
+class ShapesConfig(tfds.core.BuilderConfig):
+    """Scenes of each split, side in pixels, and the seed that makes them all."""
+
+    train: int
+    dev: int
+    test: int
+    size: int
+    seed: int
+
+
+class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
+    """Scenes of one to four coloured shapes, with five true captions each.
+
+    Raise `VERSION` whenever scenes or captions change: prepared data of another version is not
+    read.
+
+    Features of an example:
+      image: PNG, uint8 [size, size, 3].
+      image_id: the split and a number.
+      captions: five strings, lower case, words with single spaces between.
+      objects: shape, colour, size and box of each object.
+      mentions: a row for each object that a noun speaks of: number of the caption, position of
+        the noun among its words, number of the object.
+      scene: the whole scene as JSON; `Scene.from_json` reads it.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 - how tfds declares it
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        side = self.builder_config.size
+        text = tfds.features.Text()
+        objects = {
+            "shape": tfds.features.ClassLabel(names=SHAPES),
+            "colour": tfds.features.ClassLabel(names=tuple(COLOURS)),
+            "size": tfds.features.ClassLabel(names=tuple(SIZES)),
+            "bbox": tfds.features.BBoxFeature(),
+        }
+        mentions = dict.fromkeys(("caption", "word", "object"), np.int64)
+        return self.dataset_info_from_configs(
+            description="Scenes of coloured shapes with captions that are true of them.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
+                    "image_id": text,
+                    "captions": tfds.features.Sequence(text, length=CAPTIONS_OF_A_SCENE),
+                    "objects": tfds.features.Sequence(objects),
+                    "mentions": tfds.features.Sequence(mentions),
+                    "scene": text,
+                }
+            ),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict]]]:
+        del dl_manager  # nothing is downloaded
+        return {
+            split: self._generate_examples(split, scenes)
+            for split, scenes in make_splits(self.builder_config).items()
+        }
+
+    def _generate_examples(
+        self, split: str, scenes: list[tuple[int, Scene]]
+    ) -> Iterator[tuple[int, dict]]:
+        for number, (index, scene) in enumerate(scenes):
+            captions = describe_scene(self.builder_config.seed, index, scene)
+            yield (
+                number,
+                {
+                    "image": _png(scene),
+                    "image_id": f"{split}-{number:06d}",
+                    "captions": [caption.text for caption in captions],
+                    "objects": _object_rows(scene),
+                    "mentions": _mention_rows(captions),
+                    "scene": scene.to_json(),
+                },
+            )
+
+
+def make_splits(config: ShapesConfig) -> dict[str, list[tuple[int, Scene]]]:
+    """The scenes of each split, with their indices; no scene is in two splits.
+
+    Scenes with the same objects in nearly the same places count as one, whatever the background.
+    The test and the dev split come first: they stay as they are when more are drawn for training.
+    """
+    taken: set[tuple[Any, ...]] = set()
+    splits: dict[str, list[tuple[int, Scene]]] = {"test": [], "dev": [], "train": []}
+    index = 0
+    for split, scenes in splits.items():
+        contents = set()
+        while len(scenes) < getattr(config, split):
+            scene = make_scene(config.seed, index, config.size)
+            content = scene_content(scene)
+            if content not in taken:
+                scenes.append((index, scene))
+                contents.add(content)
+            index += 1
+        taken |= contents
+    return splits
+
+
+def scene_content(scene: Scene) -> tuple[Any, ...]:
+    """What is where in a scene, roughly; equal for scenes that count as the same."""
+    return tuple(
+        sorted(
+            (thing.shape, thing.colour, *(int(_CELLS * at / scene.size) for at in thing.centre))
+            for thing in scene.objects
+        )
+    )
+
+
+def describe_scene(seed: int, index: int, scene: Scene) -> list[Caption]:
+    """The captions of the scene with that index, all different."""
+    random = np.random.default_rng((seed, index, _CAPTION_STREAM))
+    captions: dict[str, Caption] = {}
+    while len(captions) < CAPTIONS_OF_A_SCENE:
+        caption = describe(scene, random)
+        captions.setdefault(caption.text, caption)
+    return list(captions.values())
+
+
+def _png(scene: Scene) -> io.BytesIO:
+    file = io.BytesIO()
+    Image.fromarray(draw_scene(scene)).save(file, "PNG")
+    file.seek(0)
+    return file
+
+
+def _object_rows(scene: Scene) -> list[dict[str, Any]]:
+    rows = []
+    for thing in scene.objects:
+        left, top, right, bottom = (edge / scene.size for edge in thing.box)
+        box = tfds.features.BBox(ymin=top, xmin=left, ymax=bottom, xmax=right)
+        rows.append({"shape": thing.shape, "colour": thing.colour, "size": thing.size, "bbox": box})
+    return rows
+
+
+def _mention_rows(captions: list[Caption]) -> list[dict[str, int]]:
+    return [
+        {"caption": number, "word": mention.word_index, "object": match}
+        for number, caption in enumerate(captions)
+        for mention in caption.mentions
+        for match in mention.matches
+    ]
+
+
+def load_shapes(config: DataConfig, split: str) -> tuple[Record, ...]:
+    """The records of a split; draws the data set when it is not in `data_dir` yet.
+
+    Args:
+      config: `data_dir`, and the sizes and seed under `shapes_`.
+      split: "train", "dev" or "test".
+
+    Raises:
+      UserError: the folder can't be written, or its data set is damaged.
+    """
+    builder = _prepared(config)
+    decoders = tfds.decode.PartialDecoding(
+        {"image": True, "image_id": True, "captions": True, "scene": True},
+        decoders={"image": tfds.decode.SkipDecoding()},
+    )
+    try:
+        with quiet_tfds():
+            dataset = builder.as_dataset(split=split, decoders=decoders)
+        # Many at a time: the step from TensorFlow to NumPy costs more than the reading.
+        records = tuple(
+            record
+            for batch in tfds.as_numpy(dataset.batch(_READ_AT_ONCE))
+            for record in _records(batch)
+        )
+    except (tf.errors.DataLossError, tf.errors.NotFoundError, ValueError) as error:
+        raise UserError(
+            f"{builder.data_path}: this data set is damaged ({str(error).splitlines()[0]}): "
+            "delete the folder, and it will be drawn again"
+        ) from None
+    return records
+
+
+def _records(batch: dict[str, np.ndarray]) -> Iterator[Record]:
+    columns = (batch[name] for name in ("image_id", "image", "captions", "scene"))
+    for image_id, image, captions, scene in zip(*columns, strict=True):
+        texts = tuple(caption.decode() for caption in captions)
+        yield Record(image_id.decode(), image, texts, Scene.from_json(scene))
+
+
+def _prepared(config: DataConfig) -> ShapesCaptions:
+    """The builder of the data set that the settings ask for, once it is on disk."""
+    counts = {name: getattr(config, f"shapes_{name}") for name in ("train", "dev", "test")}
+    geometry = {"size": config.shapes_size, "seed": config.shapes_seed}
+    # Data sets of other sizes or seeds live beside each other.
+    name = "_".join(f"{key}{value}" for key, value in {**counts, **geometry}.items())
+    folder = config.data_dir or DEFAULT_FOLDER
+    with quiet_tfds():
+        builder = ShapesCaptions(
+            data_dir=folder, config=ShapesConfig(name=name, **counts, **geometry)
+        )
+        if not builder.is_prepared():
+            # A folder that is there without its description is unfinished: it is drawn anew,
+            # where tfds by itself would trust it.
+            download = tfds.download.DownloadConfig(
+                download_mode=tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS
+            )
+            try:
+                builder.download_and_prepare(download_config=download, file_format="tfrecord")
+            except OSError as error:
+                raise UserError(
+                    f"--data_dir={folder}: the data set can't be written there: {error}"
+                ) from None
+    return builder

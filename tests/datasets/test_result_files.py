@@ -1,0 +1,100 @@
+"""Captions of other systems: COCO's results format and plain text, and what may be wrong there."""
+
+import json
+
+import pytest
+
+from sat_tf.data.records import Record
+from sat_tf.datasets.result_files import coco_number, read_lines, read_results, results_document
+from sat_tf.errors import UserError
+
+RECORDS = [
+    Record("val2014/COCO_val2014_000000000042.jpg", "", ("a dog",)),
+    Record("000000000007.jpg", "", ("a cat",)),
+]
+
+
+def written(tmp_path, entries):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(entries))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("image_id", "number"),
+    [
+        ("COCO_val2014_000000391895.jpg", 391895),
+        ("train2017/000000000009.jpg", 9),
+        ("1000268201_693b08cb0e.jpg", None),
+        ("dog.jpg", None),
+    ],
+)
+def test_coco_s_number_is_that_of_the_file(image_id, number):
+    assert coco_number(image_id) == number
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    captions = ["one", ""]
+    for numbered, ids in ((True, [42, 7]), (False, [record.image_id for record in RECORDS])):
+        document = results_document(RECORDS, captions, numbered)
+        assert document == [
+            {"image_id": ids[0], "caption": "one"},
+            {"image_id": ids[1], "caption": ""},
+        ]
+        assert read_results(written(tmp_path, document[::-1]), RECORDS) == captions
+
+
+def test_every_wrong_entry_is_named(tmp_path):
+    entries = [
+        {"image_id": 42, "caption": "one"},
+        {"image_id": 43, "caption": "no such image"},
+        {"image_id": RECORDS[0].image_id, "caption": "again"},
+        {"image_id": 7},
+        "nothing",
+        {"image_id": [7], "caption": "a list"},
+    ]
+    with pytest.raises(UserError) as caught:
+        read_results(written(tmp_path, entries), RECORDS)
+    message = str(caught.value)
+    assert "[1]: image_id 43 is no image of the split" in message
+    assert "[2]: " in message and "has a caption already" in message
+    assert "[3]: must be an object" in message
+    assert "[4]: must be an object" in message
+    assert "[5]: image_id [7] is no image" in message
+    assert "[0]" not in message
+
+
+def test_an_image_without_caption_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no caption of '000000000007\.jpg'"):
+        read_results(written(tmp_path, [{"image_id": 42, "caption": "one"}]), RECORDS)
+    with pytest.raises(UserError, match="must be a list"):
+        read_results(written(tmp_path, {}), RECORDS)
+
+
+def lines(tmp_path, **files):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    paths = [tmp_path / name for name in files]
+    return read_lines(paths[0], paths[1:])
+
+
+def test_line_n_is_of_image_n(tmp_path):
+    # U+2028 ends a line for str.splitlines, and for nobody else.
+    captions, references = lines(tmp_path, c="a\u2028b\n\nc", r0="x\ny\nz\n", r1="\nyy\n\n")
+    assert captions == ["a\u2028b", "", "c"]
+    assert references == [("x",), ("y", "yy"), ("z",)]
+
+
+def test_files_of_other_lengths_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"r1: has 1 lines, but .*c has 2"):
+        lines(tmp_path, c="a\nb\n", r0="x\ny\n", r1="x\n")
+
+
+def test_an_image_without_reference_is_named_by_its_line(tmp_path):
+    with pytest.raises(UserError, match=r"r0:2: the image has no reference"):
+        lines(tmp_path, c="a\nb\n", r0="x\n\n", r1="x\n\n")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"none\.txt: can't be read: No such file"):
+        read_lines(tmp_path / "none.txt", [])

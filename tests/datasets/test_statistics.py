@@ -1,0 +1,92 @@
+"""What is counted in a data set, against counts made by hand."""
+
+import pytest
+
+from sat_tf.data.records import Record
+from sat_tf.datasets.statistics import (
+    Coverage,
+    coverages,
+    describe,
+    longest_of,
+    split_statistics,
+)
+
+TRAIN = [
+    Record("1", "1.jpg", ("A dog runs.", "a dog")),
+    Record("2", "2.jpg", ("A cat sits on the mat .", "The dog", "a cat")),
+]
+DEV = [Record("3", "3.jpg", ("A bird and a dog on the cat",))]
+
+
+def test_a_split_is_counted():
+    statistics = split_statistics(TRAIN)
+    assert statistics.images == 2
+    assert statistics.captions == {2: 1, 3: 1}
+    assert statistics.lengths == {2: 3, 3: 1, 6: 1}
+    assert statistics.words == {
+        **{"a": 4, "dog": 3, "cat": 2, "the": 2},
+        **{"runs": 1, "sits": 1, "on": 1, "mat": 1},
+    }
+
+
+def test_lengths_that_shares_of_the_captions_keep_to():
+    lengths = split_statistics(TRAIN).lengths
+    assert [longest_of(lengths, share) for share in (0, 0.6, 0.61, 0.8, 0.81, 1)] == [
+        2,
+        2,
+        3,
+        3,
+        6,
+        6,
+    ]
+    assert longest_of(split_statistics([]).lengths, 0.5) == 0
+
+
+def test_unknown_words_of_other_captions():
+    train, dev = split_statistics(TRAIN), split_statistics(DEV)
+    # "bird" and "and" are not there; of equals the alphabet decides, as for a vocabulary.
+    limits = [(0, 1), (2, 1), (3, 1), (0, 2), (3, 2), (100, 3)]
+    assert coverages(train, dev, limits) == [
+        Coverage(0, 1, 8, pytest.approx(2 / 8)),
+        Coverage(2, 1, 2, pytest.approx(5 / 8)),
+        Coverage(3, 1, 3, pytest.approx(4 / 8)),
+        Coverage(0, 2, 4, pytest.approx(3 / 8)),
+        Coverage(3, 2, 3, pytest.approx(4 / 8)),
+        Coverage(100, 3, 2, pytest.approx(5 / 8)),
+    ]
+
+
+def test_the_page():
+    page = describe(
+        {"train": split_statistics(TRAIN), "dev": split_statistics(DEV)}, (10_000, 2)
+    ).splitlines()
+    assert [line.split() for line in page[:5]] == [
+        ["train", "dev"],
+        ["images", "2", "1"],
+        ["captions", "5", "1"],
+        ["captions", "an", "image", "2", "to", "3", "1"],
+        ["words", "15", "8"],
+    ]
+    assert page[page.index("words a caption, train") + 1].split() == ["1", "to", "5", "4", "#" * 40]
+    assert page[page.index("words a caption, train") + 2].split() == [
+        "6",
+        "to",
+        "10",
+        "1",
+        "#" * 10,
+    ]
+    assert "words of dev that a vocabulary of train does not know" in page
+    assert page[-1].split() == ["10,000", "2", "4", "37.50%", "as", "set"]
+
+
+def test_long_captions_share_the_last_bar():
+    records = [Record("1", "1.jpg", ("word " * 300, "word " * 51, "word " * 50))]
+    page = describe({"train": split_statistics(records)}, (0, 1)).splitlines()
+    assert any(line.split()[:4] == ["51", "and", "more", "2"] for line in page)
+    assert any(line.split()[:4] == ["46", "to", "50", "1"] for line in page)
+
+
+def test_splits_without_an_image():
+    assert "train" in describe({"train": split_statistics([])}, (0, 1))
+    page = describe({"train": split_statistics([]), "dev": split_statistics(DEV)}, (0, 1))
+    assert "words of dev that a vocabulary of dev does not know" in page

@@ -1,0 +1,149 @@
+"""Caption files of one caption a line -> rows."""
+
+import json
+from pathlib import Path
+
+import pytest
+from caption_files import complaint, make_images, read
+
+from sat_tf.datasets.text_formats import read_csv, read_flickr_tokens, read_json_lines
+from sat_tf.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_images(tmp_path / "images", "a.jpg", "b.jpg", "sub/c.jpg", "d#1.jpg")
+    return tmp_path
+
+
+def test_flickr_tokens_are_grouped_by_image(folder):
+    text = "a.jpg#0\tA dog .\nb.jpg#0\tA cat .\r\n\r\na.jpg#1\t One\tdog .\n\n"
+    records = read(folder, read_flickr_tokens, text)["train"]
+    assert [(r.image_id, r.captions) for r in records] == [
+        ("a.jpg", ("A dog .", "One\tdog .")),
+        ("b.jpg", ("A cat .",)),
+    ]
+    assert records[0].image == str(folder / "images" / "a.jpg")
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_csv_with_splits_quotes_and_a_byte_order_mark(folder, mark, end):
+    lines = [
+        mark + "split, image, number, caption",
+        'train, a.jpg, 1, "a ""big"" dog, running"',
+        "",
+        ",,,",
+        'val,sub/c.jpg,2,"a cat',
+        'asleep"',
+        "Train , a.jpg,3,one dog",
+        "dev,sub/c.jpg,4,one cat",
+    ]
+    records = read(folder, read_csv, end.join(lines), ("train", "dev", "test"))
+    assert records["train"][0].captions == ('a "big" dog, running', "one dog")
+    (cat,) = records["dev"]
+    assert (cat.image_id, cat.captions) == ("sub/c.jpg", ("a cat\nasleep", "one cat"))
+    assert records["test"] == ()
+
+
+def test_json_lines(folder):
+    lines = [
+        {"image": "a.jpg", "caption": "ein Mädchen", "split": None, "id": 1},
+        {"image": "b.jpg", "caption": "x"},
+    ]
+    text = "\ufeff" + "\r\n\n".join(map(json.dumps, lines)) + "\n"
+    records = read(folder, read_json_lines, text)["train"]
+    assert [record.captions for record in records] == [("ein Mädchen",), ("x",)]
+
+
+def test_images_may_lie_anywhere(folder):
+    absolute = str(folder / "images" / "b.jpg")
+    lines = [f"{name}#0\tx" for name in (absolute, "sub/c.jpg", "sub/../a.jpg", "d#1.jpg")]
+    records = read(folder, read_flickr_tokens, "\n".join(lines))["train"]
+    assert [Path(record.image).resolve() for record in records] == [
+        folder.resolve() / "images" / name for name in ("b.jpg", "sub/c.jpg", "a.jpg", "d#1.jpg")
+    ]
+
+
+def test_every_problem_is_reported_with_its_line(folder):
+    text = (
+        b"image,caption,split\n"
+        b"a.jpg,a dog,train\n"
+        b"missing.jpg,a dog,train\n"
+        b"b.jpg, . ,train\n"
+        b"b.jpg,\xff\xfe,train\n"
+        b"sub/c.jpg,a cat,nonsense\n"
+        b"b.jpg\n"
+        b"a.jpg,a dog,dev\n"
+        b"b.jpg,a\0b,train\n"
+        b'b.jpg,"a" cat,train\n'
+        b"b.jpg,a cat,\n"
+        b'b.jpg,"two\n'
+        b'lines",train,more\n'
+        b"sub/c.jpg,a cat,dev\n"
+        b'sub/c.jpg,"never\n'
+        b"closed,train\n"
+    )
+    message = complaint(folder, read_csv, text).splitlines()
+    assert message == [
+        "11 problems in captions.txt",
+        "captions.txt:3: no such image: 'missing.jpg'",
+        "captions.txt:4: the caption of 'b.jpg' is empty",
+        "captions.txt:5: is not UTF-8 text",
+        "captions.txt:6: split 'nonsense' must be one of train, dev, test, val, valid, validation, "
+        "restval",
+        "captions.txt:7: must have 3 columns; it has 1",
+        "captions.txt:8: 'a.jpg' is in the split train already",
+        "captions.txt:9: holds a NUL byte",
+        "captions.txt:10: is not CSV: ',' expected after '\"'",
+        "captions.txt:11: names no split, as others do",
+        "captions.txt:12: must have 3 columns; it has 4",
+        "captions.txt:15: is not CSV: unexpected end of data",
+    ]
+
+
+HEADER = ":1: the header must name image and caption, and maybe split, once each; it has"
+
+
+@pytest.mark.parametrize(
+    ("reader", "text", "what"),
+    [
+        (read_csv, "picture,text\na.jpg,a dog\n", f"{HEADER} picture, text"),
+        (read_csv, "image;caption\na.jpg;a dog\n", f"{HEADER} image;caption"),
+        (read_csv, "image,caption,caption\na.jpg,x,y\n", f"{HEADER} image, caption, caption"),
+        (read_csv, "image,caption,split,split\na.jpg,x,dev,train\n", "once each"),
+        (read_csv, "\n\npicture\n", ":3: the header"),
+        (read_csv, "", f"{HEADER} nothing"),
+        (read_csv, b"im\xe4ge,caption\nimage,caption\n", ":1: is not UTF-8"),
+        (read_csv, "image,caption,split\na.jpg,x,tset\n", ":2: split 'tset'"),
+        (read_flickr_tokens, "a.jpg a dog\n", ":1: is not IMAGE#NUMBER"),
+        (read_flickr_tokens, "a.jpg#0 a dog\n", ":1: is not IMAGE#NUMBER"),
+        (read_flickr_tokens, "a.jpg\ta dog\n", ":1: is not IMAGE#NUMBER"),
+        (read_flickr_tokens, "#0\ta dog\n", ":1: is not IMAGE#NUMBER"),
+        (read_flickr_tokens, "a.jpg#0\t\n", ":1: the caption of 'a.jpg' is empty"),
+        (read_json_lines, '\n{"image": "a.jpg"\n', ":2: is not JSON: Expecting"),
+        (read_json_lines, "[" * 100_000, ":1: is not JSON"),
+        (read_json_lines, '{"image": ' + "1" * 5000, ":1: is not JSON"),
+        (read_json_lines, '["a.jpg", "a dog"]\n', ":1: is not a JSON object"),
+        (read_json_lines, '{"image": 7, "caption": "x"}\n', "as texts; has image, caption"),
+        (read_json_lines, '{"image": "a.jpg", "text": "x"}\n', "as texts; has image, text"),
+        (read_json_lines, '{"image": "a.jpg", "caption": "x", "split": 1}\n', "as texts"),
+        (read_json_lines, '{"image": "a.jpg", "caption": "\\ud800"}', ":1: holds half a char"),
+        (read_json_lines, '{"image": "a\\u0000/a.jpg", "caption": "x"}\n', ":1: no such image"),
+        (read_json_lines, '{"image": "sub", "caption": "x"}\n', ":1: no such image: 'sub'"),
+        (read_json_lines, '{"image": "", "caption": "x"}\n', ":1: no such image: ''"),
+        (read_json_lines, '{"image": "no/a.jpg", "caption": "x"}\n', ":1: no such image"),
+    ],
+)
+def test_one_problem_is_one_line(folder, reader, text, what):
+    message = complaint(folder, reader, text)
+    assert message.startswith("captions.txt:")
+    assert what in message
+    assert "\n" not in message
+
+
+def test_a_file_that_can_t_be_read_is_named(folder):
+    with pytest.raises(UserError, match=r"nothing\.txt: can't be read: No such file"):
+        list(read_flickr_tokens(folder / "nothing.txt"))
+    with pytest.raises(UserError, match=r"images: can't be read: Is a directory"):
+        list(read_csv(folder / "images"))

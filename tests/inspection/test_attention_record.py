@@ -1,0 +1,136 @@
+"""The document of an inspected image: what the pages draw."""
+
+import base64
+import io
+import json
+import math
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+from box_files import make_instances
+
+from sat_tf.captioning import Attention, Caption
+from sat_tf.config import DataConfig, ImageConfig
+from sat_tf.data.images import Thumbnail, resize_and_crop, thumbnail
+from sat_tf.data.records import Record
+from sat_tf.datasets.known_objects import find_objects
+from sat_tf.inspection.attention_record import AttentionRecord, entropy
+from sat_tf.shapes.objects import scene_objects
+from sat_tf.shapes.scenes import draw_scene, make_scene
+
+
+def caption(words, alphas, log_p=None):
+    log_p = np.log(np.full(len(words) + 1, 0.5)) if log_p is None else log_p
+    betas = np.linspace(0.1, 0.9, len(words))
+    return Caption(tuple(words), log_p, float(log_p.sum()), (Attention(alphas, betas),))
+
+
+def hot(rows, columns, *cells):
+    alphas = np.full((len(cells), rows, columns), 0.1 / (rows * columns))
+    for step, cell in enumerate(cells):
+        alphas[step][cell] += 0.9
+    return alphas
+
+
+def test_a_document_holds_what_was_found():
+    picture = np.zeros((30, 50, 3), np.uint8)
+    thumbnail = Thumbnail(picture, (0.0, 0.2, 1.0, 0.8))
+    words = ["a", "<b>dog</b>"]
+    best = caption(words, hot(3, 5, (0, 1), (2, 4)), np.log([0.5, 0.25, 0.125]))
+    other = caption(["a"], hot(3, 5, (1, 1)))
+    inspection = AttentionRecord(
+        "x.jpg", thumbnail, (best, other), ("a dog .",), scores={"bleu": 3.0}
+    )
+    document = json.loads(json.dumps(inspection.document()))
+    assert (document["rows"], document["columns"]) == (3, 5)
+    assert document["box"] == [0.0, 0.2, 1.0, 0.8]
+    assert document["references"] == ["a dog ."]
+    assert document["objects"] == []
+    assert document["scores"] == {"bleu": 3.0}
+    assert [len(found["words"]) for found in document["captions"]] == [2, 1]
+    assert document["captions"][0]["log_probability"] == pytest.approx(math.log(1 / 64))
+    word = document["captions"][0]["words"][1]
+    assert word["word"] == "<b>dog</b>"
+    assert word["probability"] == pytest.approx(0.25)
+    assert word["beta"] == pytest.approx(0.9)
+    assert word["hit"] is None
+    cells = np.frombuffer(base64.b64decode(word["alpha"]), np.uint8).reshape(3, 5)
+    np.testing.assert_allclose(cells / 255 * word["peak"], best.alphas[1], atol=word["peak"] / 255)
+    assert cells[2, 4] == 255
+    shown = PIL.Image.open(io.BytesIO(base64.b64decode(document["image"]["jpeg"])))
+    assert shown.size == (document["image"]["width"], document["image"]["height"]) == (50, 30)
+
+
+def test_words_know_their_objects_and_whether_they_hit():
+    scene = make_scene(0, 3, 64)
+    thing = scene.objects[0]
+    left, top, right, bottom = thing.box
+    cell = int((top + bottom) / 2 / 8), int((left + right) / 2 / 8)
+    elsewhere = (7 - cell[0], 7 - cell[1])
+    words = ["a", thing.colour, thing.shape]
+    found = []
+    for looked in (cell, elsewhere):
+        alphas = hot(8, 8, (0, 0), (0, 0), looked)
+        thumbnail = Thumbnail(draw_scene(scene), (0.0, 0.0, 1.0, 1.0))
+        document = AttentionRecord(
+            "s", thumbnail, (caption(words, alphas),), objects=scene_objects(scene)
+        ).document()
+        assert document["objects"][0] == {
+            "name": f"{thing.colour} {thing.shape}",
+            "box": [top / 64, left / 64, bottom / 64, right / 64],
+        }
+        noun = document["captions"][0]["words"][2]
+        assert 0 in noun["objects"]
+        found.append(noun["hit"])
+        assert document["captions"][0]["words"][0]["hit"] is None
+    assert found == [True, False]
+
+
+# Of a landscape of 300 x 100 and a portrait of 100 x 300, a crop shows 80 x 80 in the middle.
+CROP = ImageConfig(image_size=64, shorter_side=80)
+
+
+@pytest.mark.parametrize(
+    ("size", "dog", "cat", "seen"),
+    [
+        ((100, 300), (110, 10), (20, 20), [0.1, 110 / 300, 0.9, 190 / 300]),
+        ((300, 100), (10, 110), (20, 20), [110 / 300, 0.1, 190 / 300, 0.9]),
+    ],
+)
+def test_boxes_lie_over_the_whole_of_a_photograph_that_is_cropped(tmp_path, size, dog, cat, seen):
+    """What the encoder sees of the dog, and the dog's box in the picture, are the same place."""
+    pixels = np.zeros((*size, 3), np.uint8)
+    left, top = dog
+    pixels[top : top + 20, left : left + 20] = 255
+    found = [("a.png", "dog", [*dog, 20, 20]), ("a.png", "cat", [*cat, 20, 20])]
+    boxes = make_instances(tmp_path / "i.json", {"a.png": size}, found, ["dog", "cat"])
+    data = DataConfig(dataset="files", data_dir="nowhere", boxes=str(boxes))
+    (objects,) = find_objects([Record("a.png", "", ("a dog",))], data, CROP)
+
+    square = resize_and_crop(tf.constant(pixels), CROP).numpy()[..., 0]
+    bright = square.reshape(4, 16, 4, 16).sum(axis=(1, 3))  # of a grid of 4 x 4
+    looks = bright / bright.sum()
+    alphas = np.stack([looks, looks, looks[::-1], looks])
+    words = ["a", "dog", "dog", "cat"]
+    shown = thumbnail(tf.constant(pixels), CROP)
+    document = AttentionRecord("a", shown, [caption(words, alphas)], objects=objects).document()
+
+    assert document["box"] == pytest.approx(seen)
+    # The cat lies outside of what is seen: it is shown, and nothing is asked of its word.
+    assert [thing["name"] for thing in document["objects"]] == ["dog", "cat"]
+    told = [(word["objects"], word["hit"]) for word in document["captions"][0]["words"]]
+    assert told == [([], None), ([0], True), ([0], False), ([], None)]
+    jpeg = base64.b64decode(document["image"]["jpeg"])
+    height, width, _ = (picture := np.asarray(PIL.Image.open(io.BytesIO(jpeg)))).shape
+    sides = np.array(document["objects"][0]["box"]) * [height, width, height, width]
+    top, left, bottom, right = sides.round().astype(int)
+    inside = np.zeros((height, width), bool)
+    inside[top:bottom, left:right] = True
+    np.testing.assert_array_equal(picture[..., 0] > 128, inside)
+
+
+def test_entropy_is_that_of_a_distribution():
+    assert entropy(np.full((4, 5), 1 / 20)) == pytest.approx(math.log(20))
+    assert entropy(np.eye(1, 9)) == 0

@@ -1,0 +1,209 @@
+"""Pointing and attention correctness where the answers are known."""
+
+import numpy as np
+import pytest
+from drawn_scenes import BOTH_CIRCLES, GRID, TWO, Looked, looking, scene_of
+
+from sat_tf.data.objects import WHOLE, Box, NamedBox, ObjectBoxes
+from sat_tf.metrics.pointing import pointing_measures
+from sat_tf.shapes.grammar import describe
+from sat_tf.shapes.objects import scene_objects
+from sat_tf.shapes.scenes import make_scene
+
+
+def scores_of(captions, scenes):
+    measures = pointing_measures(captions, [scene_objects(scene) for scene in scenes])
+    return {name: measure.score for name, measure in measures.items()}
+
+
+def score(caption, scene, *looks):
+    return scores_of([looking(caption, *looks)], [scene])
+
+
+def knows(boxes, seen=WHOLE):
+    """Objects of which these words are the names, whatever the caption."""
+    objects = [NamedBox(name, box) for name, listed in boxes.items() for box in listed]
+
+    def named_by(words):
+        of_word = {
+            word: [i for i, thing in enumerate(objects) if thing.name == word] for word in words
+        }
+        return {place: of_word[word] for place, word in enumerate(words) if of_word[word]}
+
+    return ObjectBoxes(objects, named_by, seen)
+
+
+LEFT_HALF, UPPER_LEFT = Box(0, 0, 1, 0.5), Box(0, 0, 0.5, 0.5)
+
+
+def test_a_caption_that_looks_at_its_objects():
+    scores = score("a red circle and a blue star", TWO, (1, 0), (0, 2))
+    assert scores["pointing_accuracy"] == 100
+    # 0.81 of the circle's look is at its one cell; the star has another cell, of 0.01.
+    assert scores["attention_correctness"] == pytest.approx(100 * (0.81 + 0.82) / 2)
+    # One cell of 20 for the circle, two for the star.
+    share = pytest.approx(100 * (1 / 20 + 2 / 20) / 2)
+    assert scores["pointing_uniform"] == scores["correctness_uniform"] == share
+    # The middle of a 4 x 5 grid lies between two cells, neither in a box.
+    assert scores["pointing_centre"] == 0
+
+
+@pytest.mark.parametrize(
+    ("looks", "accuracy"),
+    [(((1, 0), (0, 1)), 100), (((1, 0), (1, 1)), 50), (((0, 1), (1, 0)), 0)],
+)
+def test_each_noun_is_asked_for_its_own_object(looks, accuracy):
+    scores = score("a red circle and a blue star", TWO, *looks)
+    assert scores["pointing_accuracy"] == accuracy
+    assert scores["attention_correctness"] == pytest.approx(0.8 * accuracy + 1.5)
+
+
+def test_rows_are_down_and_columns_across():
+    # Cell (0, 1) of the transposed picture would be (1, 0).
+    assert score("a blue star", TWO, (0, 1))["pointing_accuracy"] == 100
+    assert score("a blue star", TWO, (1, 0))["pointing_accuracy"] == 0
+
+
+def test_objects_that_are_not_there_are_not_asked_for():
+    scores = score("a red circle and a green star", TWO, (1, 0), (0, 1))
+    assert scores["pointing_accuracy"] == 100  # of the circle alone
+    assert scores["pointing_uniform"] == pytest.approx(5)
+
+
+def test_objects_count_in_captions_that_are_no_sentences():
+    words = "red circle star of blue star green circle"
+    scores = score(words, TWO, (1, 0), (3, 3), (0, 1), (3, 3))
+    assert scores["pointing_accuracy"] == 100
+
+
+def test_a_noun_may_mean_any_object_that_fits():
+    assert score("a red circle", BOTH_CIRCLES, (2, 4))["pointing_accuracy"] == 100
+    assert score("a red circle", BOTH_CIRCLES, (1, 0))["pointing_accuracy"] == 100
+
+
+def test_its_size_says_which_is_meant():
+    assert score("a large red circle", BOTH_CIRCLES, (2, 3))["pointing_accuracy"] == 100
+    assert score("a large red circle", BOTH_CIRCLES, (1, 0))["pointing_accuracy"] == 0
+
+
+def test_a_size_that_no_object_has_leaves_the_object():
+    assert score("a large red circle", TWO, (1, 0))["pointing_accuracy"] == 100
+
+
+def test_ties_score_the_share_of_tied_cells_inside():
+    alphas = np.full((3, *GRID), 0.01)
+    alphas[2, 0, 1] = alphas[2, 0, 2] = alphas[2, 3, 3] = 0.3
+    scores = scores_of([Looked(["a", "blue", "star"], alphas)], [TWO])
+    assert scores["pointing_accuracy"] == pytest.approx(100 * 2 / 3)
+
+
+def test_uniform_attention_is_the_uniform_baseline():
+    rng = np.random.default_rng(0)
+    scenes = [make_scene(0, index, 64) for index in range(20)]
+    captions = [describe(scene, rng).words for scene in scenes]
+    looked = [Looked(words, np.full((len(words), 8, 8), 1 / 64, np.float32)) for words in captions]
+    scores = scores_of(looked, scenes)
+    uniform = scores["pointing_uniform"]
+    assert 0 < uniform < 30
+    for name in ("pointing_accuracy", "pointing_average"):
+        assert scores[name] == uniform
+    for name in ("attention_correctness", "correctness_average", "correctness_uniform"):
+        assert scores[name] == pytest.approx(uniform)
+
+
+def test_the_average_baseline_looks_where_the_whole_caption_does():
+    looked = looking("a red circle and a blue star", (1, 0), (0, 1))
+    looked.alphas[:, 0, 1] += 0.5  # every word prefers the star's cell
+    assert scores_of([looked], [TWO])["pointing_average"] == 50
+
+
+def test_every_word_counts_in_the_average():
+    alphas = np.zeros((3, *GRID))
+    alphas[0, 3, 3] = alphas[1, 1, 0] = alphas[2, 1, 0] = 1  # the first word looks elsewhere
+    scores = scores_of([Looked(["a", "red", "circle"], alphas)], [TWO])
+    assert scores["pointing_average"] == 100
+    assert scores["correctness_average"] == pytest.approx(100 * 2 / 3)
+
+
+def test_dead_attention_is_no_better_than_its_average():
+    alphas = np.tile(np.random.default_rng(0).dirichlet(np.ones(20)).reshape(1, *GRID), (7, 1, 1))
+    looked = Looked(["a", "red", "circle", "and", "a", "blue", "star"], alphas)
+    scores = scores_of([looked], [TWO])
+    assert scores["attention_correctness"] == pytest.approx(scores["correctness_average"])
+    assert scores["attention_correctness"] > 0
+
+
+def test_a_box_ends_before_its_right_and_lower_edge():
+    touching = scene_of(("small", "red", "circle", (8, 10, 40, 50)))  # edges through cell centres
+    uniform = score("a red circle", touching, (0, 0))["pointing_uniform"]
+    assert uniform == pytest.approx(100 * 2 * 2 / 20)  # columns 0 and 1, rows 0 and 1
+
+
+def test_the_centre_baseline_looks_at_the_middle():
+    middle = scene_of(("small", "red", "circle", (32, 32, 48, 60)))  # the cell (2, 2)
+    # (1, 2) and (2, 2) are equally near the middle of the picture.
+    scores = score("a red circle", middle, (0, 0))
+    assert scores["pointing_centre"] == 50
+    # Weights 1, 3, 3, 1 down and 1, 3, 5, 3, 1 across.
+    assert scores["correctness_centre"] == pytest.approx(100 * 3 * 5 / (8 * 13))
+    alphas = np.full((3, 3, 5), 1 / 15)  # three rows have a middle one, its centre at 40 pixels
+    scores = scores_of([Looked(["a", "red", "circle"], alphas)], [middle])
+    assert scores["pointing_centre"] == 100
+
+
+def test_any_source_of_boxes_will_do():
+    alphas = np.array([[[0.4, 0.1], [0.3, 0.2]]] * 2)
+    looked = Looked(["dog", "runs"], alphas)
+    scores = {
+        name: measure.score
+        for name, measure in pointing_measures([looked], [knows({"dog": [LEFT_HALF]})]).items()
+    }
+    assert scores["attention_correctness"] == pytest.approx(70)
+    assert scores["pointing_accuracy"] == 100
+    assert scores["pointing_uniform"] == 50
+
+
+def test_a_word_means_all_its_boxes_as_one_region():
+    alphas = np.array([[[0.4, 0.1], [0.3, 0.2]]])
+    known = knows({"dogs": [UPPER_LEFT, LEFT_HALF]})
+    measures = pointing_measures([Looked(["dogs"], alphas)], [known])
+    assert measures["attention_correctness"].score == pytest.approx(70)  # 0.4 but once
+
+
+def test_what_rests_on_zeros_is_in_no_box():
+    alphas = np.array([[[0.2, 0.0], [0.0, 0.2]]])  # 0.6 is at an annotation of zeros
+    measures = pointing_measures([Looked(["dog"], alphas)], [knows({"dog": [LEFT_HALF]})])
+    assert measures["attention_correctness"].score == pytest.approx(20)
+
+
+def test_what_the_encoder_does_not_see_is_not_asked_for():
+    alphas = np.array([[[1.0, 0.0], [0.0, 0.0]]])
+    right = Box(0, 0.5, 1, 1)
+    measures = pointing_measures([Looked(["dog"], alphas)], [knows({"dog": [LEFT_HALF]}, right)])
+    assert measures["pointing_accuracy"].sums.tolist() == [[0, 0]]
+
+
+def test_each_image_adds_its_own_words():
+    dog = np.array([[[1.0, 0.0], [0.0, 0.0]]])
+    captions = [Looked(["dog"], dog), Looked(["dog", "dog"], np.tile(dog[:, ::-1], (2, 1, 1)))]
+    captions += [Looked(["cat"], dog), Looked(["dog"], dog), Looked([], dog[:0])]
+    known = [knows({"dog": [UPPER_LEFT]})] * 3 + [None, knows({})]
+    measures = pointing_measures(captions, known)
+    expected = [[1, 1], [0, 2], [0, 0], [0, 0], [0, 0]]
+    assert measures["pointing_accuracy"].sums.tolist() == expected
+    assert measures["attention_correctness"].sums.tolist() == expected
+    assert measures["pointing_accuracy"].score == pytest.approx(100 / 3)
+
+
+@pytest.mark.parametrize("caption", [[], ["<unk>"]])
+def test_nothing_to_count_is_nothing(caption):
+    looked = Looked(caption, np.ones((len(caption), *GRID)))
+    scores = scores_of([looked], [TWO])
+    assert len(scores) == 8
+    assert set(scores.values()) == {0.0}
+
+
+def test_without_known_objects_there_is_no_measure():
+    looked = Looked(["dog"], np.ones((1, 2, 2)))
+    assert pointing_measures([looked], [None]) == {}
+    assert pointing_measures([], []) == {}

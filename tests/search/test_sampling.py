@@ -1,0 +1,151 @@
+"""Greedy search and sampling over a step function that is no network at all."""
+
+import dataclasses
+
+import markov
+import numpy as np
+import pytest
+import tensorflow as tf
+from markov import END, Chain
+
+from sat_tf.search.constraints import DecodingConstraints
+from sat_tf.search.sampling import greedy_search, sample
+
+RULES = DecodingConstraints(end=END, max_steps=8)
+
+
+def draw(chain, draws, rules=RULES, **options):
+    return sample(
+        chain.step, chain.state, chain.first, rules, chain.look_dtypes, draws=draws, **options
+    )
+
+
+def first_tokens(decoded, number=0):
+    return decoded.tokens[number, :, 0].numpy()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_greedy_follows_the_most_probable_word_to_its_end(compiled):
+    chain = Chain(inputs=6, words=6)
+
+    def run():
+        return greedy_search(chain.step, chain.state, chain.first, RULES, chain.look_dtypes)
+
+    decoded = tf.function(run)() if compiled else run()
+    assert len(set(decoded.lengths.numpy().ravel())) > 1
+    for number in range(6):
+        path = [chain.start, chain.start]
+        while len(path) < 2 + 8 and END not in path[2:]:
+            path.append(int(chain.log_p[number, len(path) - 2, path[-2], path[-1]].argmax()))
+        sequence, n = tuple(path[2:]), len(path) - 2
+        assert decoded.lengths[number, 0] == n
+        assert decoded.tokens[number, 0, :n].numpy().tolist() == list(sequence)
+        assert not decoded.tokens[number, 0, n:].numpy().any()
+        total = sum(chain.score(number, sequence))
+        assert decoded.scores[number, 0].numpy() == pytest.approx(total, abs=1e-5)
+        places, betas = zip(*chain.looks(number, sequence), strict=True)
+        assert decoded.looks[0][number, 0, :n].numpy().argmax(-1).tolist() == list(places)
+        assert decoded.looks[1][number, 0, :n].numpy().tolist() == list(betas)
+
+
+def test_greedy_stops_at_the_limit():
+    chain = Chain(inputs=2)
+    chain.log_p[..., END] = markov.NEVER
+    rules = dataclasses.replace(RULES, max_steps=5)
+    decoded = greedy_search(chain.step, chain.state, chain.first, rules, chain.look_dtypes)
+    assert decoded.lengths.numpy().tolist() == [[5], [5]]
+
+
+def test_an_empty_batch_gives_nothing():
+    assert draw(Chain(inputs=0), 3).tokens.shape == (0, 3, 0)
+
+
+def test_draws_come_as_often_as_they_are_probable():
+    chain = Chain(inputs=1, words=5)
+    drawn = first_tokens(draw(chain, 4000))
+    shares = np.bincount(drawn, minlength=5) / 4000
+    expected = np.exp(chain.log_p[0, 0, chain.start, chain.start])
+    np.testing.assert_allclose(shares, expected, atol=0.03)
+
+
+def test_temperature_sharpens():
+    chain = Chain(inputs=1, words=5)
+    expected = np.exp(chain.log_p[0, 0, chain.start, chain.start] / 0.5)
+    shares = np.bincount(first_tokens(draw(chain, 4000, temperature=0.5)), minlength=5) / 4000
+    np.testing.assert_allclose(shares, expected / expected.sum(), atol=0.03)
+
+
+def test_a_seed_draws_the_same_again_and_another_does_not():
+    chain = Chain(inputs=3, words=6)
+    one, same, other = (draw(chain, 20, seed=seed).tokens.numpy() for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert one.shape != other.shape or (one != other).any()
+
+
+def test_top_k_draws_the_k_most_probable():
+    chain = Chain(inputs=1, words=6)
+    likely = np.argsort(-chain.log_p[0, 0, chain.start, chain.start])
+    assert set(first_tokens(draw(chain, 500, top_k=2))) == set(likely[:2])
+
+
+def test_top_p_draws_the_fewest_that_reach_it():
+    chain = Chain(inputs=1, words=4)
+    chain.log_p[0, 0, chain.start, chain.start] = np.log([0.15, 0.05, 0.3, 0.5])
+    assert set(first_tokens(draw(chain, 500, top_p=0.79))) == {2, 3}
+    assert set(first_tokens(draw(chain, 500, top_p=0.81))) == {0, 2, 3}
+    assert set(first_tokens(draw(chain, 500, top_p=0.01))) == {3}
+
+
+def test_whole_sequences_come_as_often_as_they_are_probable():
+    """By temperature, then the top k, then the top p, at each step with noise of its own."""
+    chain, draws = Chain(inputs=1, words=5, seed=3), 6000
+    rules = DecodingConstraints(end=END, max_steps=2)
+
+    def likely(log_p):
+        p = np.exp(log_p / 0.7)
+        p[np.argsort(-p)[3:]] = 0  # top_k=3
+        p /= p.sum()
+        order = np.argsort(-p)
+        p[order[1 + np.flatnonzero(np.cumsum(p[order]) >= 0.8)[0] :]] = 0  # top_p=0.8
+        return p / p.sum()
+
+    first = likely(chain.log_p[0, 0, chain.start, chain.start])
+    expected = np.array([first[a] * likely(chain.log_p[0, 1, chain.start, a]) for a in range(5)])
+    expected[END] = first[END], *[0] * 4  # it ends there: no second word, written as 0
+    decoded = draw(chain, draws, rules, temperature=0.7, top_k=3, top_p=0.8)
+    shares = np.zeros((5, 5))
+    np.add.at(shares, tuple(decoded.tokens[0].numpy().T), 1 / draws)
+    assert (expected > 0).sum() > 3
+    np.testing.assert_allclose(shares, expected, atol=0.03)
+
+
+def test_draws_obey_the_rules():
+    chain = Chain(inputs=2, words=5)
+    rules = dataclasses.replace(RULES, barred=(2,), min_steps=3, no_repeat_ngram=2)
+    decoded = draw(chain, 200, rules)
+    for number in range(2):
+        for tokens, length in zip(decoded.tokens[number], decoded.lengths[number], strict=True):
+            assert markov.is_allowed(tuple(tokens[:length].numpy().tolist()), rules)
+
+
+def test_scores_are_the_models_whatever_the_temperature():
+    chain = Chain(inputs=2, words=5)
+    decoded = draw(chain, 10, temperature=0.3, top_k=3)
+    for number in range(2):
+        for k in range(10):
+            n = int(decoded.lengths[number, k])
+            total = sum(chain.score(number, tuple(decoded.tokens[number, k, :n].numpy())))
+            assert decoded.scores[number, k].numpy() == pytest.approx(total, abs=1e-4)
+
+
+def test_a_draw_does_not_depend_on_what_stands_beside():
+    whole = Chain(inputs=5, words=6, seed=7)
+    together = draw(whole, 6, temperature=1.5)
+    assert len({tuple(row) for row in together.tokens.numpy().reshape(30, -1)}) > 5
+    for number in range(5):
+        alone = Chain(words=6)
+        alone.log_p = whole.log_p[number : number + 1]
+        single = draw(alone, 6, temperature=1.5)
+        steps = single.tokens.shape[2]
+        np.testing.assert_array_equal(single.tokens[0], together.tokens[number, :, :steps])
+        np.testing.assert_array_equal(single.lengths[0], together.lengths[number])

@@ -1,0 +1,353 @@
+"""The SavedModel: the same captions as the run's, whatever stands beside them."""
+
+import importlib.util
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+from tiny_run import tiny_settings
+
+from sat_tf import export as export_module
+from sat_tf.captioner import Captioner
+from sat_tf.data.images import crop_box
+from sat_tf.errors import UserError
+from sat_tf.export import export
+from sat_tf.serving import signatures as saved_model_signatures
+from sat_tf.serving.signatures import WARM_UP_FILE
+from sat_tf.training.train import train
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_PIXELS = 300 * 200
+SIDE = 48
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    # Images are cropped, so that the attention's box is not the whole of them.
+    config = tiny_settings(
+        folder / "data", resize="crop", shorter_side=60, max_epochs=1, beam_size=2
+    )
+    assert train(config, folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def captioner(workdir):
+    return Captioner.load(workdir)
+
+
+@pytest.fixture(scope="module")
+def export_dir(workdir, captioner, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exports") / "1"
+    export(captioner, workdir, folder, max_pixels=MAX_PIXELS)
+    return folder
+
+
+@pytest.fixture
+def written_before(export_dir, monkeypatch):
+    """`export` takes the SavedModel that was written before, and goes on from there."""
+
+    def write(run, folder, max_pixels):
+        shutil.copytree(export_dir, folder, dirs_exist_ok=True)
+        shutil.rmtree(folder / "assets.extra")
+
+    monkeypatch.setattr(saved_model_signatures, "write_saved_model", write)
+
+
+@pytest.fixture(scope="module")
+def signatures(export_dir):
+    return tf.saved_model.load(str(export_dir)).signatures
+
+
+@pytest.fixture(scope="module")
+def serve(signatures):
+    def call(files):
+        outputs = signatures["serving_default"](image_bytes=tf.constant(files, tf.string))
+        return {name: values.numpy() for name, values in outputs.items()}
+
+    return call
+
+
+def picture(width=90, height=60, mode="RGB", seed=0):
+    """A smooth picture, unlike others."""
+    random = np.random.default_rng(seed)
+    small = random.integers(0, 255, [4, 6, 3]).astype(np.uint8)
+    return PIL.Image.fromarray(small).resize((width, height)).convert(mode)
+
+
+def encoded(image, name, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def sideways():
+    """A JPEG that a camera held on its side: to be turned before it is seen."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    return encoded(picture(seed=4), "JPEG", exif=exif)
+
+
+FILES = {
+    "jpeg": encoded(picture(seed=1), "JPEG"),
+    "progressive": encoded(picture(seed=2), "JPEG", progressive=True),
+    "gray": encoded(picture(mode="L", seed=3), "JPEG"),
+    "sideways": sideways(),
+    "cmyk": encoded(picture(mode="CMYK", seed=5), "JPEG"),
+    "png": encoded(picture(seed=6), "PNG"),
+    "alpha": encoded(picture(mode="RGBA", seed=7), "PNG"),
+    "16 bit": encoded(
+        PIL.Image.fromarray(np.linspace(0, 65535, 60 * 90).reshape(60, 90).astype(np.uint16)), "PNG"
+    ),
+    "palette": encoded(picture(mode="P", seed=8), "PNG"),
+    "webp": encoded(picture(seed=9), "WEBP"),
+    "gif": encoded(picture(seed=10), "GIF"),
+    "bmp": encoded(picture(seed=11), "BMP"),
+    "pixel": encoded(picture(1, 1, seed=12), "PNG"),
+    "strip": encoded(picture(300, 2, seed=13), "PNG"),
+}
+BROKEN = {
+    "empty": b"",
+    "text": b"no image",
+    "cut jpeg": FILES["jpeg"][:-200],
+    "cut png": FILES["png"][:-40],
+    "cut webp": FILES["webp"][:-40],
+    "cut gif": FILES["gif"][:-40],
+    "cut bmp": FILES["bmp"][:-40],
+    "too big": encoded(picture(300, 201), "PNG"),
+    "header alone": FILES["png"][:33],
+}
+
+
+def test_gives_what_the_run_gives(serve, captioner):
+    """Every kind of file, each pixel's way from bytes to attention."""
+    outputs = serve(list(FILES.values()))
+    expected = captioner.caption_images([captioner.read_image(file) for file in FILES.values()])
+    assert outputs["decoded"].all()
+    rows, columns = captioner.models[0].grid
+    steps = outputs["tokens"].shape[2]
+    assert outputs["attention"].shape == (len(FILES), 2, steps, rows, columns)
+    for i, captions in enumerate(expected):
+        for k, caption in enumerate(captions):
+            assert outputs["captions"][i, k].decode() == caption.text
+            assert outputs["scores"][i, k] == pytest.approx(caption.score, abs=1e-4)
+            length, n = outputs["lengths"][i, k], len(caption.words)
+            assert length == len(caption.log_probabilities)
+            np.testing.assert_allclose(
+                outputs["log_probabilities"][i, k, :length], caption.log_probabilities, atol=1e-4
+            )
+            np.testing.assert_allclose(outputs["attention"][i, k, :n], caption.alphas, atol=1e-4)
+            np.testing.assert_allclose(outputs["beta"][i, k, :n], caption.betas, atol=1e-4)
+            assert not outputs["attention"][i, k, length:].any()
+    assert np.ptp(outputs["scores"][:, 0]) > 1e-3, "all images are alike: the test shows nothing"
+
+
+def test_the_box_is_the_part_that_was_seen(serve, captioner):
+    outputs = serve([FILES["jpeg"], FILES["sideways"], FILES["strip"]])
+    images = captioner.config.images
+    for box, shape in zip(outputs["attention_box"], [(60, 90), (90, 60), (2, 300)], strict=True):
+        np.testing.assert_allclose(box, crop_box(tf.constant(shape), images), atol=1e-6)
+    np.testing.assert_allclose(outputs["attention_box"][0], [0.1, 21 / 90, 0.9, 69 / 90], atol=1e-6)
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_element_harms_no_other(serve, broken):
+    whole = [FILES["jpeg"], FILES["png"], FILES["sideways"]]
+    expected = serve(whole)
+    outputs = serve([whole[0], broken, *whole[1:]])
+    assert outputs["decoded"].tolist() == [True, False, True, True]
+    for name, values in expected.items():
+        shown = np.delete(outputs[name], 1, axis=0)
+        if name in ("tokens", "log_probabilities", "beta", "attention"):
+            shown = shown[:, :, : values.shape[2]]
+        if values.dtype == np.float32:
+            np.testing.assert_allclose(shown, values, atol=1e-5, err_msg=name)
+        else:
+            np.testing.assert_array_equal(shown, values, err_msg=name)
+    assert (outputs["captions"][1] == b"").all()
+    assert (outputs["scores"][1] == -np.inf).all()
+    for name in ("lengths", "tokens", "log_probabilities", "attention", "beta", "attention_box"):
+        assert not outputs[name][1].any(), name
+
+
+def test_a_batch_of_broken_ones_and_an_empty_batch(serve):
+    assert not serve(list(BROKEN.values()))["decoded"].any()
+    assert serve([])["captions"].shape == (0, 2)
+
+
+def test_other_signatures_agree(serve, signatures, captioner):
+    pixels = np.stack([np.asarray(picture(seed=seed)) for seed in (1, 6)])
+    files = [encoded(picture(seed=seed), "PNG") for seed in (1, 6)]
+    by_bytes = serve(files)
+    by_pixels = signatures["from_images"](images=tf.constant(pixels))
+    views = np.stack([captioner.read_image(file).image_batch[0] for file in files])
+    annotations = captioner.models[0].annotate({"images": tf.constant(views)})
+    cached = signatures["from_features"](annotations=tf.cast(annotations, tf.float16))
+    assert set(by_pixels) == set(by_bytes)
+    assert set(by_bytes) - set(cached) == {"attention_box", "decoded"}
+    for name, values in by_bytes.items():
+        if values.dtype == np.float32:
+            np.testing.assert_allclose(by_pixels[name], values, atol=1e-5, err_msg=name)
+            if name in cached:
+                np.testing.assert_allclose(cached[name], values, atol=0.02, err_msg=name)
+        else:
+            np.testing.assert_array_equal(by_pixels[name].numpy(), values, err_msg=name)
+    assert (
+        signatures["from_images"](images=tf.zeros([0, 9, 9, 3], tf.uint8))["captions"].shape[0] == 0
+    )
+
+
+def test_bfloat16_halves_the_weights(export_dir, workdir, captioner, tmp_path):
+    export(captioner, workdir, tmp_path / "half", "bfloat16")
+    sizes = [
+        sum(file.stat().st_size for file in (folder / "variables").glob("*.data*"))
+        for folder in (export_dir, tmp_path / "half")
+    ]
+    assert sizes[1] == pytest.approx(sizes[0] / 2, rel=0.1)
+    check = json.loads((tmp_path / "half" / "model_card.json").read_text())["check"]
+    assert check["furthest_score"] < 0.3
+
+
+def test_the_card_tells_what_was_exported(export_dir, captioner):
+    card = json.loads((export_dir / "model_card.json").read_text())
+    assert card["vocabulary"]["fingerprint"] == captioner.vocabulary.fingerprint
+    assert card["settings"]["decoding"]["beam_size"] == 2
+    assert card["max_pixels"] == MAX_PIXELS
+    assert card["precision"] == "float32"
+    assert card["check"]["equal"] == card["check"]["images"] == 64
+
+
+def test_warm_up_requests_run(export_dir, serve):
+    records = tf.data.TFRecordDataset([str(export_dir / WARM_UP_FILE)])
+    logs = [PredictionLog.FromString(record.numpy()) for record in records]
+    sizes = []
+    for log in logs:
+        request = log.predict_log.request
+        assert request.model_spec.signature_name == "serving_default"
+        batch = tf.make_ndarray(request.inputs["image_bytes"])
+        sizes.append(len(batch))
+        assert serve(batch.tolist())["decoded"].all()
+    assert sizes == [1, 4, 16]
+
+
+def test_rounding_may_change_captions_but_not_most(captioner, workdir, tmp_path, monkeypatch):
+    check = tmp_path / "check.py"
+    check.write_text(
+        "import json, sys\n"
+        "count = len(json.load(open(sys.argv[2])))\n"
+        "json.dump({'captions': ['some other'] * count, 'scores': [-1.0] * count,\n"
+        "  'decoded': [True] * (count - 1) + [False]}, open(sys.argv[3], 'w'))"
+    )
+    monkeypatch.setattr(export_module, "_CHECK", check)
+    with pytest.raises(UserError, match="more than rounding"):
+        export(captioner, workdir, tmp_path / "out", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("program", "what"),
+    [
+        ("raise ValueError('planted')", "planted"),
+        ("", "says nothing"),
+        (
+            # The right form, but captions of some other model.
+            "import json, sys\n"
+            "count = len(json.load(open(sys.argv[2])))\n"
+            "json.dump({'captions': ['a dog'] * count, 'scores': [-1.0] * count,\n"
+            "  'decoded': [True] * (count - 1) + [False]}, open(sys.argv[3], 'w'))",
+            "from the run's",
+        ),
+        (
+            "import json, sys\n"
+            "count = len(json.load(open(sys.argv[2])))\n"
+            "json.dump({'captions': [''] * count, 'scores': [-1.0] * count,\n"
+            "  'decoded': [True] * count}, open(sys.argv[3], 'w'))",
+            "takes images of the sample for broken",
+        ),
+    ],
+    ids=["fails", "says nothing", "differs", "decodes anything"],
+)
+def test_an_export_that_fails_its_check_leaves_nothing(
+    captioner, workdir, written_before, tmp_path, monkeypatch, program, what
+):
+    check = tmp_path / "check.py"
+    check.write_text(program)
+    monkeypatch.setattr(export_module, "_CHECK", check)
+    target = tmp_path / "exports" / "1"
+    with pytest.raises(UserError, match=what):
+        export(captioner, workdir, target)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_run_whose_data_are_gone_is_checked_on_drawn_scenes(
+    workdir, written_before, tmp_path, capsys
+):
+    other = Captioner.load(workdir)
+    run = other.runs[0]
+    gone = run.config.data.__class__(dataset="flickr8k", data_dir=str(tmp_path / "none"))
+    config = run.config.__class__(
+        data=gone,
+        images=run.config.images,
+        encoder=run.config.encoder,
+        decoding=run.config.decoding,
+    )
+    captioner = Captioner(run._replace(config=config))
+    card = export(captioner, workdir, tmp_path / "out")
+    assert "embedded data set" in capsys.readouterr().out
+    assert card["check"]["equal"] == card["check"]["images"] == 64
+
+
+def test_mutated_files_harm_no_neighbour(signatures):
+    spec = importlib.util.spec_from_file_location(
+        "mutated_images", ROOT / "experiments" / "mutated_images.py"
+    )
+    mutated_images = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(mutated_images)
+    images = [picture(seed=seed) for seed in range(3)]
+    done = mutated_images.campaign(signatures["serving_default"], images, count=160)
+    assert done["mutated"] == 160
+    assert 0 < done["decoded"] < 160
+    assert done["harmed"] == 0
+
+
+def readme_commands():
+    """README's lines on `saved_model_cli`, and on what they read."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"^    ((?:python -c|saved_model_cli) .*)$", text, re.MULTILINE)
+
+
+def test_readme_s_lines_for_saved_model_cli_work(export_dir, tmp_path):
+    """On JPEG files, as they stand in README, but for the folder's and the images' names."""
+    for name, kind in (("a.jpg", "jpeg"), ("b.jpg", "sideways")):
+        (tmp_path / name).write_bytes(FILES[kind])
+    commands = readme_commands()
+    assert len(commands) >= 3
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    shown = ""
+    for command in commands:
+        done = subprocess.run(
+            command.replace("OUT", str(export_dir)),
+            shell=True,
+            cwd=tmp_path,
+            env={**os.environ, "PATH": programs, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stderr)
+        shown += done.stdout
+    for name in ("serving_default", "from_images", "from_features", "attention_box"):
+        assert name in shown
+    captions = np.load(tmp_path / "results" / "captions.npy", allow_pickle=True)
+    assert captions.shape == (2, 2)
+    assert np.load(tmp_path / "results" / "decoded.npy").all()
