@@ -14,7 +14,7 @@ import numpy as np
 # Shape -> its nouns, each singular and plural.
 NOUNS: dict[str, tuple[tuple[str, str], ...]] = {
     "circle": (("circle", "circles"), ("disc", "discs")),
-    "square": (("square", "image_batch"),),
+    "square": (("square", "squares"),),
     "triangle": (("triangle", "triangles"),),
     "diamond": (("diamond", "diamonds"), ("rhombus", "rhombuses")),
     "star": (("star", "stars"),),
