@@ -320,17 +320,17 @@ def test_mutated_files_harm_no_neighbour(signatures):
     assert done["harmed"] == 0
 
 
-def readme_commands():
-    """README's lines on `saved_model_cli`, and on what they read."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.findall(r"^    ((?:python -c|saved_model_cli) .*)$", text, re.MULTILINE)
+def documented_commands():
+    """The lines of docs/serving.md for `saved_model_cli`, and for the file that it reads."""
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    return re.findall(r"^((?:python -c|saved_model_cli) .*)$", text, re.MULTILINE)
 
 
-def test_readme_s_lines_for_saved_model_cli_work(export_dir, tmp_path):
-    """On JPEG files, as they stand in README, but for the folder's and the images' names."""
+def test_documented_saved_model_cli_commands_work(export_dir, tmp_path):
+    """On JPEG files; the commands are those of the page but for the folder's name."""
     for name, kind in (("a.jpg", "jpeg"), ("b.jpg", "sideways")):
         (tmp_path / name).write_bytes(FILES[kind])
-    commands = readme_commands()
+    commands = documented_commands()
     assert len(commands) >= 3
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     shown = ""

@@ -1,0 +1,176 @@
+"""The documentation: links resolve; commands, flags, files and names in it exist."""
+
+import functools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "sat_tf"
+PAGES = sorted(
+    [
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / name for name in ("README.md", "BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        ROOT / "experiments" / "RESULTS.md",
+    ]
+)
+# The changelog names flags, files and scores that are gone.
+CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]
+COMMANDS = (
+    "train",
+    "evaluate",
+    "caption",
+    "export",
+    "extract_features",
+    "check_captions",
+    "import_arctic",
+    "doctor",
+)
+# Flags in running text that belong to other programs.
+FOREIGN_FLAGS = {"flagfile", "help", "helpfull", "inputs", "logdir"}
+
+FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"^    .+$", re.MULTILINE)
+FLAG = re.compile(r"(?<![\w-])--(?:\[no\])?([a-z][a-z0-9_]*)(?:=([\w.]+))?")
+
+
+def by_name(page):
+    return str(page.relative_to(ROOT))
+
+
+@functools.cache
+def text_of(page):
+    return page.read_text(encoding="utf-8")
+
+
+@functools.cache
+def flags_of(command):
+    """A command's flags from its help, each with its choices (None if it takes any value)."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"sat_tf.{command}", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    found = {}
+    for block in re.split(r"\n(?=  --)", done.stdout)[1:]:
+        name = re.match(r"  --(?:\[no\])?(\w+)", block).group(1)
+        description = " ".join(block.split("\n\n")[0].split())
+        choices = re.search(r" \[(\w+(?:, \w+)+)\]$", description)
+        found[name] = choices.group(1).split(", ") if choices else None
+        if f"--[no]{name}" in block:
+            found[f"no{name}"] = None
+    return found
+
+
+def problems_of_flags(text, known):
+    """Flags of `text` that no entry of `known` has, or values that are not among the choices."""
+    problems = []
+    for name, value in FLAG.findall(text):
+        if name in FOREIGN_FLAGS:
+            continue
+        if name not in known:
+            problems.append(f"--{name}: no such flag")
+        elif known[name] and value and re.search("[a-z]", value) and value not in known[name]:
+            problems.append(f"--{name}={value}: not one of {known[name]}")
+    return problems
+
+
+def command_lines(page):
+    """Lines of code blocks and pieces of inline code that call a program."""
+    text = text_of(page)
+    blocks = "\n".join([*FENCE.findall(text), *INDENTED.findall(FENCE.sub("", text))])
+    inline = re.findall(r"`(python[^`\n]+)`", FENCE.sub("", text))
+    return [*blocks.splitlines(), *inline]
+
+
+@functools.cache
+def slugs(page):
+    """The anchors of a page's headings, as GitHub and common site generators make them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text_of(page)), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading).strip().lower() for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_links_resolve(page):
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", text_of(page))):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in slugs(file)):
+            broken.append(target)
+    assert not broken
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=by_name)
+def test_commands_and_their_flags_exist(page):
+    problems = []
+    for line in command_lines(page):
+        if called := re.search(r"python -m sat_tf\.(\w+)(.*)", line):
+            command, arguments = called.groups()
+            if command not in COMMANDS:
+                problems.append(f"{line}: no such command")
+            else:
+                problems += problems_of_flags(arguments, flags_of(command))
+        elif called := re.search(r"python (experiments/[\w/]+\.py)(.*)", line):
+            script, arguments = called.groups()
+            source = (ROOT / script).read_text(encoding="utf-8") if (ROOT / script).exists() else ""
+            problems += [
+                f"{script} --{name}"
+                for name, _ in FLAG.findall(arguments)
+                if f'"--{name}"' not in source
+            ]
+            if not source:
+                problems.append(f"{script}: no such file")
+    assert not problems
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=by_name)
+def test_flags_named_in_the_text_exist(page):
+    known = {}
+    for command in COMMANDS:
+        for name, choices in flags_of(command).items():
+            # `--precision` has other choices in training than in the export.
+            wider = None if known.get(name, choices) != choices else choices
+            known[name] = wider
+    inline = re.findall(r"`([^`\n]+)`", FENCE.sub("", text_of(page)))
+    # Whole command lines have their own test; scripts of experiments/ have flags of their own.
+    named = " ".join(code for code in inline if not code.startswith("python "))
+    assert not problems_of_flags(named, known)
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=by_name)
+def test_files_and_names_of_the_package_exist(page):
+    """Paths as `sat_tf/data/images.py`, `data/images.py`; names as `sat_tf.Captioner`."""
+    text = text_of(page)
+    missing = [
+        path
+        for path in re.findall(r"`([\w./]+\.py)`", text)
+        + re.findall(r"\bsat_tf/[\w/]+\.py\b", text)
+        if not any((folder / path).exists() for folder in (ROOT, PACKAGE))
+    ]
+    for dotted in re.findall(r"\bsat_tf((?:\.[a-zA-Z_]\w*)+)", text):
+        module, names = PACKAGE, dotted.strip(".").split(".")
+        while names and (module / names[0]).is_dir():
+            module /= names.pop(0)
+        if names and (module / f"{names[0]}.py").exists():
+            module /= f"{names.pop(0)}.py"
+        source = module if module.suffix else module / "__init__.py"
+        if names and not re.search(rf"\b{names[0]}\b", source.read_text(encoding="utf-8")):
+            missing.append(f"sat_tf{dotted}")
+    assert not missing
+
+
+def test_every_page_is_listed():
+    index = text_of(ROOT / "docs" / "index.md")
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert pages == {name for name in re.findall(r"\]\((\w[\w-]*\.md)\)", index)}
+    for name in pages:
+        assert f"docs/{name}" in text_of(ROOT / "README.md")
