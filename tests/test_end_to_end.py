@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_run import tiny_settings
+from tiny_run import tiny_config
 
 from sat_tf.captioner import Captioner
 from sat_tf.config import Config, TrainingConfig
@@ -34,7 +34,7 @@ def finished(data_dir, tmp_path_factory):
     losses = []
     with pytest.MonkeyPatch.context() as patch:
         watch_losses(patch, losses)
-        config = tiny_settings(data_dir, log_attention=8, keep_checkpoints=True)
+        config = tiny_config(data_dir, log_attention=8, keep_checkpoints=True)
         assert train(config, workdir)
     return workdir, losses
 
@@ -84,10 +84,10 @@ def test_an_interrupted_run_goes_on_to_the_bit(finished, data_dir, tmp_path, mon
     losses: list[float] = []
     watch_losses(monkeypatch, losses, interrupt_after=(2, 3, 4))
     for steps in (2, 3, 4):
-        assert not train(tiny_settings(data_dir), tmp_path)
+        assert not train(tiny_config(data_dir), tmp_path)
         assert "same command again" in capsys.readouterr().out
         assert len(losses) == steps
-    assert train(tiny_settings(data_dir), tmp_path)
+    assert train(tiny_config(data_dir), tmp_path)
     assert losses == expected
     for resumed, whole in zip(weights(tmp_path), weights(workdir), strict=True):
         np.testing.assert_array_equal(resumed, whole)
@@ -103,7 +103,7 @@ def test_an_interrupted_run_goes_on_to_the_bit(finished, data_dir, tmp_path, mon
 
 def test_what_is_drawn_is_drawn_again_after_an_interruption(data_dir, tmp_path, monkeypatch):
     """Places, words, masks and the baseline of hard attention go on where they stopped."""
-    config = tiny_settings(
+    config = tiny_config(
         data_dir,
         attention="hard",
         scheduled_sampling=0.5,
@@ -134,18 +134,18 @@ def test_what_is_drawn_is_drawn_again_after_an_interruption(data_dir, tmp_path, 
 def test_a_finished_run_is_not_trained_again(finished, data_dir, monkeypatch):
     losses: list[float] = []
     watch_losses(monkeypatch, losses)
-    assert train(tiny_settings(data_dir), finished[0])
+    assert train(tiny_config(data_dir), finished[0])
     assert not losses
 
 
 def test_other_settings_are_refused_by_name(finished, data_dir):
     with pytest.raises(UserError, match="--hidden_size"):
-        train(tiny_settings(data_dir, hidden_size=10), finished[0])
+        train(tiny_config(data_dir, hidden_size=10), finished[0])
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(data_dir, tmp_path, monkeypatch):
     watch_losses(monkeypatch, [], spoil_at=5)
-    config = tiny_settings(data_dir, optimizer="sgd")
+    config = tiny_config(data_dir, optimizer="sgd")
     with pytest.raises(UserError, match=r"step 5 \(epoch 2\)"):
         train(config, tmp_path)
     assert Trainer(config, tmp_path).progress.epoch == 1
@@ -155,7 +155,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(data_dir, tmp_path, monkeypatch
 def rounded(data_dir, tmp_path_factory):
     """A run in bfloat16, of few words."""
     workdir = tmp_path_factory.mktemp("rounded") / "run"
-    config = tiny_settings(
+    config = tiny_config(
         data_dir, precision="bfloat16", vocabulary_size=9, max_epochs=1, log_attention=1
     )
     assert train(config, workdir)
@@ -196,7 +196,7 @@ def test_image_files_are_captioned_as_in_the_data_set(finished, tmp_path):
 def second(data_dir, tmp_path_factory):
     """A run on the same captions, from other random weights, by another optimizer."""
     workdir = tmp_path_factory.mktemp("second") / "run"
-    assert train(tiny_settings(data_dir, seed=1, max_epochs=1, optimizer="adadelta"), workdir)
+    assert train(tiny_config(data_dir, seed=1, max_epochs=1, optimizer="adadelta"), workdir)
     return workdir
 
 
@@ -265,7 +265,7 @@ def test_a_cached_run_equals_one_that_encodes(data_dir, finished, tmp_path, monk
     scores = []
     watch_losses(monkeypatch, losses)
     for cached in (True, False):
-        config = tiny_settings(
+        config = tiny_config(
             data_dir,
             encoder=str(encoder),
             encoder_layer="",

@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
-from tiny_run import tiny_settings
+from tiny_run import tiny_config
 
 from sat_tf import export as export_module
 from sat_tf.captioner import Captioner
@@ -35,9 +35,7 @@ SIDE = 48
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     # Images are cropped, so that the attention's box is not the whole of them.
-    config = tiny_settings(
-        folder / "data", resize="crop", shorter_side=60, max_epochs=1, beam_size=2
-    )
+    config = tiny_config(folder / "data", resize="crop", shorter_side=60, max_epochs=1, beam_size=2)
     assert train(config, folder / "run")
     return folder / "run"
 

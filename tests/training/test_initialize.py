@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_run import tiny_settings
+from tiny_run import tiny_config
 
 from sat_tf.captioner import Captioner
 from sat_tf.errors import UserError
@@ -23,14 +23,14 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(data_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    assert train(tiny_settings(data_dir, max_epochs=1), workdir)
+    assert train(tiny_config(data_dir, max_epochs=1), workdir)
     return workdir
 
 
 def test_a_run_starts_with_the_best_weights_of_another(data_dir, finished, tmp_path):
     """And with its vocabulary, though its own captions would give another one."""
     start = Captioner.load(finished)
-    config = tiny_settings(
+    config = tiny_config(
         data_dir, start_from=str(finished), attention="hard", dropout=0.1, shapes_train=3
     )
     trainer = Trainer(config, tmp_path / "new")
@@ -40,7 +40,7 @@ def test_a_run_starts_with_the_best_weights_of_another(data_dir, finished, tmp_p
 
 
 def test_a_finished_start_needs_the_other_run_no_more(data_dir, finished, tmp_path):
-    config = tiny_settings(
+    config = tiny_config(
         data_dir, max_epochs=1, start_from=str(finished), self_critical="cider", batch_size=6
     )
     assert train(config, tmp_path / "new")
@@ -54,7 +54,7 @@ def test_a_finished_start_needs_the_other_run_no_more(data_dir, finished, tmp_pa
 
 
 def test_another_part_of_the_encoder_can_be_trained(data_dir, finished, tmp_path):
-    config = tiny_settings(data_dir, start_from=str(finished), finetune_from="block4_conv2")
+    config = tiny_config(data_dir, start_from=str(finished), finetune_from="conv2")
     model = Trainer(config, tmp_path / "new").model
     whole = Captioner.load(finished).models[0].encoder.trainable_variables
     assert 0 < len(model.encoder.trainable_variables) < len(whole)
@@ -66,12 +66,12 @@ def test_another_part_of_the_encoder_can_be_trained(data_dir, finished, tmp_path
         ({"hidden_size": 10}, "--hidden_size=10"),
         ({"gate": "none", "lstm_layers": 2}, r"--gate=none \(scalar there\), --lstm_layers=2"),
         ({"image_size": 64}, "--image_size=64"),
-        ({"encoder_width": 0.1}, "--encoder_width=0.1"),
+        ({"encoder_layer": "norm2"}, "--encoder_layer=norm2"),
         ({"min_word_count": 3}, "--min_word_count=3"),
     ],
 )
 def test_another_model_is_refused_by_name(data_dir, finished, tmp_path, change, named):
-    config = tiny_settings(data_dir, start_from=str(finished), **change)
+    config = tiny_config(data_dir, start_from=str(finished), **change)
     with pytest.raises(UserError, match=named):
         Trainer(config, tmp_path / "new")
     assert not (tmp_path / "new").exists()
@@ -82,7 +82,7 @@ def test_a_start_that_was_cut_off_is_made_again(data_dir, finished, tmp_path):
     path = tmp_path / "vectors.txt"
     path.write_text("red " + " ".join(["0.5"] * 8) + "\n")
     for changes in ({"start_from": str(finished)}, {"pretrained_embeddings": str(path)}):
-        config = tiny_settings(data_dir, **changes)
+        config = tiny_config(data_dir, **changes)
         workdir = tmp_path / next(iter(changes))
         first, second = (Trainer(config, workdir).model for _ in range(2))
         for own, theirs in zip(second.weights, first.weights, strict=True):
@@ -93,7 +93,7 @@ def test_a_model_from_elsewhere_is_not_trained_over(data_dir, finished, tmp_path
     imported = shutil.copytree(finished, tmp_path / "imported")
     shutil.rmtree(imported / "checkpoints")
     with pytest.raises(UserError, match="--start_from="):
-        Trainer(tiny_settings(data_dir, max_epochs=1), imported)
+        Trainer(tiny_config(data_dir, max_epochs=1), imported)
 
 
 def test_the_state_is_saved_within_an_epoch(data_dir, tmp_path, monkeypatch):
@@ -101,19 +101,19 @@ def test_the_state_is_saved_within_an_epoch(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(
         Checkpoints, "save", lambda self, progress: saved.append(progress.total_steps)
     )
-    train(tiny_settings(data_dir, save_freq=2, max_epochs=1), tmp_path / "run")
+    train(tiny_config(data_dir, save_freq=2, max_epochs=1), tmp_path / "run")
     assert saved == [2, 3]
 
 
 def test_a_missing_start_is_named(data_dir, tmp_path):
     with pytest.raises(UserError, match="nowhere"):
-        Trainer(tiny_settings(data_dir, start_from=str(tmp_path / "nowhere")), tmp_path / "new")
+        Trainer(tiny_config(data_dir, start_from=str(tmp_path / "nowhere")), tmp_path / "new")
 
 
 def test_word_vectors_start_the_embeddings(data_dir, tmp_path):
     path = tmp_path / "vectors.txt"
     path.write_text("red " + " ".join(["0.5"] * 8) + "\n")
-    config = tiny_settings(
+    config = tiny_config(
         data_dir, pretrained_embeddings=str(path), freeze_embeddings=True, max_epochs=1
     )
     trainer = Trainer(config, tmp_path / "run")
