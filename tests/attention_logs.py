@@ -1,4 +1,4 @@
-"""Log directories with attention that is known: each word looks at one cell."""
+"""Log directories with known attention: each word attends to one cell."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from sat_tf.captioning import Attention, Caption
 from sat_tf.data.images import Thumbnail
 from sat_tf.inspection import PLUGIN_NAME
 from sat_tf.inspection.attention_record import AttentionRecord
-from sat_tf.inspection.summaries import write_inspection
+from sat_tf.inspection.summaries import write_document
 
 GRID = (4, 4)
 # The grid covers the middle of a wide image.
@@ -19,32 +19,32 @@ BOX = (0.0, 0.25, 1.0, 0.75)
 
 
 def caption(words: Sequence[str], cells: Sequence[int], beta: float = 0.5) -> Caption:
-    """A caption whose words look at these cells, counted row by row."""
+    """Return a caption whose words attend to these cells, counted row by row."""
     alphas = np.eye(GRID[0] * GRID[1], dtype=np.float32)[list(cells)].reshape(-1, *GRID)
     betas = np.full(len(words), beta, np.float32)
     log_probabilities = np.full(len(words) + 1, np.log(0.5), np.float32)
     return Caption(tuple(words), log_probabilities, -1.0, (Attention(alphas, betas),))
 
 
-def inspection(
+def make_record(
     image_id: str, words: Sequence[str], cells: Sequence[int], references: Sequence[str] = ()
 ) -> AttentionRecord:
-    """A gray image with one caption."""
+    """Return a gray image with one caption."""
     pixels = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
     return AttentionRecord(image_id, Thumbnail(pixels, BOX), [caption(words, cells)], references)
 
 
 def write_run(folder: Path, written: Sequence[tuple[int, AttentionRecord]]) -> None:
-    """Writes (step, inspection) after each other."""
+    """Write pairs of a step and a record, in this order."""
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default():
-        for step, one in written:
-            write_inspection(one, step)
+        for step, record in written:
+            write_document(record, step)
     writer.close()
 
 
 def write_value(folder: Path, tag: str, value: object, step: int) -> None:
-    """Writes any value where a document should be."""
+    """Write any value instead of a document."""
     metadata = tf.compat.v1.SummaryMetadata(
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name=PLUGIN_NAME),
         data_class=2,

@@ -1,4 +1,4 @@
-"""A real browser for tests of pages: headless Chromium, as it comes with Debian."""
+"""Headless Chromium, as packaged by Debian, for tests of pages."""
 
 import json
 import os
@@ -32,70 +32,71 @@ _OPTIONS = (
 
 
 class Browser:
-    """Chromium, what its pages complained of and what they asked for.
+    """Chromium, with the console messages and the requests of its pages.
 
-    driver: Selenium's.
+    Attributes:
+      driver: Selenium's.
     """
 
     def __init__(self, driver: Any):
         self.driver = driver
 
     def open(self, page: str | os.PathLike[str]) -> None:
-        """Opens a file or an address, and forgets the logs of earlier pages."""
+        """Open a file or an address, and discard the logs of earlier pages."""
         address = str(page) if "://" in str(page) else Path(page).resolve().as_uri()
         self.driver.get("about:blank")
-        self.complaints(), self.requests()
+        self.console_errors(), self.requests()
         self.driver.get(address)
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """The value that JavaScript returns; `arguments` there has the arguments."""
+        """Return the value of a script, in which `arguments` holds the arguments."""
         return self.driver.execute_script(script, *arguments)
 
     def find(self, role: str, within: Any = None) -> Any:
-        """The first element with that `data-role`."""
+        """Return the first element with this `data-role`."""
         return self.find_all(role, within)[0]
 
     def find_all(self, role: str, within: Any = None) -> list[Any]:
-        """All elements with that `data-role`."""
+        """Return all elements with this `data-role`."""
         return (within or self.driver).find_elements("css selector", f'[data-role="{role}"]')
 
     def wait(self, script: str, *arguments: Any, seconds: float = 10) -> Any:
-        """The value of a script once it is true."""
+        """Return the value of a script as soon as it is true."""
         from selenium.webdriver.support.wait import WebDriverWait
 
         return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(
             lambda _: self.run(script, *arguments), f"never true: {script}"
         )
 
-    def complaints(self) -> list[str]:
-        """Errors and warnings on the console since the last call."""
+    def console_errors(self) -> list[str]:
+        """Return errors and warnings on the console since the last call."""
         entries = self.driver.get_log("browser")
         return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
 
     def requests(self) -> list[str]:
-        """Addresses of everything that was asked for since the last call."""
+        """Return the addresses of all requests since the last call."""
         events = (json.loads(one["message"]) for one in self.driver.get_log("performance"))
-        asked = []
+        addresses = []
         for event in (one["message"] for one in events):
             if event["method"] == "Network.requestWillBeSent":
-                asked.append(event["params"]["request"]["url"])
+                addresses.append(event["params"]["request"]["url"])
             elif event["method"] in ("Network.webSocketCreated", "Network.webTransportCreated"):
-                asked.append(event["params"]["url"])
-        return asked
+                addresses.append(event["params"]["url"])
+        return addresses
 
-    def requests_abroad(self) -> list[str]:
-        """Those of the requests that would leave the machine."""
+    def external_requests(self) -> list[str]:
+        """Return the requests that would leave the machine."""
         return [address for address in self.requests() if not is_local(address)]
 
 
 def is_local(address: str) -> bool:
-    """Whether what is asked for there lies on this machine."""
+    """Return whether an address is on this machine."""
     parts = urlsplit(address)
     return parts.scheme in ("file", "data", "blob", "about") or parts.hostname in _LOCAL_HOSTS
 
 
 def missing() -> str:
-    """What of the browser is not installed; empty if nothing."""
+    """Return what of the browser is not installed; empty if nothing."""
     absent = [name for name in (CHROMIUM, DRIVER) if shutil.which(name) is None]
     try:
         import selenium  # noqa: F401
@@ -105,7 +106,7 @@ def missing() -> str:
 
 
 def start(profile: os.PathLike[str]) -> Any:
-    """Selenium's driver of a new Chromium with its profile in that folder."""
+    """Start Chromium with its profile in this folder; return Selenium's driver."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -113,13 +114,13 @@ def start(profile: os.PathLike[str]) -> Any:
     for option in (*_OPTIONS, f"--user-data-dir={profile}"):
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # Given the driver's path, Selenium looks for none and downloads none.
+    # With the driver's path given, Selenium downloads none.
     return webdriver.Chrome(options, webdriver.ChromeService(shutil.which(DRIVER)))
 
 
-@pytest.fixture(name="browser", scope="module")
+@pytest.fixture(name="browser", scope="session")
 def browser_fixture(tmp_path_factory) -> Iterator[Browser]:
-    """A browser; skips, or with SAT_TF_REQUIRE_BROWSER set fails, where there is none."""
+    """The session's browser; without one, skip, or fail if SAT_TF_REQUIRE_BROWSER is set."""
     if absent := missing():
         reason = f"no browser to test in: {absent} not found"
         if os.environ.get(REQUIRE):

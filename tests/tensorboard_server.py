@@ -1,4 +1,4 @@
-"""A real TensorBoard over a log directory with known attention."""
+"""A TensorBoard process over a log directory with known attention."""
 
 import contextlib
 import dataclasses
@@ -15,14 +15,14 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
-from attention_logs import inspection, write_run, write_value
+from attention_logs import make_record, write_run, write_value
 
 from sat_tf.inspection.attention_record import AttentionRecord
 
-# Images: in both runs, of very many steps, and of texts that would be HTML.
+# Images: in both runs, with very many steps, and with texts that look like HTML.
 SHARED, MANY, MARKUP = "shared.jpg", "many.jpg", "<img src=x onerror=alert(1)>"
 SCRIPT = "<script>alert(1)</script>"
-# Step -> the cells that two words look at; the grid has 4 x 4.
+# Step -> the cells that two words attend to; the grid has 4 x 4.
 SOFT = {100: (5, 6), 200: (12, 3), 300: (0, 15)}
 HARD = {110: (10, 9), 290: (3, 12)}
 LAST = 290
@@ -31,9 +31,12 @@ _SECONDS = 60
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """Where TensorBoard listens, and what lies in its log directory.
+    """A running TensorBoard.
 
-    soft: of the image SHARED in run "soft", by step.
+    Attributes:
+      port: of its address.
+      logs: its log directory.
+      soft: records of the image SHARED in run "soft", by step.
     """
 
     port: int
@@ -46,21 +49,21 @@ class Server:
 
 
 def write_logs(logs: Path) -> dict[int, AttentionRecord]:
-    """Three runs; returns `Server.soft`."""
+    """Write three runs; return `Server.soft`."""
     soft = {
-        step: inspection(SHARED, ["one", "two"], cells, ["a reference"])
+        step: make_record(SHARED, ["one", "two"], cells, ["a reference"])
         for step, cells in SOFT.items()
     }
-    hard = {step: inspection(SHARED, ["uno", "due"], cells) for step, cells in HARD.items()}
-    small = inspection(MANY, ["a"], [0])
-    markup = inspection(MARKUP, [SCRIPT, "&amp;"], [0, 1], [SCRIPT])
+    hard = {step: make_record(SHARED, ["uno", "due"], cells) for step, cells in HARD.items()}
+    small = make_record(MANY, ["a"], [0])
+    markup = make_record(MARKUP, [SCRIPT, "&amp;"], [0, 1], [SCRIPT])
     endless = dataclasses.replace(markup.captions[0], score=math.nan)
     markup = dataclasses.replace(markup, captions=[endless])
     many = [(step, small) for step in range(0, 1500, 10)]
     write_run(logs / "soft", [*many, *soft.items(), (1, markup)])
-    # The last step once more, as of a run that was resumed; in one file, for TensorBoard reads
-    # files in the order of their names, which within a second is not that of their making.
-    again = (LAST, inspection(SHARED, ["later", "due"], HARD[LAST]))
+    # The last step once more, as of a resumed run; in the same file, for TensorBoard reads files in
+    # the order of their names, which within a second is not the order of their creation.
+    again = (LAST, make_record(SHARED, ["later", "due"], HARD[LAST]))
     write_run(logs / "hard", [*hard.items(), again])
     write_value(logs / "broken", "text", "{ half", 1)
     write_value(logs / "broken", "deep", "[" * 100_000, 1)
@@ -70,7 +73,7 @@ def write_logs(logs: Path) -> dict[int, AttentionRecord]:
 
 
 def serve(logs: Path, folder: Path) -> Iterator[int]:
-    """The port of a TensorBoard that has started."""
+    """Start TensorBoard; yield its port."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs)]
     options = ["--host", "127.0.0.1", "--port", "0", "--reload_interval", "1"]
     output = folder / "tensorboard.txt"
@@ -92,9 +95,9 @@ def _port(process: subprocess.Popen, output: Path) -> int:
     raise AssertionError(f"TensorBoard did not start: {output.read_text()}")
 
 
-@pytest.fixture(name="server", scope="module")
+@pytest.fixture(name="server", scope="session")
 def server_fixture(tmp_path_factory) -> Iterator[Server]:
-    """TensorBoard over `write_logs`."""
+    """TensorBoard over the logs of `write_logs`, one for the whole session."""
     logs = tmp_path_factory.mktemp("logs")
     soft = write_logs(logs)
     for port in serve(logs, tmp_path_factory.mktemp("output")):
@@ -104,7 +107,7 @@ def server_fixture(tmp_path_factory) -> Iterator[Server]:
 
 
 def _await_data(server: Server) -> None:
-    """TensorBoard answers before it has read: until what was written last is there."""
+    """Wait for the data that was written last: TensorBoard answers before it has read the logs."""
     data = f"{server.address}/data/plugin/sat_tf_attention"
     parameters = urlencode({"run": "soft", "tag": MARKUP})
     deadline = time.monotonic() + _SECONDS

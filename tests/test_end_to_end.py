@@ -303,5 +303,5 @@ def test_attention_of_the_same_images_is_written_at_each_validation(finished):
         assert documents[0]["captions"] != documents[1]["captions"]
         shown = [(thing["name"], tuple(thing["box"])) for thing in documents[0]["objects"]]
         assert shown == drawn[tag]
-        assert {tag, f"strips/{tag}"} <= set(images)
-    assert {"words/bleu_4", "attention/entropy", "attention/dependence"} <= set(images)
+        assert {tag, f"attention_figures/{tag}"} <= set(images)
+    assert {"words/bleu_4", "attention/entropy", "attention/state_sensitivity"} <= set(images)

@@ -1,4 +1,4 @@
-"""A page with the viewer in it, and inspections to show."""
+"""A page with the viewer, and records to show in it."""
 
 import base64
 
@@ -13,7 +13,7 @@ from sat_tf.inspection.report import join_scripts, read_static
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 HOSTILE = "<script>alert(1)</script><b>"
-# What the overlay's veil hides of a pixel that was looked at not at all, and most.
+# Opacity of the overlay over a pixel with no attention, and with the largest.
 DARKEST, LIGHTEST = 1 - 0.28, 1 - 0.72
 
 
@@ -31,8 +31,8 @@ def caption(words, alphas, log_probability=-1.0):
     return Caption(tuple(words), log_probabilities, log_probability, (Attention(alphas, betas),))
 
 
-def inspection(name="an image", grid=(14, 14), size=(60, 90), box=WHOLE, alphas=None, **fields):
-    """Three words: the first looked at the top left cell, the next below right, the last at all."""
+def make_record(name="an image", grid=(14, 14), size=(60, 90), box=WHOLE, alphas=None, **fields):
+    """Return a record of three words: attention at the top left, the lower right, and uniform."""
     rows, columns = grid
     if alphas is None:
         alphas = [
@@ -58,11 +58,11 @@ class Page:
         self.browser.driver.switch_to.active_element.send_keys(keys)
 
     def hover(self, node, x=0, y=0):
-        """Moves the mouse to a place: pixels right of and below the node's centre."""
+        """Move the mouse to a node, so many pixels right of and below its centre."""
         self.chain().move_to_element_with_offset(node, x, y).perform()
 
     def leave(self):
-        """Moves the mouse off the viewer."""
+        """Move the mouse off the viewer."""
         self.hover(self.browser.find("corner"))
 
     def chain(self):
@@ -71,7 +71,7 @@ class Page:
         return ActionChains(self.browser.driver, duration=0)
 
     def shown(self):
-        """Index of the word that is laid over the picture, and of that which is held."""
+        """Return the indices of the word that is shown and of the selected one, -1 for none."""
         return [
             self.browser.run(
                 f"return [...document.querySelectorAll('.sat-word')].findIndex({test})"
@@ -83,18 +83,18 @@ class Page:
         ]
 
     def light(self):
-        """How bright each pixel of the overlay is, of its canvas [height, width]: 0 to 1."""
+        """Return the brightness of each pixel of the overlay, 0 to 1: [height, width]."""
         encoded, height, width = self.browser.run("""
             const canvas = document.querySelector('.sat-overlay');
             const { height, width } = canvas;
             const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
-            const veil = data.filter((_, byte) => byte % 4 === 3);
-            return [btoa(String.fromCharCode(...veil)), height, width];""")
-        veil = np.frombuffer(base64.b64decode(encoded), np.uint8).reshape(height, width) / 255
-        return (DARKEST - veil) / (DARKEST - LIGHTEST)
+            const opacity = data.filter((_, byte) => byte % 4 === 3);
+            return [btoa(String.fromCharCode(...opacity)), height, width];""")
+        opacity = np.frombuffer(base64.b64decode(encoded), np.uint8).reshape(height, width) / 255
+        return (DARKEST - opacity) / (DARKEST - LIGHTEST)
 
-    def place_of(self, role):
-        """Top, left, bottom and right of an element, as fractions of the picture."""
+    def box_of(self, role):
+        """Return top, left, bottom and right of an element, as fractions of the picture."""
         return self.browser.run(
             """const [of, within] = [arguments[0], '.sat-picture'].map(
                  (name) => document.querySelector(name).getBoundingClientRect());
@@ -106,16 +106,16 @@ class Page:
         )
 
 
-@pytest.fixture(name="empty_page", scope="module")
-def empty_page_fixture(browser, tmp_path_factory):
-    """Shows a document in a page that has nothing in it but a viewer."""
+@pytest.fixture(name="show", scope="session")
+def show_fixture(browser, tmp_path_factory):
+    """A function that shows a document in a new viewer, in a page with nothing else."""
     script = join_scripts("attention.js", "stage.js", "viewer.js")
     path = tmp_path_factory.mktemp("page") / "viewer.html"
     path.write_text(
         f"<!doctype html><title>viewer</title><style>{read_static('viewer.css')}</style>"
         "<body><p data-role='corner'>corner</p><div id='host'></div>"
         f"<script type='module'>{script}\n"
-        "Object.assign(window, { mount, upsample_attention, viewer: mount(host) });</script>",
+        "Object.assign(window, { mount, upsampleAttention, viewer: mount(host) });</script>",
         encoding="utf-8",
     )
 
@@ -130,23 +130,23 @@ def empty_page_fixture(browser, tmp_path_factory):
     return show
 
 
-@pytest.fixture(name="all_quiet", autouse=True)
-def all_quiet_fixture(request):
-    """Whatever a test does: no complaint on the console, no request that leaves the machine."""
+@pytest.fixture(name="no_errors", autouse=True)
+def no_errors_fixture(request):
+    """After each test: no errors on the console, no requests that left the machine."""
     yield
     if "browser" in request.fixturenames:
         browser = request.getfixturevalue("browser")
-        assert browser.complaints() == []
-        assert browser.requests_abroad() == []
+        assert browser.console_errors() == []
+        assert browser.external_requests() == []
 
 
 def check_light(page, grid, box, size, alpha, smooth):
-    """The upsample_attention lies over the box, and is as bright there as Python's."""
+    """Assert that the overlay covers the box, and equals `upsample_attention` there."""
     height = round((box[2] - box[0]) * size[0])
     width = round((box[3] - box[1]) * size[1])
-    np.testing.assert_allclose(page.place_of("upsample_attention"), box, atol=0.002)
+    np.testing.assert_allclose(page.box_of("overlay"), box, atol=0.002)
     expected = upsample_attention(np.zeros((height, width)), alpha, smooth)
     light = page.light()
     assert light.shape == expected.shape
-    # A byte for what lies between darkest and lightest: 2.3 / 255.
+    # A byte for the range from darkest to lightest: 2.3 / 255.
     np.testing.assert_allclose(light, expected / expected.max(), atol=4 / 255)

@@ -1,4 +1,6 @@
-"""Where the model looked: pictures, TensorBoard's tab Attention, and a report."""
+"""Visualisation of attention: figures, TensorBoard's tab Attention, and an HTML report."""
 
-# Under which TensorBoard files what the tab shows: known to who writes it and to who reads it.
+# Shared by the code that writes TensorBoard's log and the plugin that reads it.
 PLUGIN_NAME = "sat_tf_attention"
+# Of the documents of `AttentionRecord.document`.
+FORMAT_VERSION = 1

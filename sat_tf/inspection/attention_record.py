@@ -1,6 +1,6 @@
-"""What there is to see of one captioned image, as one JSON document.
+"""A captioned image with the attention of its words, as one JSON document.
 
-TensorBoard's plugin and the report show these documents; `static/viewer.js` draws them.
+TensorBoard's plugin and the report serve these documents; `static/viewer.js` displays them.
 """
 
 import base64
@@ -12,25 +12,28 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+from matplotlib.figure import Figure
 
 from sat_tf.captioning import Caption
 from sat_tf.data.images import Thumbnail
 from sat_tf.data.objects import ObjectBoxes
+from sat_tf.inspection import FORMAT_VERSION
+from sat_tf.inspection.figures import attention_figure
 
-FORMAT_VERSION = 1
-_QUALITY = 85  # of the JPEG
+_JPEG_QUALITY = 85
 
 
 @dataclasses.dataclass(frozen=True)
 class AttentionRecord:
-    """One image, its captions, and where each of their words looked.
+    """An image, its captions and their attention.
 
-    image_id: its name.
-    thumbnail: the image, and the part of it that the attention's grid covers.
-    captions: best first.
-    references: captions of people, if there are any.
-    objects: what is in it, see `sat_tf.datasets.known_objects.find_objects`; None if not known.
-    scores: of the best caption, by name; what a report may be sorted by.
+    Attributes:
+      image_id: name of the image.
+      thumbnail: the image, and the part of it that the grid of alpha covers.
+      captions: best first.
+      references: captions by people, if known.
+      objects: named boxes of the image; None if unknown.
+      scores: of the best caption by name; a report can be sorted by them.
     """
 
     image_id: str
@@ -40,89 +43,105 @@ class AttentionRecord:
     objects: ObjectBoxes | None = None
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
-    def document(self) -> dict[str, Any]:
-        """The inspection as JSON has it.
+    def figure(self) -> Figure:
+        """Return the attention figure of the best caption."""
+        best, (pixels, box) = self.captions[0], self.thumbnail
+        return attention_figure(pixels, best.words, best.alphas, best.betas, box=box)
 
-        `format_version`; `image_id`; `image`: `width`, `height` and `jpeg` (base64) of the
-        picture; `box`; `rows` and `columns` of the grid; `references`; `objects`: `name` and `box`
-        of each, seen by the model or not, empty if they are not known; `scores`; `captions`:
-        `score`, `log_probability` and `words`, each with `word`, `probability`, `beta`, `entropy`
-        of alpha in nats, `peak`, alpha's largest value, `alpha`, base64 of a byte for each cell,
-        row by row, 255 for the peak, `objects`, the indices of those that the word may name and the
-        model saw, and `hit`, whether the centre of the peak's cell lies in one of them (null if
-        there are none).
+    def document(self) -> dict[str, Any]:
+        """Return the record as JSON types, with null for NaN and infinities.
+
+        Returns:
+          `format_version`; `image_id`; `image`: `width`, `height` and `jpeg` (base64) of the
+          thumbnail; `box` that the grid covers; `rows` and `columns` of the grid; `references`;
+          `objects`: `name` and `box` of each, inside the grid's box or not; `scores`; `captions`:
+          `score`, `log_probability` and `words`, see `_word`. Boxes are top, left, bottom and
+          right as fractions of the image.
         """
-        picture, box = self.thumbnail
-        rows, columns = self.captions[0].attention[0].alphas.shape[1:]
-        things = self.objects.objects if self.objects else ()
-        return {
+        pixels, box = self.thumbnail
+        rows, columns = self.captions[0].alphas.shape[1:]
+        height, width = pixels.shape[:2]
+        objects = self.objects.objects if self.objects else ()
+        document = {
             "format_version": FORMAT_VERSION,
             "image_id": self.image_id,
-            "image": {
-                "width": picture.shape[1],
-                "height": picture.shape[0],
-                "jpeg": _jpeg(picture),
-            },
+            "image": {"width": width, "height": height, "jpeg": _jpeg(pixels)},
             "box": list(box),
             "rows": rows,
             "columns": columns,
             "references": list(self.references),
-            "objects": [{"name": thing.name, "box": list(thing.box)} for thing in things],
+            "objects": [{"name": one.name, "box": list(one.box)} for one in objects],
             "scores": dict(self.scores),
-            "captions": [self._caption(caption) for caption in self.captions],
-        }
-
-    def _caption(self, caption: Caption) -> dict[str, Any]:
-        named: Mapping[int, Sequence[int]] = {}
-        regions: Mapping[int, np.ndarray] = {}
-        if self.objects:
-            grid = caption.alphas.shape[1], caption.alphas.shape[2]
-            named = self.objects.visible_mentions(caption.words)
-            regions = self.objects.regions(caption.words, grid)
-        return {
-            "score": caption.score,
-            "log_probability": caption.log_probability,
-            "words": [
+            "captions": [
                 {
-                    **_word(word, float(log_p), alpha, float(beta)),
-                    "objects": list(named.get(place, ())),
-                    "hit": bool(regions[place].flat[alpha.argmax()]) if place in regions else None,
+                    "score": caption.score,
+                    "log_probability": caption.log_probability,
+                    "words": self._words(caption),
                 }
-                for place, (word, log_p, alpha, beta) in enumerate(
-                    # Log probabilities go on to the end, which is no word.
-                    zip(
-                        caption.words,
-                        caption.log_probabilities,
-                        caption.alphas,
-                        caption.betas,
-                        strict=False,
-                    )
-                )
+                for caption in self.captions
             ],
         }
+        return _without_nan(document)
+
+    def _words(self, caption: Caption) -> list[dict[str, Any]]:
+        mentions: Mapping[int, Sequence[int]] = {}
+        regions: Mapping[int, np.ndarray] = {}
+        if self.objects:
+            rows, columns = caption.alphas.shape[1:]
+            mentions = self.objects.visible_mentions(caption.words)
+            regions = self.objects.regions(caption.words, (rows, columns))
+        return [
+            _word(caption, index, mentions.get(index, ()), regions.get(index))
+            for index in range(len(caption.words))
+        ]
 
 
-def _word(word: str, log_probability: float, alpha: np.ndarray, beta: float) -> dict[str, Any]:
-    """What a document tells of a word, but for the objects that it names."""
+def _word(
+    caption: Caption, index: int, objects: Sequence[int], region: np.ndarray | None
+) -> dict[str, Any]:
+    """Return a word of a caption as JSON types.
+
+    Args:
+      caption: holds the word.
+      index: of the word.
+      objects: indices of the visible objects that the word may name.
+      region: the cells that these objects cover, bool [rows, columns]; None if there are none.
+
+    Returns:
+      `word`, `probability`, `beta`; `entropy` of alpha in nats; `peak`, its largest value; `alpha`,
+      base64 of a byte for each cell, row by row, 255 at the peak; `objects`; `hit`, whether the
+      cell of the peak lies in the region, null without a region.
+    """
+    alpha = caption.alphas[index]  # [rows, columns]
     peak = float(alpha.max())
     cells = np.rint(255 * alpha / max(peak, np.finfo(np.float32).tiny)).astype(np.uint8)
     return {
-        "word": word,
-        "probability": math.exp(log_probability),
-        "beta": beta,
+        "word": caption.words[index],
+        "probability": math.exp(caption.log_probabilities[index]),
+        "beta": float(caption.betas[index]),
         "entropy": entropy(alpha),
         "peak": peak,
         "alpha": base64.b64encode(cells.tobytes()).decode(),
+        "objects": list(objects),
+        "hit": None if region is None else bool(region.flat[alpha.argmax()]),
     }
 
 
 def entropy(alpha: np.ndarray) -> float:
-    """Of a distribution over cells, in nats: 0 of a single cell, log L of all alike."""
+    """Return the entropy of a distribution over L cells in nats, 0 to log L."""
     positive = alpha[alpha > 0]
     return float(-(positive * np.log(positive)).sum())
 
 
-def _jpeg(picture: np.ndarray) -> str:
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _jpeg(pixels: np.ndarray) -> str:
     buffer = io.BytesIO()
-    PIL.Image.fromarray(picture).save(buffer, "JPEG", quality=_QUALITY)
+    PIL.Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return base64.b64encode(buffer.getvalue()).decode()

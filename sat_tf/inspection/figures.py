@@ -1,4 +1,4 @@
-"""Pictures of attention: word by word, where the model looked (section 5.4 of the paper)."""
+"""Attention figures: the attention of each word over the image (section 5.4 of the paper)."""
 
 import math
 import os
@@ -13,88 +13,89 @@ from matplotlib.figure import Figure
 from sat_tf.errors import UserError
 from sat_tf.storage import atomic_path
 
-# The paper smooths with a Gaussian of 20 pixels on images of 224.
-SIGMA_SHARE = 20 / 224
-# Where the model did not look, so much of the image is left; where it did, so much, and white for
-# the rest: dark images show the place too, and colours stay what they are.
-UNSEEN, SEEN = 0.28, 0.72
+# Width of the Gaussian as a fraction of the side: the paper smooths images of 224 pixels by 20.
+SIGMA = 20 / 224
+# Fraction of the image that remains under no attention and under the largest. The rest under the
+# largest is white, so that dark regions are highlighted too and hues are kept.
+UNATTENDED, ATTENDED = 0.28, 0.72
 
 # Top, left, bottom and right of a part of an image, as fractions of its height and width.
 Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
-_FRAMES_IN_A_ROW = 6
-_FRAME_INCHES = 1.9
-_GAP_INCHES = 0.12
-_WORD_INCHES, _BETA_INCHES = 0.36, 0.26  # above a frame for its word, below it for its beta
+_PANELS_PER_ROW = 6
+_PANEL_INCHES, _GAP_INCHES = 1.9, 0.12
+_WORD_INCHES, _BETA_INCHES = 0.36, 0.26  # above a panel for its word, below it for its beta
 _BACKGROUND, _WORD_COLOUR, _BETA_COLOUR = "#16181d", "#f2f2ee", "#9a9da6"
 _WORD_POINTS, _BETA_POINTS = 13, 9
-_LETTER_WIDTH = 0.62  # of a letter, as a share of its height
-_DOTS_PER_INCH = 150
-_POINTS_PER_INCH = 72
+_LETTER_WIDTH = 0.62  # of a letter, as a fraction of the font size
+_DOTS_PER_INCH, _POINTS_PER_INCH = 150, 72
 
 
 def upsample_attention(
     image: np.ndarray, alpha: np.ndarray, smooth: bool = True, box: Box = WHOLE
 ) -> np.ndarray:
-    """Alpha enlarged to the image: each pixel has the weight of the cell that covers it.
+    """Upsample attention weights to the pixels of an image.
 
-    Smoothing keeps to the part that the grid covers: at its edges the Gaussian is normalised
-    anew, so that uniform attention stays uniform. Its width scales with each side of that part.
+    Without smoothing, a pixel has the weight of the cell that covers it. The Gaussian is limited to
+    the box and renormalised at its edges, so that uniform attention stays uniform; its width is a
+    fraction of each side of the box.
 
     Args:
-      image: [H, W, ...], asked for its size only.
+      image: [H, W, ...]; only its size is used.
       alpha: [rows, columns].
-      smooth: whether to smooth with the paper's Gaussian.
-      box: the part that the grid covers, see `sat_tf.data.images.crop_box`; zero outside.
+      smooth: whether to apply the paper's Gaussian.
+      box: part of the image that the grid covers, see `sat_tf.data.images.crop_box`.
 
     Returns:
-      float [H, W].
+      float [H, W], zero outside the box.
     """
     height, width = image.shape[:2]
     rows, columns = alpha.shape
     top, left, bottom, right = box
-    down = _spread(height, rows, smooth, top, bottom)  # [H, rows]
-    across = _spread(width, columns, smooth, left, right)  # [W, columns]
-    return down @ alpha @ across.T  # [H, W]
+    vertical = _interpolation_matrix(height, rows, smooth, top, bottom)  # [H, rows]
+    horizontal = _interpolation_matrix(width, columns, smooth, left, right)  # [W, columns]
+    return vertical @ alpha @ horizontal.T  # [H, W]
 
 
-def _spread(pixels: int, cells: int, smooth: bool, start: float, end: float) -> np.ndarray:
-    """How much each cell of one axis adds to each pixel: float [pixels, cells].
+def _interpolation_matrix(
+    pixels: int, cells: int, smooth: bool, start: float, end: float
+) -> np.ndarray:
+    """Return the weight of each cell in each pixel of one axis: float [pixels, cells].
 
-    Rows sum to 1 from `start` to `end`, shares of the axis, and to 0 outside.
+    Rows sum to 1 from `start` to `end`, fractions of the axis, and to 0 outside.
     """
-    places = (np.arange(pixels) + 0.5) / pixels
-    inside = (start <= places) & (places < end)
-    cell_of_pixel = np.floor((places - start) * cells / (end - start)).astype(int)
-    covers = ((cell_of_pixel[:, None] == np.arange(cells)) & inside[:, None]).astype(float)
+    positions = (np.arange(pixels) + 0.5) / pixels
+    inside = (start <= positions) & (positions < end)
+    cell_of_pixel = np.floor((positions - start) * cells / (end - start)).astype(int)
+    nearest = ((cell_of_pixel[:, None] == np.arange(cells)) & inside[:, None]).astype(float)
     if not smooth:
-        return covers
-    distance = (places[:, None] - places[None, :]) / (SIGMA_SHARE * (end - start))
-    gaussian = np.exp(-0.5 * distance**2) * inside * inside[:, None]
+        return nearest
+    distance = (positions[:, None] - positions[None, :]) / (SIGMA * (end - start))
+    gaussian = np.exp(-0.5 * distance**2) * inside * inside[:, None]  # [pixels, pixels]
     total = np.maximum(gaussian.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    return (gaussian / total) @ covers
+    return (gaussian / total) @ nearest
 
 
 def blend_attention(
     image: np.ndarray, alpha: np.ndarray, smooth: bool = True, box: Box = WHOLE
 ) -> np.ndarray:
-    """The image, bright where the model looked and dark elsewhere.
+    """Highlight the attended part of an image and darken the rest.
 
     Args:
       image: [H, W, 3], 0..255.
-      alpha: [rows, columns]; the largest value of its map becomes the brightest.
-      smooth: as in `upsample_attention`.
-      box: as in `upsample_attention`.
+      alpha: [rows, columns]; scaled so that the largest upsampled weight is brightest.
+      smooth: see `upsample_attention`.
+      box: see `upsample_attention`.
 
     Returns:
       uint8 [H, W, 3].
     """
-    look = upsample_attention(image, alpha, smooth, box)
-    light = look / max(look.max(), np.finfo(float).tiny)
-    kept = UNSEEN + (SEEN - UNSEEN) * light[..., None]  # [H, W, 1]
-    mixed = kept * image.astype(float) + (1 - SEEN) * 255 * light[..., None]
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    weights = upsample_attention(image, alpha, smooth, box)
+    light = (weights / max(weights.max(), np.finfo(float).tiny))[..., None]  # [H, W, 1]
+    kept = UNATTENDED + (ATTENDED - UNATTENDED) * light
+    blended = kept * image.astype(float) + (1 - ATTENDED) * 255 * light
+    return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
 
 
 def attention_figure(
@@ -105,92 +106,89 @@ def attention_figure(
     smooth: bool = True,
     box: Box = WHOLE,
 ) -> Figure:
-    """The image, then a frame for each word with where the model looked.
+    """Draw the image, then a panel for each word with its attention.
 
     Args:
       image: uint8 or float [H, W, 3], 0..255.
       words: T words.
       alphas: [T, rows, columns].
-      betas: [T], shown beneath the frames; or None.
-      smooth: as in `upsample_attention`.
-      box: as in `upsample_attention`.
+      betas: [T], printed below the panels; or None.
+      smooth: see `upsample_attention`.
+      box: see `upsample_attention`.
     """
     if len(alphas) != len(words) or (betas is not None and len(betas) != len(words)):
         raise ValueError(f"{len(words)} words need as many maps and betas")
-    frames = 1 + len(words)
-    rows = math.ceil(frames / _FRAMES_IN_A_ROW)
-    columns = math.ceil(frames / rows)
+    panels = 1 + len(words)
+    rows = math.ceil(panels / _PANELS_PER_ROW)
     below = _GAP_INCHES if betas is None else _BETA_INCHES
-    figure, axes = _frames(rows, columns, _FRAME_INCHES * image.shape[0] / image.shape[1], below)
-    _show(axes[0], np.clip(image, 0, 255).astype(np.uint8))
-    for step, (word, alpha) in enumerate(zip(words, alphas, strict=True)):
-        axis = axes[1 + step]
-        _show(axis, blend_attention(image, alpha, smooth, box))
-        axis.set_title(
-            word, color=_WORD_COLOUR, fontsize=_word_points(word), pad=5, parse_math=False
-        )
+    aspect = image.shape[0] / image.shape[1]
+    figure, axes = _make_panels(rows, math.ceil(panels / rows), _PANEL_INCHES * aspect, below)
+    axes[0].imshow(np.clip(image, 0, 255).astype(np.uint8), interpolation="bicubic")
+    for step, (axis, word) in enumerate(zip(axes[1:], words, strict=False)):
+        axis.imshow(blend_attention(image, alphas[step], smooth, box), interpolation="bicubic")
+        # A long word is set smaller, to be no wider than its panel.
+        fitting = _PANEL_INCHES * _POINTS_PER_INCH / (_LETTER_WIDTH * max(1, len(word)))
+        size = min(_WORD_POINTS, fitting)
+        axis.set_title(word, color=_WORD_COLOUR, fontsize=size, pad=5, parse_math=False)
         if betas is not None:
-            axis.set_xlabel(
-                f"β {betas[step]:.2f}", color=_BETA_COLOUR, fontsize=_BETA_POINTS, labelpad=3
-            )
-    for axis in axes[frames:]:
+            text = f"β {betas[step]:.2f}"
+            axis.set_xlabel(text, color=_BETA_COLOUR, fontsize=_BETA_POINTS, labelpad=3)
+    for axis in axes[panels:]:
         axis.set_visible(False)
     return figure
 
 
-def _frames(
-    rows: int, columns: int, frame_height: float, below: float
+def _make_panels(
+    rows: int, columns: int, panel_height: float, below: float
 ) -> tuple[Figure, list[Axes]]:
-    """A figure and its frames, row by row; lengths in inches, `below` each frame for its beta."""
-    cell_width, cell_height = _FRAME_INCHES + _GAP_INCHES, _WORD_INCHES + frame_height + below
-    width, height = columns * cell_width + _GAP_INCHES, rows * cell_height + _GAP_INCHES
+    """Return a new figure and its panels, row by row.
+
+    Args:
+      rows: of panels.
+      columns: of panels.
+      panel_height: in inches.
+      below: space below each panel, in inches.
+    """
+    column_width, row_height = _PANEL_INCHES + _GAP_INCHES, _WORD_INCHES + panel_height + below
+    width, height = columns * column_width + _GAP_INCHES, rows * row_height + _GAP_INCHES
     figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, facecolor=_BACKGROUND)
-    axes = []
-    for row in range(rows):
-        for column in range(columns):
-            left = _GAP_INCHES + column * cell_width
-            bottom = height - row * cell_height - _WORD_INCHES - frame_height
-            shares = left / width, bottom / height, _FRAME_INCHES / width, frame_height / height
-            axes.append(figure.add_axes(shares))
-    return figure, axes
-
-
-def _show(axis: Axes, pixels: np.ndarray) -> None:
-    axis.imshow(pixels, interpolation="bicubic")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    for spine in axis.spines.values():
-        spine.set_visible(False)
-
-
-def _word_points(word: str) -> float:
-    """A font size at which the word is no wider than its frame."""
-    fitting = _FRAME_INCHES * _POINTS_PER_INCH / (_LETTER_WIDTH * max(1, len(word)))
-    return min(_WORD_POINTS, fitting)
+    grid = figure.subplots(
+        rows,
+        columns,
+        squeeze=False,
+        subplot_kw={"frame_on": False, "xticks": [], "yticks": []},
+        gridspec_kw={
+            "left": _GAP_INCHES / width,
+            "right": 1 - _GAP_INCHES / width,
+            "top": 1 - _WORD_INCHES / height,
+            "bottom": (_GAP_INCHES + below) / height,
+            "wspace": _GAP_INCHES / _PANEL_INCHES,
+            "hspace": (row_height - panel_height) / panel_height,
+        },
+    )
+    return figure, list(grid.flat)
 
 
 def render(figure: Figure) -> np.ndarray:
-    """The figure's pixels: uint8 [H, W, 3]."""
+    """Return the pixels of a figure: uint8 [H, W, 3]."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def check_figure_path(path: str | os.PathLike[str]) -> None:
-    """Raises `UserError` if a figure can't be saved under that name, for its suffix."""
+    """Raise `UserError` if the path's suffix is not that of an image format."""
     known = Figure().canvas.get_supported_filetypes()
     if Path(path).suffix.lower().removeprefix(".") not in known:
-        raise UserError(
-            f"--figure={path}: pictures are written as "
-            f"{', '.join('.' + suffix for suffix in sorted(known))}"
-        )
+        suffixes = ", ".join(f".{suffix}" for suffix in sorted(known))
+        raise UserError(f"--figure={path}: figures are written as {suffixes}")
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a figure in the format of the path's suffix.
+    """Write a figure in the format of the path's suffix.
 
     Raises:
-      UserError: the suffix is not that of a picture.
+      UserError: the suffix is not that of an image format.
     """
     check_figure_path(path)
     with atomic_path(path) as temporary:

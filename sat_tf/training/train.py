@@ -33,10 +33,10 @@ from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import load_encoder, resolve_encoder, save_encoder
 from sat_tf.model.feature_source import feature_source
 from sat_tf.model.precision import precision
-from sat_tf.training.attention_logger import AttentionLogger
 from sat_tf.training.checkpoints import Checkpoints, has_state
 from sat_tf.training.initialize import model_of, new_model, new_vocabulary
 from sat_tf.training.interrupt import Interrupt
+from sat_tf.training.logger import AttentionLogger, TrainingLogger
 from sat_tf.training.objective import Objective, make_likelihood, total_loss
 from sat_tf.training.schedule import (
     end_epoch,
@@ -47,7 +47,6 @@ from sat_tf.training.schedule import (
 )
 from sat_tf.training.self_critical import make_self_critical, one_per_image
 from sat_tf.training.step import TrainStep, make_optimizer, make_strategy, make_train_step
-from sat_tf.training.training_logger import TrainingLogger
 from sat_tf.vocabulary import SPECIAL, Vocabulary
 from sat_tf.workdir import BEST, ENCODER_FILE, VOCABULARY_FILE
 
@@ -146,7 +145,7 @@ class Trainer:
             known_captions(splits["train"]),
             with_meteor=config.training.monitor == "meteor",
         )
-        self._inspector = AttentionLogger(
+        self._attention_logger = AttentionLogger(
             self.model,
             self.vocabulary,
             config,
@@ -236,24 +235,21 @@ class Trainer:
         step = make_train_step(
             self.model, self._optimizer, self._objective, training, self._strategy, spec
         )
-        reports = TrainingLogger(self.workdir, len(plan), training.max_epochs, self.progress)
-        try:
-            with Interrupt() as interrupt:
-                while not is_finished(training, self.progress):
-                    started = time.monotonic()
-                    if not self._train_epoch(step, reports, interrupt):
-                        self._checkpoints.save(self.progress)
-                        reports.say(
-                            f"stopped after {self.progress.total_steps} steps; the state is saved "
-                            "in the run: give the same command again to go on"
-                        )
-                        return False
-                    self._finish_epoch(reports, started)
-        finally:
-            reports.close()
+        logger = TrainingLogger(self.workdir, len(plan), training.max_epochs, self.progress)
+        with logger, Interrupt() as interrupt:
+            while not is_finished(training, self.progress):
+                started = time.monotonic()
+                if not self._train_epoch(step, logger, interrupt):
+                    self._checkpoints.save(self.progress)
+                    logger.print(
+                        f"stopped after {self.progress.total_steps} steps; the state is saved "
+                        "in the run: give the same command again to go on"
+                    )
+                    return False
+                self._finish_epoch(logger, started)
         return True
 
-    def _train_epoch(self, step: TrainStep, reports: TrainingLogger, interrupt: Interrupt) -> bool:
+    def _train_epoch(self, step: TrainStep, logger: TrainingLogger, interrupt: Interrupt) -> bool:
         """The rest of the present epoch; False when interrupted."""
         training, progress = self.config.training, self.progress
         plan = self._plan(progress.epoch)
@@ -278,7 +274,7 @@ class Trainer:
                 progress.baseline = moved_baseline(training, progress.baseline, reward)
             for name, value in sums.items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
-            reports.step(total / sums["captions"], sums["captions"])
+            logger.log_step(total / sums["captions"], sums["captions"])
             if training.save_freq and progress.total_steps % training.save_freq == 0:
                 self._checkpoints.save(progress)
         return True
@@ -292,7 +288,7 @@ class Trainer:
                 "--learning_rate or --clip_norm"
             )
 
-    def _finish_epoch(self, reports: TrainingLogger, started: float) -> None:
+    def _finish_epoch(self, logger: TrainingLogger, started: float) -> None:
         training, progress = self.config.training, self.progress
         sums, trained = progress.sums, time.monotonic()
         rate = float(self._optimizer.learning_rate.numpy())
@@ -317,6 +313,6 @@ class Trainer:
             self._checkpoints.save_best(progress)
         self._checkpoints.save_epoch(progress)
         self._checkpoints.save(progress)
-        reports.epoch(progress, training.monitor)
-        reports.samples(scored, training.log_captions)
-        reports.attention(self._inspector.inspect(), progress.total_steps)
+        logger.log_epoch(progress, training.monitor)
+        logger.log_samples(scored, training.log_captions)
+        logger.log_attention(self._attention_logger.records(), progress.total_steps)

@@ -1,4 +1,4 @@
-"""Overlays: the right pixels light up, and the picture holds what it should."""
+"""Upsampling, blending and figures of attention."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from sat_tf.errors import UserError
 from sat_tf.inspection.figures import (
-    SIGMA_SHARE,
+    SIGMA,
     attention_figure,
     blend_attention,
     check_figure_path,
@@ -28,68 +28,70 @@ def hot(grid: tuple[int, int], row: int, column: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("grid", "size"), SIZES)
-def test_a_hot_cell_covers_its_own_pixels(grid, size):
+def test_upsample_without_smoothing_covers_the_pixels_of_a_cell(grid, size):
     image = np.zeros((*size, 3), np.uint8)
     row, column = 1, grid[1] - 1
-    seen = upsample_attention(image, hot(grid, row, column), smooth=False)
+    weights = upsample_attention(image, hot(grid, row, column), smooth=False)
     expected = np.zeros(size)
     for y in range(size[0]):
         for x in range(size[1]):
             cell = int((y + 0.5) / size[0] * grid[0]), int((x + 0.5) / size[1] * grid[1])
             expected[y, x] = cell == (row, column)
-    np.testing.assert_array_equal(seen, expected)
+    np.testing.assert_array_equal(weights, expected)
 
 
-def test_a_hot_cell_lands_on_known_pixels():
-    seen = upsample_attention(np.zeros((12, 20, 3)), hot((3, 5), 1, 3), smooth=False)
-    assert seen.shape == (12, 20)
-    assert (seen[4:8, 12:16] == 1).all()
-    assert seen.sum() == 4 * 4
+def test_upsample_known_pixels():
+    weights = upsample_attention(np.zeros((12, 20, 3)), hot((3, 5), 1, 3), smooth=False)
+    assert weights.shape == (12, 20)
+    assert (weights[4:8, 12:16] == 1).all()
+    assert weights.sum() == 4 * 4
 
 
 @pytest.mark.parametrize(("grid", "size"), SIZES)
-def test_smoothing_keeps_the_peak_at_the_cell(grid, size):
+def test_smoothing_keeps_the_peak_in_its_cell(grid, size):
     row, column = grid[0] // 2, grid[1] // 2
-    seen = upsample_attention(np.zeros((*size, 3)), hot(grid, row, column))
-    y, x = np.unravel_index(seen.argmax(), seen.shape)
+    weights = upsample_attention(np.zeros((*size, 3)), hot(grid, row, column))
+    y, x = np.unravel_index(weights.argmax(), weights.shape)
     assert int((y + 0.5) / size[0] * grid[0]) == row
     assert int((x + 0.5) / size[1] * grid[1]) == column
 
 
 def test_smoothing_is_the_papers_gaussian():
-    # A cell of one pixel far from the edges spreads as the Gaussian itself.
+    # A cell of one pixel far from the edges becomes the Gaussian itself.
     side, centre = 225, 112
-    seen = upsample_attention(np.zeros((side, side, 3)), hot((side, side), centre, centre))
-    sigma = SIGMA_SHARE * side
+    weights = upsample_attention(np.zeros((side, side, 3)), hot((side, side), centre, centre))
+    sigma = SIGMA * side
     for distance in (0, 7, 20, 41):
         expected = np.exp(-0.5 * (distance / sigma) ** 2)
-        assert seen[centre, centre + distance] / seen[centre, centre] == pytest.approx(
+        assert weights[centre, centre + distance] / weights[centre, centre] == pytest.approx(
             expected, rel=1e-3
         )
-        assert seen[centre + distance, centre] == pytest.approx(seen[centre, centre + distance])
-    assert seen.sum() == pytest.approx(1, abs=1e-3)
+        assert weights[centre + distance, centre] == pytest.approx(
+            weights[centre, centre + distance]
+        )
+    assert weights.sum() == pytest.approx(1, abs=1e-3)
     assert pytest.approx(20, abs=0.1) == sigma
 
 
 @pytest.mark.parametrize("smooth", [True, False])
 def test_uniform_attention_stays_uniform(smooth):
-    seen = upsample_attention(np.zeros((30, 45, 3)), np.full((4, 7), 1 / 28), smooth)
-    np.testing.assert_allclose(seen, 1 / 28)
+    weights = upsample_attention(np.zeros((30, 45, 3)), np.full((4, 7), 1 / 28), smooth)
+    np.testing.assert_allclose(weights, 1 / 28)
 
 
-def test_the_place_looked_at_is_brighter_and_the_rest_darker():
+def test_blend_highlights_the_attended_cell_and_darkens_the_rest():
     image = np.full((40, 40, 3), (40, 160, 200), np.uint8)
-    seen = blend_attention(image, hot((4, 4), 1, 2), smooth=False)
-    assert seen.dtype == np.uint8
-    assert (seen[10:20, 20:30] > image[10:20, 20:30]).all()
+    blended = blend_attention(image, hot((4, 4), 1, 2), smooth=False)
+    assert blended.dtype == np.uint8
+    assert (blended[10:20, 20:30] > image[10:20, 20:30]).all()
     outside = np.ones((40, 40), bool)
     outside[10:20, 20:30] = False
-    assert (seen[outside] < image[outside]).all()
+    assert (blended[outside] < image[outside]).all()
     dark = blend_attention(np.zeros_like(image), hot((4, 4), 1, 2), smooth=False)
     assert dark[15, 25, 0] > 50 > dark[0, 0, 0]
 
 
-def test_attention_that_is_nowhere_is_drawn_too():
+def test_blend_of_zero_attention():
     assert blend_attention(np.zeros((8, 8, 3)), np.zeros((2, 2))).max() == 0
 
 
@@ -100,7 +102,7 @@ def make_figure(words, size=(48, 64), betas=True):
     return attention_figure(image, words, alphas, rng.random(len(words)) if betas else None)
 
 
-def test_a_frame_for_the_image_and_one_for_each_word():
+def test_figure_has_a_panel_for_the_image_and_one_for_each_word():
     figure = make_figure(["a", "dog", "runs"])
     titles = [axis.get_title() for axis in figure.axes if axis.get_visible()]
     assert titles == ["", "a", "dog", "runs"]
@@ -108,17 +110,18 @@ def test_a_frame_for_the_image_and_one_for_each_word():
     assert figure.axes[0].get_images()[0].get_array().shape == (48, 64, 3)
 
 
-def test_betas_may_be_left_out():
+def test_figure_without_betas():
     assert not any(axis.get_xlabel() for axis in make_figure(["a", "dog"], betas=False).axes)
 
 
-def test_a_caption_without_words_shows_the_image():
+def test_figure_of_an_empty_caption_shows_the_image():
     assert [axis.get_visible() for axis in make_figure([]).axes] == [True]
 
 
-@pytest.mark.parametrize("count", [1, 5, 6, 9, 15, 31])
-@pytest.mark.parametrize("size", [(48, 64), (64, 48)])
-def test_nothing_is_clipped_or_overlaps(count, size):
+@pytest.mark.parametrize(
+    ("count", "size"), [(1, (64, 48)), (5, (48, 64)), (6, (64, 48)), (15, (48, 64))]
+)
+def test_panels_and_text_are_neither_clipped_nor_overlapping(count, size):
     words = ["an", "incomprehensible", "$\\oops$", "donaudampfschifffahrtsgesellschaft"] * 8
     figure = make_figure(words[:count], size)
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -132,13 +135,13 @@ def test_nothing_is_clipped_or_overlaps(count, size):
         assert not any(box.overlaps(other) for other in boxes[:index])
 
 
-def test_words_and_maps_must_be_as_many():
+def test_figure_needs_a_map_for_each_word():
     with pytest.raises(ValueError, match="2 words"):
         attention_figure(np.zeros((8, 8, 3)), ["a", "b"], np.ones((1, 2, 2)))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg", ".PNG"])
-def test_figures_are_saved_by_suffix(tmp_path, suffix):
+def test_save_figure_writes_the_format_of_the_suffix(tmp_path, suffix):
     path = tmp_path / "new" / f"attention{suffix}"
     save_figure(make_figure(["a"]), path)
     beginnings = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
@@ -147,7 +150,7 @@ def test_figures_are_saved_by_suffix(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("name", ["attention.docx", "attention"])
-def test_an_unknown_suffix_is_refused(tmp_path, name):
+def test_save_figure_rejects_an_unknown_suffix(tmp_path, name):
     with pytest.raises(UserError, match=rf"--figure=.*{name}.*\.png"):
         save_figure(make_figure(["a"]), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
@@ -155,7 +158,7 @@ def test_an_unknown_suffix_is_refused(tmp_path, name):
         check_figure_path(name)
 
 
-def test_servers_need_no_display():
+def test_figures_need_no_display():
     code = "import sys, sat_tf.inspection.figures\nassert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
@@ -163,9 +166,8 @@ def test_servers_need_no_display():
 @pytest.mark.parametrize("grid", [(14, 14), (3, 5), (13, 13)])
 @pytest.mark.parametrize("resize", ["crop", "stretch"])
 @pytest.mark.parametrize("size", [(60, 150), (150, 60), (90, 90), (400, 30)])
-def test_a_hot_cell_lands_where_the_encoder_saw_it(size, resize, grid):
-    """A mark is painted on the original where the overlay says; in the encoder's square it must
-    fill that cell, and nothing else."""
+def test_upsampled_cell_matches_the_encoder_input(size, resize, grid):
+    """Pixels of a cell, marked in the original, fill exactly this cell of the encoder's input."""
     from sat_tf.config import ImageConfig
     from sat_tf.data.images import crop_box, resize_and_crop
 
@@ -174,8 +176,8 @@ def test_a_hot_cell_lands_where_the_encoder_saw_it(size, resize, grid):
     box = tuple(crop_box(np.asarray(size), config).numpy().tolist())
     large = np.zeros((size[0] * 10, size[1] * 10, 3), np.uint8)  # fine enough for small cells
     for row, column in [(0, 0), (1, grid[1] - 1), (grid[0] - 1, 2)]:
-        seen = upsample_attention(large, hot(grid, row, column), smooth=False, box=box)
-        marked = np.where(seen[..., None] > 0, np.uint8(255), large)
+        weights = upsample_attention(large, hot(grid, row, column), smooth=False, box=box)
+        marked = np.where(weights[..., None] > 0, np.uint8(255), large)
         square = resize_and_crop(marked, config).numpy()[..., 0] / 255
         rows, columns = np.indices(square.shape)
         inside = (rows * grid[0] // side == row) & (columns * grid[1] // side == column)
@@ -183,18 +185,18 @@ def test_a_hot_cell_lands_where_the_encoder_saw_it(size, resize, grid):
         assert square[~inside].mean() < 0.01
 
 
-def test_outside_the_box_there_is_nothing():
+def test_weights_are_zero_outside_the_box():
     box = (0.25, 0.5, 0.75, 1.0)
     for smooth in (False, True):
-        seen = upsample_attention(np.zeros((40, 80, 3)), np.full((4, 4), 1 / 16), smooth, box)
-        np.testing.assert_allclose(seen[10:30, 40:], 1 / 16)
-        assert seen.sum() == pytest.approx(20 * 40 / 16)
+        weights = upsample_attention(np.zeros((40, 80, 3)), np.full((4, 4), 1 / 16), smooth, box)
+        np.testing.assert_allclose(weights[10:30, 40:], 1 / 16)
+        assert weights.sum() == pytest.approx(20 * 40 / 16)
     image = np.full((40, 80, 3), 200, np.uint8)
-    laid = blend_attention(image, np.full((4, 4), 1 / 16), box=box)
-    assert laid[0, 0, 0] < 100 < laid[20, 60, 0]
+    blended = blend_attention(image, np.full((4, 4), 1 / 16), box=box)
+    assert blended[0, 0, 0] < 100 < blended[20, 60, 0]
 
 
-def test_render_gives_the_figures_pixels():
+def test_render_returns_pixels():
     pixels = render(make_figure(["a", "dog"]))
     assert pixels.dtype == np.uint8
     assert pixels.shape[2] == 3

@@ -8,7 +8,7 @@ import socket
 import numpy as np
 import PIL.Image
 import pytest
-from viewer_page import HOSTILE, WHOLE, Page, caption, check_light, hot, inspection
+from viewer_page import HOSTILE, WHOLE, Page, caption, check_light, hot, make_record
 
 from sat_tf.data.images import Thumbnail
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
@@ -19,7 +19,7 @@ from sat_tf.inspection.report import LOG_PROBABILITY, write_report
 def gallery(count=6):
     for index in range(count):
         words = [f"word{index}", "of", "all"]
-        yield inspection(
+        yield make_record(
             f"image {index}",
             captions=[caption(words, np.full((3, 4, 4), 1 / 16), -float(index))],
             references=[f"said of {index}"],
@@ -60,7 +60,7 @@ def test_the_report_shows_its_images(report):
 
 
 def test_hovering_over_a_word_of_a_card_shows_where_it_looked(report):
-    page = Page(report([inspection()]))
+    page = Page(report([make_record()]))
     page.browser.wait("return document.querySelectorAll('.sat-word').length === 3")
     page.hover(page.words()[1])
     check_light(page, (14, 14), WHOLE, (60, 90), hot((14, 14), 12, 13), True)
@@ -76,7 +76,7 @@ def test_sorting_puts_the_worst_first(report):
     assert names(browser) == [f"image {i}" for i in (4, 1, 5, 2, 3, 0)]
     press(browser, "sort", LOG_PROBABILITY)
     assert names(browser) == [f"image {i}" for i in (5, 4, 3, 2, 1, 0)]
-    press(browser, "sort", "order given")
+    press(browser, "sort", "original order")
     assert names(browser) == [f"image {i}" for i in range(6)]
 
 
@@ -117,7 +117,7 @@ def test_a_card_can_be_enlarged(report):
 
 def test_hostile_texts_stay_texts(report):
     hostile = f"</script>{HOSTILE}\u2028"
-    one = inspection(
+    one = make_record(
         hostile,
         captions=[caption([hostile], [hot((14, 14), 0, 0)])],
         references=[hostile],
@@ -150,7 +150,7 @@ def test_the_policy_lets_nothing_else_run_or_load(browser, tmp_path):
     assert body.value_of_css_property("color") != "rgba(1, 2, 3, 1)"
     with server, pytest.raises(TimeoutError):
         server.accept()
-    assert len([one for one in browser.complaints() if "Content Security Policy" in one]) >= 3
+    assert len([one for one in browser.console_errors() if "Content Security Policy" in one]) >= 3
 
 
 def test_a_report_of_nothing_says_so(report):
@@ -160,7 +160,7 @@ def test_a_report_of_nothing_says_so(report):
 def test_what_is_no_number_stays_out_of_the_json(tmp_path):
     path = tmp_path / "report.html"
     bad = caption(["x"], [hot((2, 2), 0, 0)], -np.inf)
-    write_report(path, [inspection(captions=[bad], scores={"BLEU": np.nan})], "A report")
+    write_report(path, [make_record(captions=[bad], scores={"BLEU": np.nan})], "A report")
     blocks = re.findall(r'data-role="(\w+)">(.*)</script>', path.read_text(encoding="utf-8"))
     values = {role: json.loads(block, parse_constant=pytest.fail) for role, block in blocks}
     assert values["summary"]["images"][0]["scores"] == {LOG_PROBABILITY: None, "BLEU": None}
@@ -170,7 +170,7 @@ def test_names_that_are_no_unicode_are_written_all_the_same(tmp_path):
     path = tmp_path / "report.html"
     odd = b"caf\xe9.jpg".decode(errors="surrogateescape")
     objects = ObjectBoxes([NamedBox("\ud800", Box(0, 0, 1, 1))], lambda words: {})
-    write_report(path, [inspection(odd, objects=objects)], "A report", subtitle=odd)
+    write_report(path, [make_record(odd, objects=objects)], "A report", subtitle=odd)
     (block,) = re.findall(r'data-role="document">(.*)</script>', path.read_text(encoding="utf-8"))
     document = json.loads(block)
     assert (document["image_id"], document["objects"][0]["name"]) == (odd, "\ud800")

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from tensorboard import errors
 from tensorboard.plugins import base_plugin
-from tensorboard_server import LAST, MANY, MARKUP, SHARED, SOFT, server_fixture  # noqa: F401
+from tensorboard_server import LAST, MANY, MARKUP, SHARED, SOFT
 from werkzeug.test import Client
 
 PREFIX = "/data/plugin/sat_tf_attention"
@@ -68,7 +68,7 @@ def test_no_step_is_sampled_away(get):
 
 def test_a_document_is_the_one_of_its_step(get, server):
     for step, one in server.soft.items():
-        answer = get(f"{PREFIX}/inspection", run="soft", tag=SHARED, step=step)
+        answer = get(f"{PREFIX}/record", run="soft", tag=SHARED, step=step)
         assert answer.status == 200
         assert answer.headers["Content-Type"] == "application/json"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -76,12 +76,12 @@ def test_a_document_is_the_one_of_its_step(get, server):
 
 
 def test_of_a_step_written_twice_the_later_counts(get):
-    words = get(f"{PREFIX}/inspection", run="hard", tag=SHARED, step=LAST).json["captions"][0]
+    words = get(f"{PREFIX}/record", run="hard", tag=SHARED, step=LAST).json["captions"][0]
     assert words["words"][0]["word"] == "later"
 
 
 def test_what_is_not_finite_is_null(get):
-    document = get(f"{PREFIX}/inspection", run="soft", tag=MARKUP, step=1).json
+    document = get(f"{PREFIX}/record", run="soft", tag=MARKUP, step=1).json
     assert document["captions"][0]["score"] is None
 
 
@@ -104,15 +104,15 @@ def test_the_pages_files(get, name, content_type):
         ("steps", {"run": "none", "tag": SHARED}, 404, "'none'"),
         ("steps", {"run": "../..", "tag": "passwd"}, 404, "'../..'"),
         ("steps", {"run": b"\xff", "tag": b"\xff\x00"}, 404, "no attention"),
-        ("inspection", {"run": "soft", "tag": SHARED}, 400, "'step'"),
-        ("inspection", {"run": "soft", "tag": SHARED, "step": "1.5"}, 400, "'1.5'"),
-        ("inspection", {"run": "soft", "tag": SHARED, "step": "9" * 5000}, 400, "whole number"),
-        ("inspection", {"run": "soft", "tag": SHARED, "step": -1}, 404, "step -1"),
-        ("inspection", {"run": "soft", "tag": "none", "step": 1}, 404, "'none'"),
-        ("inspection", {"run": "broken", "tag": "text", "step": 1}, 422, "malformed"),
-        ("inspection", {"run": "broken", "tag": "deep", "step": 1}, 422, "malformed"),
-        ("inspection", {"run": "broken", "tag": "number", "step": 1}, 422, "no document"),
-        ("inspection", {"run": "broken", "tag": "version", "step": 1}, 422, "version"),
+        ("record", {"run": "soft", "tag": SHARED}, 400, "'step'"),
+        ("record", {"run": "soft", "tag": SHARED, "step": "1.5"}, 400, "'1.5'"),
+        ("record", {"run": "soft", "tag": SHARED, "step": "9" * 5000}, 400, "whole number"),
+        ("record", {"run": "soft", "tag": SHARED, "step": -1}, 404, "step -1"),
+        ("record", {"run": "soft", "tag": "none", "step": 1}, 404, "'none'"),
+        ("record", {"run": "broken", "tag": "text", "step": 1}, 422, "malformed"),
+        ("record", {"run": "broken", "tag": "deep", "step": 1}, 422, "malformed"),
+        ("record", {"run": "broken", "tag": "number", "step": 1}, 422, "no document"),
+        ("record", {"run": "broken", "tag": "version", "step": 1}, 422, "version"),
     ],
 )
 def test_what_cannot_be_served_is_said_in_a_sentence(get, route, parameters, status, named):
@@ -143,9 +143,9 @@ ABOVE = "../" * 12
         f"{PREFIX}/index.js%00.css",
         f"{PREFIX}//etc/passwd",
         f"{PREFIX}/..%5c..%5cetc%5cpasswd",
-        f"{PREFIX}/inspection?run=../../../../etc&tag=passwd&step=0",
+        f"{PREFIX}/record?run=../../../../etc&tag=passwd&step=0",
         f"{PREFIX}/steps?run=/etc&tag=passwd",
-        f"{PREFIX}/inspection?run=soft&tag=../../../etc/passwd&step=0",
+        f"{PREFIX}/record?run=soft&tag=../../../etc/passwd&step=0",
     ],
 )
 def test_nothing_else_can_be_read(get, path):

@@ -6,17 +6,8 @@ Each test leaves a quiet console and asks nobody outside the machine, see `viewe
 import time
 
 import pytest
-from attention_logs import BOX, GRID, inspection, write_run
-from tensorboard_server import (  # noqa: F401
-    HARD,
-    MANY,
-    MARKUP,
-    SCRIPT,
-    SHARED,
-    SOFT,
-    serve,
-    server_fixture,
-)
+from attention_logs import BOX, GRID, make_record, write_run
+from tensorboard_server import HARD, MANY, MARKUP, SCRIPT, SHARED, SOFT, serve
 
 # TensorBoard's own complaints, and that the first run's document, malformed on purpose, is refused.
 _KNOWN = ("Multiple instances of Three.js", "software WebGL", "422 (UNPROCESSABLE ENTITY)")
@@ -35,7 +26,9 @@ def tab(browser, server):
     choose(browser, "image", SHARED)
     wait_for_word(browser, "one")
     time.sleep(0.3)  # a second document may be on its way: what is chosen twice is asked for twice
-    strange = [line for line in browser.complaints() if not any(known in line for known in _KNOWN)]
+    strange = [
+        line for line in browser.console_errors() if not any(known in line for known in _KNOWN)
+    ]
     assert strange == []
     return browser
 
@@ -54,7 +47,7 @@ def brightest(browser, pane=0):
     """The cell of the original image's covered part whose middle is brightest, row by row."""
     return browser.run(
         """
-        const canvas = document.querySelectorAll('[data-role=upsample_attention]')[arguments[0]];
+        const canvas = document.querySelectorAll('[data-role=overlay]')[arguments[0]];
         const [rows, columns] = arguments[1];
         const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
         const light = (cell) => {
@@ -105,20 +98,20 @@ def test_another_word_moves_the_overlay_to_its_place(tab):
     assert brightest(tab) == SOFT[300][0]
     second.click()
     assert brightest(tab) == SOFT[300][1]
-    picture, upsample_attention = (
+    picture, overlay = (
         tab.run(
             "const r = document.querySelector(`[data-role=${arguments[0]}]`)"
             ".getBoundingClientRect(); return [r.top, r.left, r.bottom, r.right];",
             role,
         )
-        for role in ("picture", "upsample_attention")
+        for role in ("picture", "overlay")
     )
     height, width = picture[2] - picture[0], picture[3] - picture[1]
     place = [
-        (upsample_attention[0] - picture[0]) / height,
-        (upsample_attention[1] - picture[1]) / width,
-        (upsample_attention[2] - picture[0]) / height,
-        (upsample_attention[3] - picture[1]) / width,
+        (overlay[0] - picture[0]) / height,
+        (overlay[1] - picture[1]) / width,
+        (overlay[2] - picture[0]) / height,
+        (overlay[3] - picture[1]) / width,
     ]
     assert place == pytest.approx(BOX, abs=0.01)
 
@@ -172,7 +165,7 @@ def test_what_is_malformed_is_told(browser, tab, broken):
         ".some((one) => !one.hidden && /document/.test(one.textContent))"
     )
     time.sleep(0.5)
-    tab.complaints()  # Chromium notes the server's refusals, which are what was asked for
+    tab.console_errors()  # Chromium notes the server's refusals, which are what was asked for
 
 
 def wait_for_step(browser, step, pane=0):
@@ -253,12 +246,12 @@ def test_without_data_the_page_says_what_to_do_and_then_finds_it(browser, tmp_pa
         said = browser.wait("return document.querySelector('#message:not(:empty)')?.textContent")
         assert "--log_attention" in said
         # A run that begins now appears with TensorBoard's own reload.
-        write_run(logs / "run", [(1, inspection("new.jpg", ["new"], [0]))])
+        write_run(logs / "run", [(1, make_record("new.jpg", ["new"], [0]))])
         tags = f"http://127.0.0.1:{port}/data/plugin/sat_tf_attention/tags"
         browser.wait(f"return fetch('{tags}').then((a) => a.json()).then((runs) => runs.run)")
         browser.driver.switch_to.default_content()
         browser.driver.find_element("css selector", "app-header-reload button").click()
         browser.driver.switch_to.frame(browser.wait(frame))
         wait_for_word(browser, "new")
-        strange = [one for one in browser.complaints() if not any(k in one for k in _KNOWN)]
+        strange = [one for one in browser.console_errors() if not any(k in one for k in _KNOWN)]
         assert strange == []

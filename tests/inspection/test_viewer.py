@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from viewer_page import WHOLE, caption, check_light, hot, inspection
+from viewer_page import WHOLE, caption, check_light, hot, make_record
 
 from sat_tf.data.images import Thumbnail
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
@@ -24,9 +24,9 @@ PLACES = {
 
 @pytest.mark.parametrize("smooth", [False, True], ids=["raw", "smooth"])
 @pytest.mark.parametrize("place", PLACES)
-def test_another_word_moves_the_overlay_to_its_place(empty_page, place, smooth):
+def test_another_word_moves_the_overlay_to_its_place(show, place, smooth):
     grid, size, box = PLACES[place]
-    page = empty_page(inspection(grid=grid, size=size, box=box).document())
+    page = show(make_record(grid=grid, size=size, box=box).document())
     page.browser.run("viewer.configure({ smooth: arguments[0] })", smooth)
     cells = [(0, 0), (grid[0] - 2, grid[1] - 1)]
     for word, (row, column) in enumerate(cells):
@@ -36,7 +36,7 @@ def test_another_word_moves_the_overlay_to_its_place(empty_page, place, smooth):
         light = page.light()
         y, x = (np.argwhere(light >= light.max() - 1e-6) + 0.5).mean(axis=0)
         if not smooth:
-            top, left, bottom, right = page.place_of("upsample_attention")
+            top, left, bottom, right = page.box_of("overlay")
             assert top + (bottom - top) * y / light.shape[0] == pytest.approx(
                 box[0] + (row + 0.5) / grid[0] * (box[2] - box[0]), abs=0.02
             )
@@ -47,11 +47,11 @@ def test_another_word_moves_the_overlay_to_its_place(empty_page, place, smooth):
 
 @pytest.mark.parametrize("smooth", [False, True], ids=["raw", "smooth"])
 @pytest.mark.parametrize(("grid", "size"), [((14, 14), (224, 224)), ((4, 7), (30, 45))])
-def test_weights_are_those_of_python(empty_page, grid, size, smooth):
+def test_weights_are_those_of_python(show, grid, size, smooth):
     alpha = np.random.default_rng(1).dirichlet(np.ones(grid[0] * grid[1])).reshape(grid)
-    page = empty_page(inspection().document())
+    page = show(make_record().document())
     weights = page.browser.run(
-        "return Array.from(upsample_attention(...arguments))",
+        "return Array.from(upsampleAttention(...arguments))",
         alpha.ravel().tolist(),
         *grid,
         *size,
@@ -61,24 +61,24 @@ def test_weights_are_those_of_python(empty_page, grid, size, smooth):
     np.testing.assert_allclose(np.reshape(weights, size), expected, rtol=1e-5)
 
 
-def test_an_uneven_map_is_drawn_as_python_draws_it(empty_page):
+def test_an_uneven_map_is_drawn_as_python_draws_it(show):
     alpha = np.random.default_rng(2).dirichlet(np.full(196, 0.3)).reshape(14, 14)
-    page = empty_page(inspection(captions=[caption(["one"], [alpha])]).document())
+    page = show(make_record(captions=[caption(["one"], [alpha])]).document())
     page.words()[0].click()
     check_light(page, (14, 14), WHOLE, (60, 90), alpha, True)
 
 
-def test_what_the_model_does_not_see_is_marked(empty_page):
-    page = empty_page(inspection(box=(0.0, 1 / 6, 1.0, 5 / 6)).document())
-    hole = page.browser.find("unseen").value_of_css_property("clip-path")
+def test_what_the_model_does_not_see_is_marked(show):
+    page = show(make_record(box=(0.0, 1 / 6, 1.0, 5 / 6)).document())
+    hole = page.browser.find("cropped").value_of_css_property("clip-path")
     assert "16.6667%" in hole and "83.3333%" in hole
-    assert page.browser.find("unseen").is_displayed()
-    page = empty_page(inspection().document())
-    assert not page.browser.find("unseen").is_displayed()
+    assert page.browser.find("cropped").is_displayed()
+    page = show(make_record().document())
+    assert not page.browser.find("cropped").is_displayed()
 
 
-def test_the_mouse_shows_and_a_click_holds(empty_page):
-    page = empty_page(inspection().document())
+def test_the_mouse_shows_and_a_click_holds(show):
+    page = show(make_record().document())
     first, second, _ = page.words()
     assert page.shown() == [-1, -1]
     assert page.browser.run(
@@ -98,10 +98,10 @@ def test_the_mouse_shows_and_a_click_holds(empty_page):
     assert page.light().min() > 1  # nothing drawn
 
 
-def test_words_tell_their_numbers(empty_page):
-    document = inspection().document()
+def test_words_tell_their_numbers(show):
+    document = make_record().document()
     document["captions"][0]["words"][1].update(probability=0.5, beta=0.625)
-    page = empty_page(document)
+    page = show(document)
     word = page.words()[1]
     assert page.browser.find("text", word).text == "right"
     assert page.browser.find("value", word).text == "50%"
@@ -113,10 +113,10 @@ def test_words_tell_their_numbers(empty_page):
         assert f"{100 * share:g}%" in drawn
 
 
-def test_the_keyboard_walks_and_holds(empty_page):
+def test_the_keyboard_walks_and_holds(show):
     from selenium.webdriver import Keys
 
-    page = empty_page(inspection().document())
+    page = show(make_record().document())
     page.browser.run("document.querySelector('.sat-play').focus()")
     for key, shown in [(Keys.ARROW_RIGHT, 0), (Keys.ARROW_RIGHT, 1), (Keys.ARROW_LEFT, 0)]:
         page.press(key)
@@ -132,12 +132,12 @@ def test_the_keyboard_walks_and_holds(empty_page):
     assert page.shown() == [1, -1]
 
 
-def test_play_walks_through_the_words(empty_page):
-    page = empty_page(inspection().document())
+def test_play_walks_through_the_words(show):
+    page = show(make_record().document())
     play = page.browser.find("play")
     page.browser.run("""
         window.walked = [];
-        host.addEventListener('change', (event) => walked.push(event.detail.held));""")
+        host.addEventListener('change', (event) => walked.push(event.detail.selected));""")
     play.click()
     assert play.text == "Pause"
     page.browser.wait("return document.querySelector('.sat-play').textContent === 'Play'")
@@ -147,11 +147,11 @@ def test_play_walks_through_the_words(empty_page):
     assert (play.text, page.shown()) == ("Play", [0, 0])
 
 
-def test_opacity_fades_the_overlay(empty_page):
+def test_opacity_fades_the_overlay(show):
     from selenium.webdriver import Keys
 
-    page = empty_page(inspection().document())
-    canvas, slider = page.browser.find("upsample_attention"), page.browser.find("opacity")
+    page = show(make_record().document())
+    canvas, slider = page.browser.find("overlay"), page.browser.find("opacity")
     assert canvas.value_of_css_property("opacity") == "1"
     slider.send_keys(Keys.HOME)
     assert canvas.value_of_css_property("opacity") == "0"
@@ -159,22 +159,22 @@ def test_opacity_fades_the_overlay(empty_page):
     assert float(canvas.value_of_css_property("opacity")) == pytest.approx(0.03)
 
 
-def test_raw_cells_show_their_values(empty_page):
-    page = empty_page(inspection(grid=(3, 5)).document())
+def test_raw_cells_show_their_values(show):
+    page = show(make_record(grid=(3, 5)).document())
     page.words()[1].click()
     assert page.browser.find_all("cell") == []
     page.browser.find("smooth").click()
     texts = [cell.text for cell in page.browser.find_all("cell")]
     assert texts == ["0%"] * 9 + ["100%"] + ["0%"] * 5
     for grid in [(2, 90), (90, 2)]:  # no room
-        page = empty_page(inspection(grid=grid).document())
+        page = show(make_record(grid=grid).document())
         page.browser.find("smooth").click()
         page.words()[1].click()
         assert page.browser.find_all("cell") == []
 
 
-def test_maps_may_share_a_scale(empty_page):
-    page = empty_page(inspection().document())
+def test_maps_may_share_a_scale(show):
+    page = show(make_record().document())
     page.browser.find("smooth").click()
     page.words()[2].click()
     np.testing.assert_allclose(page.light(), 1, atol=2 / 255)
@@ -184,7 +184,7 @@ def test_maps_may_share_a_scale(empty_page):
 
 def shades(page):
     return [
-        float(page.browser.run("return arguments[0].style.getPropertyValue('--looked')", word))
+        float(page.browser.run("return arguments[0].style.getPropertyValue('--attended')", word))
         for word in page.words()
     ]
 
@@ -193,8 +193,8 @@ def values(page):
     return [node.text for node in page.browser.find_all("value")]
 
 
-def test_pointing_at_the_picture_shades_the_words_that_looked_there(empty_page):
-    page = empty_page(inspection(grid=(2, 3)).document())  # cells: top left, top right, all
+def test_pointing_at_the_picture_shades_the_words_that_looked_there(show):
+    page = show(make_record(grid=(2, 3)).document())  # cells: top left, top right, all
     page.browser.find("smooth").click()
     picture = page.browser.find("stage")
     before = values(page)
@@ -211,8 +211,8 @@ def test_pointing_at_the_picture_shades_the_words_that_looked_there(empty_page):
     assert values(page) == before
 
 
-def test_pointing_counts_within_the_box(empty_page):
-    page = empty_page(inspection(grid=(2, 3), box=(0.0, 0.5, 1.0, 1.0)).document())
+def test_pointing_counts_within_the_box(show):
+    page = show(make_record(grid=(2, 3), box=(0.0, 0.5, 1.0, 1.0)).document())
     page.browser.find("smooth").click()
     picture = page.browser.find("stage")
     width, height = picture.size["width"], picture.size["height"]
@@ -222,26 +222,26 @@ def test_pointing_counts_within_the_box(empty_page):
     assert shades(page) == [0, 0, 0]
 
 
-def test_the_keyboard_points_too(empty_page):
+def test_the_keyboard_points_too(show):
     from selenium.webdriver import Keys
 
-    page = empty_page(inspection(grid=(3, 3)).document())
+    page = show(make_record(grid=(3, 3)).document())
     page.browser.find("smooth").click()
     page.browser.run("document.querySelector('.sat-stage').focus()")
     page.press(Keys.ARROW_UP)
     page.press(Keys.ARROW_LEFT)
     assert values(page) == ["100%", "0%", "11%"]
-    spoken = page.browser.run("return document.querySelector('.sat-spoken').textContent")
+    spoken = page.browser.run("return document.querySelector('.sat-announcement').textContent")
     assert spoken == "left 100%, all 11%, right 0%"
 
 
-def test_other_beams_may_be_chosen(empty_page):
+def test_other_beams_may_be_chosen(show):
     captions = [
         caption(["left", "right"], [hot((14, 14), 0, 0), hot((14, 14), 2, 2)]),
         caption(["other"], [hot((14, 14), 7, 3)], -2.5),
         caption([], np.zeros((0, 14, 14))),
     ]
-    page = empty_page(inspection(captions=captions).document())
+    page = show(make_record(captions=captions).document())
     beams = page.browser.find_all("beam-text")
     assert [beam.text for beam in beams] == ["left right", "other", "(no words)"]
     beams[1].click()
@@ -255,7 +255,7 @@ def test_other_beams_may_be_chosen(empty_page):
     assert "without words" in page.browser.find("words").text
 
 
-def scene_inspection():
+def scene_record():
     """A caption of a scene: its last word looked at the object, then one that looked elsewhere."""
     scene = next(
         scene
@@ -272,28 +272,28 @@ def scene_inspection():
     )
 
 
-def test_objects_and_hits_are_marked(empty_page):
-    scene, one = scene_inspection()
-    page = empty_page(one.document())
+def test_objects_and_hits_are_marked(show):
+    scene, one = scene_record()
+    page = show(one.document())
     page.browser.find_all("beam")[0].click()
     assert page.browser.find("hit", page.words()[3]).text == "✓"
     assert page.browser.find_all("hit", page.words()[0]) == []
-    assert "in the right box" in page.words()[3].get_attribute("title")
+    assert "inside a matching box" in page.words()[3].get_attribute("title")
     box = page.browser.find("object")
     assert not box.is_displayed()
     page.browser.find("boxes").click()
     assert box.is_displayed()
     left, top, right, bottom = (side / 64 for side in scene.objects[0].box)
-    np.testing.assert_allclose(page.place_of("object"), [top, left, bottom, right], atol=0.005)
+    np.testing.assert_allclose(page.box_of("object"), [top, left, bottom, right], atol=0.005)
     page.words()[3].click()
     assert "sat-named" in box.get_attribute("class")
-    peak = page.place_of("peak")
+    peak = page.box_of("peak")
     assert top <= (peak[0] + peak[2]) / 2 <= bottom and left <= (peak[1] + peak[3]) / 2 <= right
     page.browser.find_all("beam")[1].click()
     assert page.browser.find("miss", page.words()[3]).text == "✗"
 
 
-def test_objects_lie_over_the_picture_where_a_part_of_it_is_seen(empty_page):
+def test_objects_lie_over_the_picture_where_a_part_of_it_is_seen(show):
     """Boxes are fractions of the picture, cells of its middle half."""
     seen = Box(0.0, 0.25, 1.0, 0.75)
     dog, cat = Box(0.25, 0.25, 0.5, 0.375), Box(0.0, 0.0, 0.5, 0.125)
@@ -301,23 +301,23 @@ def test_objects_lie_over_the_picture_where_a_part_of_it_is_seen(empty_page):
     objects = ObjectBoxes(things, lambda words: {0: [0], 1: [1]}, seen)
     looks = [hot((4, 4), 1, 0), hot((4, 4), 0, 0)]
     captions = [caption(["dog", "cat"], looks)]
-    page = empty_page(
-        inspection(size=(60, 120), box=seen, captions=captions, objects=objects).document()
+    page = show(
+        make_record(size=(60, 120), box=seen, captions=captions, objects=objects).document()
     )
     page.browser.find("boxes").click()
     page.words()[0].click()
-    for role, place in (("upsample_attention", seen), ("object", dog), ("peak", dog)):
-        np.testing.assert_allclose(page.place_of(role), place, atol=0.005)
+    for role, place in (("overlay", seen), ("object", dog), ("peak", dog)):
+        np.testing.assert_allclose(page.box_of(role), place, atol=0.005)
     assert [node.text for node in page.browser.find_all("name")] == ["dog", "cat"]
     assert "sat-named" in page.browser.find("object").get_attribute("class")
     marks = [page.browser.find_all(mark) for mark in ("hit", "miss")]
     assert [len(nodes) for nodes in marks] == [1, 0]  # the cat is not seen
 
 
-def test_a_mark_hides_no_value(empty_page):
+def test_a_mark_hides_no_value(show):
     objects = ObjectBoxes([NamedBox("ox", Box(0, 0, 0.1, 0.1))], lambda words: {0: [0]})
     certain = caption(["ox"], [hot((14, 14), 0, 0)], log_probability=0.0)
-    page = empty_page(inspection(captions=[certain], objects=objects).document())
+    page = show(make_record(captions=[certain], objects=objects).document())
     assert page.browser.find("value").text == "100%"
     gap = page.browser.run("""
         const text = document.createRange();
@@ -327,33 +327,33 @@ def test_a_mark_hides_no_value(empty_page):
     assert gap > 0
 
 
-def test_images_without_known_objects_offer_none(empty_page):
-    page = empty_page(inspection().document())
+def test_images_without_known_objects_offer_none(show):
+    page = show(make_record().document())
     assert not page.browser.find("boxes").is_displayed()
 
 
-def test_the_held_word_stays_from_step_to_step(empty_page):
-    page = empty_page(inspection().document())
+def test_the_held_word_stays_from_step_to_step(show):
+    page = show(make_record().document())
     page.words()[1].click()
-    page.browser.run("viewer.show(arguments[0])", inspection().document())
+    page.browser.run("viewer.show(arguments[0])", make_record().document())
     assert page.shown()[1] == 1
-    page.browser.run("viewer.show(arguments[0])", inspection("another").document())
+    page.browser.run("viewer.show(arguments[0])", make_record("another").document())
     assert page.shown()[1] == -1
 
 
-def test_changes_are_announced(empty_page):
-    page = empty_page(inspection().document())
+def test_changes_are_announced(show):
+    page = show(make_record().document())
     page.browser.run("""
         window.details = [];
         host.addEventListener('change', (event) => details.push(event.detail));""")
     page.words()[1].click()
     page.browser.find("shared").click()
     *_, held, scaled = page.browser.run("return details")
-    assert (held["caption"], held["word"], held["held"]) == (0, 1, 1)
+    assert (held["caption"], held["word"], held["selected"]) == (0, 1, 1)
     assert scaled["settings"] == {"opacity": 1, "smooth": True, "shared": True, "boxes": False}
 
 
-def test_destroyed_viewers_leave_nothing(empty_page):
-    page = empty_page(inspection().document())
+def test_destroyed_viewers_leave_nothing(show):
+    page = show(make_record().document())
     page.browser.run("viewer.destroy()")
     assert page.browser.run("return host.childNodes.length") == 0

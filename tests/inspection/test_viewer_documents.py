@@ -3,16 +3,16 @@
 import copy
 
 import pytest
-from viewer_page import HOSTILE, caption, hot, inspection
+from viewer_page import HOSTILE, caption, hot, make_record
 
 
-def test_texts_are_never_html(empty_page):
+def test_texts_are_never_html(show):
     alphas = [hot((14, 14), 0, 0)]
-    document = inspection(
+    document = make_record(
         HOSTILE, captions=[caption([HOSTILE], alphas)] * 2, references=[HOSTILE]
     ).document()
     document["objects"] = [{"name": HOSTILE, "box": [0, 0, 1, 1]}]
-    page = empty_page(document)
+    page = show(document)
     page.browser.find("boxes").click()
     for role in ("text", "beam-text", "reference", "name"):
         assert page.browser.find(role).text == HOSTILE
@@ -23,7 +23,7 @@ def test_texts_are_never_html(empty_page):
 
 def changed(path, value):
     """A document with one of its parts replaced, or with `...` for a value, removed."""
-    document = copy.deepcopy(inspection().document())
+    document = copy.deepcopy(make_record().document())
     *parents, last = path
     part = document
     for step in parents:
@@ -37,9 +37,9 @@ def changed(path, value):
 
 WORD = ("captions", 0, "words", 1)
 MALFORMED = [
-    (None, "no inspection"),
-    ([], "no inspection"),
-    ("text", "no inspection"),
+    (None, "not an attention record"),
+    ([], "not an attention record"),
+    ("text", "not an attention record"),
     (changed(["format_version"], 2), "version 2"),
     (changed(["image_id"], 7), "image_id"),
     (changed(["image"], ...), "no image"),
@@ -70,22 +70,22 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("document", "part"), MALFORMED)
-def test_what_is_malformed_is_told(empty_page, document, part):
-    page = empty_page(inspection().document())
+def test_what_is_malformed_is_told(show, document, part):
+    page = show(make_record().document())
     page.browser.run("viewer.show(arguments[0])", document)
     assert part in page.browser.find("message").text
     assert not page.browser.find("picture").is_displayed()
-    page.browser.run("viewer.show(arguments[0])", inspection().document())
+    page.browser.run("viewer.show(arguments[0])", make_record().document())
     assert not page.browser.find("message").is_displayed()
     assert page.browser.find("picture").is_displayed()
 
 
-def test_a_picture_that_cannot_be_read_is_told(empty_page):
-    page = empty_page(changed(["image", "jpeg"], "AAAA"))
+def test_a_picture_that_cannot_be_read_is_told(show):
+    page = show(changed(["image", "jpeg"], "AAAA"))
     page.browser.wait("return !document.querySelector('.sat-message').hidden")
-    assert "picture can't be read" in page.browser.find("message").text
+    assert "image can't be decoded" in page.browser.find("message").text
 
 
-def test_numbers_may_be_missing(empty_page):
-    page = empty_page(changed([*WORD, "beta"], None))
+def test_numbers_may_be_missing(show):
+    page = show(changed([*WORD, "beta"], None))
     assert "β –" in page.words()[1].get_attribute("title")

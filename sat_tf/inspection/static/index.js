@@ -1,5 +1,5 @@
-// TensorBoard's tab Attention: which run, image and training step to see, and runs side by side.
-// `viewer.js` draws each document.
+// TensorBoard's tab Attention: selection of run, image and training step, and runs side by side.
+// `viewer.js` shows each document.
 
 import { mount } from "./viewer.js";
 
@@ -46,28 +46,28 @@ class Page {
     this.second = new Pane((pane) => this.moved(pane));
     this.panes.append(this.first.root, this.second.root);
     for (const [pane, twin] of [[this.first, this.second], [this.second, this.first]]) {
-      // What is set in one pane holds in the other, or they could not be compared.
+      // Settings are shared, so that the panes can be compared.
       pane.host.addEventListener("change", () => twin.viewer.configure(pane.viewer.settings));
     }
     body.append(this.bar, this.message, this.panes);
     body.addEventListener("keydown", (event) => this.key(event));
   }
 
-  // Reads anew what there is; the choices stay as they are where they can.
+  // Reads the list of runs and images; selections are kept if they still exist.
   async reload() {
     try {
       this.runs = await ask("tags");
     } catch (error) {
-      this.say(error.message);
+      this.setMessage(error.message);
       return;
     }
     const names = Object.keys(this.runs);
-    this.say(names.length ? "" : NO_DATA);
+    this.setMessage(names.length ? "" : NO_DATA);
     offer(this.run, names);
     await this.choose();
   }
 
-  // Shows what is chosen.
+  // Shows the selected run and image.
   async choose() {
     const run = this.run.value;
     if (!(run in this.runs)) return;
@@ -94,7 +94,7 @@ class Page {
     this.choose();
   }
 
-  // A pane shows another step: the other pane follows.
+  // Called when a pane shows another step: the other pane follows.
   moved(pane) {
     if (!this.linked.checked || this.second.root.hidden) return;
     const follower = pane === this.first ? this.second : this.first;
@@ -105,22 +105,22 @@ class Page {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const sign = { [EARLIER_KEY]: -1, [LATER_KEY]: 1 }[event.key];
     if (event.target === document.body && ["ArrowLeft", "ArrowRight"].includes(event.key)) {
-      // The viewer hears its keys only when it has the focus; nothing else here wants these.
+      // The viewer gets keys only when it has the focus; nothing else here uses these.
       this.first.host.querySelector("[data-role=word]")?.focus();
     }
     if (!sign) return;
     event.preventDefault();
-    (this.second.root.contains(event.target) ? this.second : this.first).walk(sign);
+    (this.second.root.contains(event.target) ? this.second : this.first).moveBy(sign);
   }
 
-  say(text) {
+  setMessage(text) {
     this.message.textContent = text;
     this.message.hidden = !text;
     this.panes.hidden = Boolean(text);
   }
 }
 
-// One image in one run: its steps, and the viewer of the chosen one.
+// One image in one run: its steps, and the viewer of the selected one.
 class Pane {
   constructor(onMove) {
     this.onMove = onMove;
@@ -130,9 +130,9 @@ class Pane {
     this.slider.oninput = () => this.goTo(Number(this.slider.value));
     this.label = make("output", { className: "step" });
     this.stepper = make("div", { className: "stepper" },
-      button("‹", () => this.walk(-1), `earlier step (key ${EARLIER_KEY})`),
+      button("‹", () => this.moveBy(-1), `earlier step (key ${EARLIER_KEY})`),
       this.slider,
-      button("›", () => this.walk(1), `later step (key ${LATER_KEY})`),
+      button("›", () => this.moveBy(1), `later step (key ${LATER_KEY})`),
       this.label);
     this.host = make("div", { className: "host" });
     this.root = make("section", { className: "pane" }, this.title, this.stepper, this.host);
@@ -149,10 +149,10 @@ class Pane {
   clear() {
     this.begin();
     this.text = null; // of the document shown
-    this.wanted = null; // the step to stay at; null: the last, also when later ones come
+    this.pinned = null; // the step to keep; null: always the last one
   }
 
-  // Shows an image of a run: at the step shown so far, or at the last one.
+  // Shows an image of a run: at the step that was shown before, or at the last one.
   async choose(run, image, known) {
     const signal = this.begin();
     this.steps = [];
@@ -167,23 +167,23 @@ class Pane {
     }
     await this.attempt(signal, async () => {
       this.steps = await ask("steps", { run, tag: image }, signal);
-      this.at = this.wanted === null ? this.steps.length - 1 : nearest(this.steps, this.wanted);
+      this.at = this.pinned === null ? this.steps.length - 1 : nearest(this.steps, this.pinned);
       await this.show(signal);
     });
   }
 
-  walk(sign) {
+  moveBy(sign) {
     this.goTo(Math.min(Math.max(this.at + sign, 0), this.steps.length - 1));
   }
 
-  // A person chose the step at this place.
+  // Shows the step at this index, selected by the user.
   goTo(at) {
     if (!(at in this.steps) || at === this.at) return;
     this.move(at);
     this.onMove(this);
   }
 
-  // The other pane went to a step: to the nearest that there is here.
+  // Shows the step nearest to that of the other pane.
   follow(step) {
     const at = nearest(this.steps, step);
     if (at >= 0 && at !== this.at) this.move(at);
@@ -191,12 +191,12 @@ class Pane {
 
   move(at) {
     this.at = at;
-    this.wanted = at === this.steps.length - 1 ? null : this.step;
+    this.pinned = at === this.steps.length - 1 ? null : this.step;
     const signal = this.begin();
     this.attempt(signal, () => this.show(signal));
   }
 
-  // What was still on its way is wanted no more.
+  // Cancels pending requests.
   begin() {
     this.pending?.abort();
     this.pending = new AbortController();
@@ -218,12 +218,12 @@ class Pane {
     this.slider.setAttribute("aria-valuetext", `step ${this.step}`);
     this.label.textContent =
       `step ${this.step.toLocaleString("en")} · ${this.at + 1} of ${this.steps.length}`;
-    const wanted = { run: this.run, tag: this.image, step: this.step };
-    const inspection = await ask("inspection", wanted, signal);
-    const text = JSON.stringify(inspection);
-    if (signal.aborted || text === this.text) return; // a reload leaves what is held or played
+    const query = { run: this.run, tag: this.image, step: this.step };
+    const record = await ask("record", query, signal);
+    const text = JSON.stringify(record);
+    if (signal.aborted || text === this.text) return; // a reload keeps the selection and playback
     this.text = text;
-    this.viewer.show(inspection);
+    this.viewer.show(record);
   }
 
   fail(sentence) {
@@ -232,7 +232,7 @@ class Pane {
   }
 }
 
-// What the back end answers; throws an error with a sentence for the page.
+// Returns the answer of the back end; throws an error with a sentence for the page.
 async function ask(route, parameters = {}, signal = undefined) {
   const url = address(route);
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
@@ -252,7 +252,7 @@ async function ask(route, parameters = {}, signal = undefined) {
   return content;
 }
 
-// TensorBoard tells its plugins over a message channel when it has read new data.
+// TensorBoard notifies its plugins over a message channel when it has read new data.
 function listenToReloads(onReload) {
   const channel = new MessageChannel();
   channel.port1.onmessage = (event) => {
@@ -261,7 +261,7 @@ function listenToReloads(onReload) {
   window.parent.postMessage("experimental.bootstrap", "*", [channel.port2]);
 }
 
-// Fills a list of choices, and keeps what is chosen if it is still there.
+// Fills a list of choices, and keeps the selection if it still exists.
 function offer(select, values, texts = values.map(shown)) {
   const chosen = select.value;
   select.replaceChildren(
@@ -270,7 +270,7 @@ function offer(select, values, texts = values.map(shown)) {
   select.selectedIndex = Math.max(values.indexOf(chosen), 0);
 }
 
-// The place of the step nearest to this one, or -1 if there are none.
+// Returns the index of the step nearest to this one, or -1 if there are none.
 function nearest(steps, step) {
   let best = steps.length - 1;
   steps.forEach((other, i) => {
@@ -279,12 +279,12 @@ function nearest(steps, step) {
   return best;
 }
 
-// TensorBoard calls the run that lies in the log directory itself ".".
+// TensorBoard calls the log directory itself ".".
 function shown(name) {
   return name === "." ? ". (the log directory itself)" : name;
 }
 
-// Beside this script, wherever TensorBoard serves it.
+// Returns the address of a file next to this script.
 function address(name) {
   return new URL(name, import.meta.url);
 }

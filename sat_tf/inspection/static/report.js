@@ -1,10 +1,10 @@
-// The report's page: a gallery of cards to search and sort, and one of them enlarged. Each image's
-// document lies in the page as a block of JSON, and is read when its card first comes into view.
+// The page of the report: a gallery of cards to search and sort, and an enlarged one. The document
+// of each image is a block of JSON in the page, parsed when its card first comes into view.
 
 import { mount } from "./viewer.js";
 
-const AHEAD = "800px"; // cards are filled when they are so near to the screen
-const GIVEN_ORDER = "order given";
+const MARGIN = "800px"; // cards are filled when they are this close to the screen
+const ORIGINAL_ORDER = "original order";
 
 const find = (role, within = document) => within.querySelector(`[data-role="${role}"]`);
 const blocks = document.querySelectorAll('[data-role="document"]');
@@ -14,7 +14,7 @@ const read = (index) => JSON.parse(blocks[index].textContent);
 const shortened = (number) => (number === null ? "–" : number.toFixed(3));
 
 const cards = images.map(makeCard);
-let order = { by: first ?? GIVEN_ORDER, descending: false };
+let order = { by: first ?? ORIGINAL_ORDER, descending: false };
 let settings = {};
 
 function add(parent, tag, role, text = "") {
@@ -53,7 +53,7 @@ function makeCard(summary, index) {
   return card;
 }
 
-/** Fills a card when it comes near to the screen. */
+// Fills a card when it comes close to the screen.
 const watcher = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
     if (!isIntersecting) continue;
@@ -63,14 +63,14 @@ const watcher = new IntersectionObserver((entries) => {
     card.viewer.configure(settings);
     card.viewer.show(read(card.index));
   }
-}, { rootMargin: AHEAD });
+}, { rootMargin: MARGIN });
 
 // Order and search
 
 const orderBar = find("order");
-const names = [GIVEN_ORDER, ...new Set(images.flatMap(({ scores }) => Object.keys(scores)))];
+const names = [ORIGINAL_ORDER, ...new Set(images.flatMap(({ scores }) => Object.keys(scores)))];
 const orderButtons = names.map((name) => addButton(orderBar, "sort", name, () => {
-  order = { by: name, descending: order.by === name && name !== GIVEN_ORDER && !order.descending };
+  order = { by: name, descending: order.by === name && name !== ORIGINAL_ORDER && !order.descending };
   arrange();
 }));
 
@@ -79,7 +79,7 @@ function arrange() {
   const value = ({ scores }) => scores[by] ?? null;
   const sorted = [...cards].sort((a, b) => {
     const [left, right] = [value(a), value(b)];
-    const missing = (left === null) - (right === null); // they come last, whichever the direction
+    const missing = (left === null) - (right === null); // last in both directions
     return missing || (descending ? right - left : left - right) || a.index - b.index;
   });
   const words = find("search").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -89,7 +89,7 @@ function arrange() {
     const chosen = names[index] === by;
     button.ariaPressed = chosen;
     button.textContent = names[index];
-    if (names[index] === GIVEN_ORDER) return;
+    if (names[index] === ORIGINAL_ORDER) return;
     if (chosen) button.textContent += descending ? " ↓" : " ↑";
     button.title = chosen && descending ? "highest first" : "lowest first; again: highest first";
   });

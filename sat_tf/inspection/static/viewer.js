@@ -1,5 +1,5 @@
-// Shows one captioned image and where each of its words looked. What it is given is the JSON of
-// `Inspection.document` in ../inspections.py. Text is only ever set as text, never as HTML.
+// Shows a captioned image and the attention of each word: a document of `AttentionRecord.document`
+// in ../attention_record.py. Text is only ever set as text, never as HTML.
 
 import { cellsOf, check } from "./attention.js";
 import { Stage, clamp, make, percent } from "./stage.js";
@@ -10,17 +10,17 @@ const PLAY_MILLISECONDS = 900;
 /**
  * Fills `host` with an empty viewer.
  *
- * options.compact: the picture, words and references alone, for a card in a gallery.
+ * options.compact: only the image, words and references, for a card in a gallery.
  *
  * A viewer has
- *   show(inspection): shows a document, or says what is wrong with it. The held word and the beam
- *     stay when the next document is of the same image (another training step, say).
- *   message(text): shows a text in place of the picture.
+ *   show(record): shows a document, or a message if it is not valid. The selected word and the beam
+ *     are kept if the next document is of the same image (at another training step, say).
+ *   message(text): shows a text instead of the image.
  *   configure(settings): sets some of `opacity` (0..1), `smooth`, `shared`, `boxes`.
- *   settings: those it has.
+ *   settings: the current ones.
  *   destroy(): empties the host.
  * `host` gets a `change` event when the word shown or a setting changes; its detail has `caption`,
- * `word` and `held` (indices; null: none) and `settings`.
+ * `word` and `selected` (indices; null: none) and `settings`.
  */
 export function mount(host, options = {}) {
   return new Viewer(host, options);
@@ -30,13 +30,13 @@ const fixed = (number, digits) => (number === null ? "–" : number.toFixed(digi
 
 class Viewer {
   settings = { ...SETTINGS };
-  #inspection = null;
+  #record = null;
   #caption = 0;
   #words = []; // of the caption: their document, `alpha` as numbers and `button`
   #hovered = null;
-  #held = null;
+  #selected = null;
   #timer = null;
-  #peaks = new Map(); // of `#tallest`, by word and smoothing
+  #maxima = new Map(); // results of `#maximum`, by word and smoothing
   #reported = "";
 
   constructor(host, { compact = false }) {
@@ -47,36 +47,36 @@ class Viewer {
     this.root.append(this.note, this.body);
     host.replaceChildren(this.root);
     this.root.addEventListener("keydown", (event) => this.#key(event));
-    // Those of the controls; the viewer has a `change` event of its own.
+    // The controls' own `change` events, not to be confused with the viewer's.
     this.root.addEventListener("change", (event) => event.stopPropagation());
     this.message("Nothing to show yet");
   }
 
-  show(inspection) {
-    const before = this.#inspection;
+  show(record) {
+    const before = this.#record;
     try {
-      check(inspection);
+      check(record);
     } catch (error) {
       this.message(`This can't be shown: ${error.message}.`);
       return;
     }
-    const same = before?.image_id === inspection.image_id;
+    const same = before?.image_id === record.image_id;
     if (!same) this.#stop();
-    this.#inspection = inspection;
+    this.#record = record;
     this.note.hidden = true;
     this.body.hidden = false;
-    this.stage.show(inspection);
-    this.controls.boxes.parentNode.hidden = inspection.objects.length === 0;
+    this.stage.show(record);
+    this.controls.boxes.parentNode.hidden = record.objects.length === 0;
     this.references.replaceChildren(
-      ...inspection.references.map((text) => make("li", "reference", {}, text)));
-    this.references.parentNode.hidden = inspection.references.length === 0;
-    this.#choose(same && this.#caption < inspection.captions.length ? this.#caption : 0,
-      same ? this.#held : null);
+      ...record.references.map((text) => make("li", "reference", {}, text)));
+    this.references.parentNode.hidden = record.references.length === 0;
+    this.#choose(same && this.#caption < record.captions.length ? this.#caption : 0,
+      same ? this.#selected : null);
   }
 
   message(text) {
     this.#stop();
-    this.#inspection = null;
+    this.#record = null;
     this.note.textContent = text;
     this.note.hidden = false;
     this.body.hidden = true;
@@ -102,7 +102,7 @@ class Viewer {
   #build() {
     this.note = make("p", "message", { role: "status" });
     this.stage = new Stage(() => this.#shadeWords(),
-      () => this.message("The picture can't be read."));
+      () => this.message("The image can't be decoded."));
     this.play = make("button", "play", { type: "button", textContent: "Play" });
     this.play.addEventListener("click", () => (this.#timer ? this.#stop() : this.#start()));
     const range = { type: "range", min: 0, max: 100, value: 100 };
@@ -122,32 +122,32 @@ class Viewer {
 
     this.row = make("div", "words", { role: "group", ariaLabel: "Caption" });
     this.legend = make("p", "legend", {}, make("span", "key-probability", {}, "probability"),
-      make("span", "key-beta", {}, "β, how much the picture counts"));
-    this.beams = make("div", "beams", { role: "group", ariaLabel: "Captions found" });
-    this.references = make("ul", "references", { ariaLabel: "Captions by people" });
-    this.spoken = make("p", "spoken", { role: "status" });
+      make("span", "key-beta", {}, "β, gate of the context"));
+    this.beams = make("div", "beams", { role: "group", ariaLabel: "Candidate captions" });
+    this.references = make("ul", "references", { ariaLabel: "References" });
+    this.announcement = make("p", "announcement", { role: "status" });
     this.body = make("div", "body", {},
       make("div", "left", {}, this.stage.node, bar),
       make("div", "right", {}, this.row, this.legend,
         make("section", "beams-part", {}, make("h3", "heading", {}, "Beams"), this.beams),
-        make("section", "references-part", {}, make("h3", "heading", {}, "People say"),
-          this.references), this.spoken));
+        make("section", "references-part", {}, make("h3", "heading", {}, "References"),
+          this.references), this.announcement));
   }
 
-  /** Shows one of the captions, a word of it held if it has so many. */
-  #choose(caption, held) {
-    const { captions, rows, columns } = this.#inspection;
+  /** Shows one of the captions, with a word selected if it has so many. */
+  #choose(caption, selected) {
+    const { captions, rows, columns } = this.#record;
     this.#caption = caption;
     this.#hovered = null;
-    this.#peaks.clear();
+    this.#maxima.clear();
     this.#words = captions[caption].words.map((word, index) => ({
       ...word,
       alpha: Float64Array.from(cellsOf(word), (byte) => (byte / 255) * word.peak),
       button: this.#wordButton(word, index, rows, columns),
     }));
-    this.#held = held < this.#words.length ? held : null;
+    this.#selected = selected < this.#words.length ? selected : null;
     this.row.replaceChildren(...this.#words.map((word) => word.button));
-    if (!this.#words.length) this.row.append(make("em", "empty", {}, "a caption without words"));
+    if (!this.#words.length) this.row.append(make("em", "empty", {}, "caption without words"));
     this.beams.replaceChildren(...captions.map((one, index) => {
       const text = one.words.map((word) => word.word).join(" ");
       const logProbability = fixed(one.log_probability, 3);
@@ -169,9 +169,9 @@ class Viewer {
 
   #wordButton(word, index, rows, columns) {
     const peak = cellsOf(word).indexOf(255);
-    const where = peak < 0 ? "" : `; most at row ${Math.floor(peak / columns) + 1} of ${rows}, ` +
+    const where = peak < 0 ? "" : `; peak at row ${Math.floor(peak / columns) + 1} of ${rows}, ` +
       `column ${(peak % columns) + 1} of ${columns}`;
-    const hit = { true: "; its peak lies in the right box", false: "; its peak lies elsewhere" };
+    const hit = { true: "; inside a matching box", false: "; outside the matching boxes" };
     const title = `probability ${percent(word.probability)}, β ${fixed(word.beta, 2)}, ` +
       `entropy ${fixed(word.entropy, 2)} nats${where}${hit[word.hit] ?? ""}`;
     const button = make("button", "word",
@@ -194,7 +194,7 @@ class Viewer {
     button.addEventListener("blur", () => hover(false));
     button.addEventListener("click", () => {
       this.#stop();
-      this.#held = this.#held === index ? null : index;
+      this.#selected = this.#selected === index ? null : index;
       this.#refresh();
     });
     return button;
@@ -207,9 +207,9 @@ class Viewer {
 
   #start() {
     const next = () => {
-      this.#held = this.#held === null ? 0 : this.#held + 1;
-      if (this.#held >= this.#words.length) {
-        this.#held = null;
+      this.#selected = this.#selected === null ? 0 : this.#selected + 1;
+      if (this.#selected >= this.#words.length) {
+        this.#selected = null;
         this.#stop();
       }
       this.#refresh();
@@ -232,61 +232,62 @@ class Viewer {
       ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
     }[event.key] ?? [0, 0];
     const onStage = event.target === this.stage.node;
-    if (onStage && (down || right)) this.#walkStage(down, right);
-    else if (right && this.#words.length) this.#walkWords(right);
+    if (onStage && (down || right)) this.#moveCursor(down, right);
+    else if (right && this.#words.length) this.#moveWord(right);
     else return;
     event.preventDefault();
   }
 
-  #walkWords(by) {
+  #moveWord(by) {
     this.#stop();
     const last = this.#words.length - 1;
     const from = this.shown ?? (by > 0 ? -1 : last + 1);
     const to = clamp(from + by, 0, last);
     this.#words[to].button.focus();
     this.#hovered = to;
-    if (this.#held !== null) this.#held = to;
+    if (this.#selected !== null) this.#selected = to;
     this.#refresh();
   }
 
-  #walkStage(down, right) {
-    this.stage.walk(down, right);
-    const looks = this.#words.map((word) => [word.word, this.stage.lookAtPoint(word)]);
-    const most = looks.sort((a, b) => b[1] - a[1]).slice(0, 3);
-    this.spoken.textContent = most.map(([word, look]) => `${word} ${percent(look)}`).join(", ");
+  #moveCursor(down, right) {
+    this.stage.moveCursor(down, right);
+    const weights = this.#words.map((word) => [word.word, this.stage.weightAtCursor(word)]);
+    const largest = weights.sort((a, b) => b[1] - a[1]).slice(0, 3);
+    this.announcement.textContent =
+      largest.map(([word, weight]) => `${word} ${percent(weight)}`).join(", ");
   }
 
-  /** The word that is laid over the picture: the one under the mouse, else the one held. */
+  /** The word whose attention is shown: the one under the mouse, else the selected one. */
   get shown() {
-    return this.#hovered ?? this.#held;
+    return this.#hovered ?? this.#selected;
   }
 
-  /** The largest weight in a word's enlarged map. */
-  #tallest(index) {
+  /** Returns the largest weight in a word's upsampled attention. */
+  #maximum(index) {
     const key = `${index} ${this.settings.smooth}`;
-    if (!this.#peaks.has(key)) {
-      const look = this.stage.look(this.#words[index]);
-      this.#peaks.set(key, look.reduce((a, b) => Math.max(a, b), Number.MIN_VALUE));
+    if (!this.#maxima.has(key)) {
+      const weights = this.stage.weights(this.#words[index]);
+      this.#maxima.set(key, weights.reduce((a, b) => Math.max(a, b), Number.MIN_VALUE));
     }
-    return this.#peaks.get(key);
+    return this.#maxima.get(key);
   }
 
-  #tallestOfAll() {
-    return Math.max(...this.#words.map((_, index) => this.#tallest(index)));
+  #maximumOfAll() {
+    return Math.max(...this.#words.map((_, index) => this.#maximum(index)));
   }
 
   #refresh() {
-    if (!this.#inspection) return;
+    if (!this.#record) return;
     const { shown } = this;
     this.root.classList.toggle("sat-boxes-on", this.settings.boxes);
     this.#words.forEach(({ button }, index) => {
-      button.ariaPressed = index === this.#held;
+      button.ariaPressed = index === this.#selected;
       button.classList.toggle("sat-shown", index === shown);
       button.tabIndex = index === (shown ?? 0) ? 0 : -1;
     });
     this.#drawStage(shown);
     this.#shadeWords();
-    const state = { caption: this.#caption, word: shown, held: this.#held };
+    const state = { caption: this.#caption, word: shown, selected: this.#selected };
     state.settings = { ...this.settings };
     if (JSON.stringify(state) === this.#reported) return;
     this.#reported = JSON.stringify(state);
@@ -299,19 +300,19 @@ class Viewer {
     if (shown === null) {
       this.stage.draw(null, 1, opacity);
     } else {
-      const brightest = shared ? this.#tallestOfAll() : this.#tallest(shown);
+      const brightest = shared ? this.#maximumOfAll() : this.#maximum(shown);
       this.stage.draw(this.#words[shown], brightest, opacity);
     }
   }
 
-  /** The other way round: how much each word looked at the place that is pointed at. */
+  /** Shades each word by its attention at the cursor. */
   #shadeWords() {
     this.#words.forEach((word) => {
-      const look = this.stage.lookAtPoint(word);
-      this.root.classList.toggle("sat-pointing", look !== null);
-      const shade = look === null ? 0 : Math.min(1, look / this.#tallestOfAll());
-      word.button.style.setProperty("--looked", shade.toFixed(3));
-      word.button.querySelector(".sat-value").textContent = percent(look ?? word.probability);
+      const weight = this.stage.weightAtCursor(word);
+      this.root.classList.toggle("sat-pointing", weight !== null);
+      const shade = weight === null ? 0 : Math.min(1, weight / this.#maximumOfAll());
+      word.button.style.setProperty("--attended", shade.toFixed(3));
+      word.button.querySelector(".sat-value").textContent = percent(weight ?? word.probability);
     });
   }
 }

@@ -1,0 +1,176 @@
+"""What a run logs while it trains: console, `metrics.jsonl`, TensorBoard, attention."""
+
+import contextlib
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from sat_tf.captioning import make_search, read_captions
+from sat_tf.config import Config
+from sat_tf.data.images import decode_image, read_image, thumbnail
+from sat_tf.data.objects import ObjectBoxes
+from sat_tf.data.pipeline import ImageSource, iterate
+from sat_tf.data.records import Record
+from sat_tf.evaluator import ScoredSplit
+from sat_tf.inspection.attention_record import AttentionRecord
+from sat_tf.inspection.summaries import write_document, write_figure, write_scores
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.storage import write_text
+from sat_tf.training.schedule import Progress
+from sat_tf.vocabulary import Vocabulary
+from sat_tf.workdir import METRICS_FILE, TENSORBOARD
+
+# Seconds between two updates of the progress bar. A terminal redraws the line; a log file grows by
+# one each time.
+_UPDATE_TERMINAL, _UPDATE_FILE = 0.5, 15.0
+# Scores that are printed after each epoch, if they are known, beside the monitored one.
+_PRINTED = ("bleu_4", "perplexity", "true_objects", "true_captions", "pointing_accuracy")
+
+
+class TrainingLogger(contextlib.AbstractContextManager):
+    """Log the progress of a run; used in a `with` block, which ends the bar and the files.
+
+    Args:
+      workdir: folder of the run.
+      steps_per_epoch: of the training.
+      max_epochs: of the training.
+      progress: how far the run has come.
+    """
+
+    def __init__(
+        self, workdir: Path, steps_per_epoch: int, max_epochs: int, progress: Progress
+    ) -> None:
+        self._metrics_file, self._max_epochs = workdir / METRICS_FILE, max_epochs
+        self._writer = tf.summary.create_file_writer(str(workdir / TENSORBOARD))
+        self._bar = tqdm(
+            total=steps_per_epoch * max_epochs,
+            initial=progress.total_steps,
+            desc=self._epoch_label(progress),
+            unit="step",
+            mininterval=_UPDATE_TERMINAL if sys.stderr.isatty() else _UPDATE_FILE,
+            dynamic_ncols=True,
+        )
+        self._epoch_start, self._captions = time.monotonic(), 0.0
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        self._writer.close()
+
+    def _epoch_label(self, progress: Progress) -> str:
+        return f"epoch {min(progress.epoch + 1, self._max_epochs)}/{self._max_epochs}"
+
+    def log_step(self, loss: float, captions: float) -> None:
+        """Advance the bar by a step.
+
+        Args:
+          loss: per caption.
+          captions: size of the minibatch.
+        """
+        self._captions += captions
+        rate = self._captions / max(time.monotonic() - self._epoch_start, 1e-9)
+        self._bar.set_postfix({"loss": f"{loss:.3f}", "captions/s": f"{rate:.0f}"}, refresh=False)
+        self._bar.update()
+
+    def log_epoch(self, progress: Progress, monitor: str) -> None:
+        """Print the latest scores, and write them to `metrics.jsonl` and TensorBoard.
+
+        `metrics.jsonl` is rewritten from the whole history, so that a resumed run has no duplicate
+        lines.
+        """
+        scores = progress.history[-1]
+        parts = [f"loss {scores['loss']:.3f}"]
+        parts += [
+            f"{n} {scores[n]:.2f}" for n in dict.fromkeys((*_PRINTED, monitor)) if n in scores
+        ]
+        best = " (best)" if progress.best_epoch == progress.epoch else ""
+        self.print(f"epoch {progress.epoch}: {', '.join(parts)}{best}")
+        lines = (json.dumps(entry, allow_nan=False) + "\n" for entry in progress.history)
+        write_text(self._metrics_file, "".join(lines))
+        with self._writer.as_default():
+            write_scores(scores, progress.total_steps)
+        self._writer.flush()
+        self._bar.set_description(self._epoch_label(progress), refresh=False)
+        self._epoch_start, self._captions = time.monotonic(), 0.0
+
+    def log_samples(self, scored: ScoredSplit, count: int) -> None:
+        """Print `count` captions, evenly spaced over the split, each with a reference."""
+        last = len(scored.captions) - 1
+        for i in np.linspace(0, last, min(count, last + 1)).astype(int):
+            caption, record = scored.captions[i], scored.records[i]
+            self.print(
+                f"  {record.image_id}: {caption.text}\n      reference: {record.captions[0]}"
+            )
+
+    def log_attention(self, records: Sequence[AttentionRecord], step: int) -> None:
+        """Write attention to TensorBoard, for its tab Attention and as figures."""
+        with self._writer.as_default():
+            for record in records:
+                write_document(record, step)
+                write_figure(record, step)
+        self._writer.flush()
+
+    def print(self, text: str) -> None:
+        """Print a text above the progress bar."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+
+class AttentionLogger:
+    """Caption the same few validation images after each epoch.
+
+    The images are evenly spaced over the split in the order of their names: every run on the same
+    data logs the same ones.
+
+    Args:
+      model: its weights may change between calls.
+      vocabulary: of the model.
+      config: of the run.
+      records: of the validation split.
+      objects: of each image.
+      source: of the images.
+    """
+
+    def __init__(
+        self,
+        model: CaptionModel,
+        vocabulary: Vocabulary,
+        config: Config,
+        records: Sequence[Record],
+        objects: Sequence[ObjectBoxes | None],
+        source: ImageSource,
+    ) -> None:
+        self._model, self._vocabulary, self._source = model, vocabulary, source
+        self._search = make_search([model], config.decoding)
+        by_name = sorted(range(len(records)), key=lambda row: records[row].image_id)
+        count = min(config.training.log_attention, len(records))
+        self._rows = [by_name[i] for i in np.linspace(0, len(records) - 1, count).astype(int)]
+        # All but the captions, which depend on the weights.
+        self._templates = [
+            AttentionRecord(
+                records[row].image_id,
+                thumbnail(decode_image(read_image(records[row].image)), config.images),
+                (),
+                records[row].captions,
+                objects[row],
+            )
+            for row in self._rows
+        ]
+
+    def records(self) -> list[AttentionRecord]:
+        """Return the images with their captions by the current weights."""
+        if not self._rows:
+            return []
+        rows = tf.data.Dataset.from_tensors({"rows": tf.constant(self._rows, tf.int64)})
+        (batch,) = iterate(self._source.read(rows), self._source)
+        found = read_captions(self._search([batch]), self._vocabulary, [self._model.grid])
+        return [
+            dataclasses.replace(template, captions=captions)
+            for template, captions in zip(self._templates, found, strict=True)
+        ]
