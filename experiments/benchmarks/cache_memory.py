@@ -1,10 +1,9 @@
-"""Memory and time of writing and reading the cache of annotations, at two sizes of the cache.
+"""Measure memory and time of writing and reading the feature cache, at two sizes of the cache.
 
     python experiments/benchmarks/cache_memory.py [--images 500 4000] [--batches 200]
 
-The annotations are synthetic, 14 x 14 x 512; reading takes random batches of 64. Each step runs
-in a process of its own. What it holds should not grow with the cache, but for 4 bytes an image.
-For Linux.
+The features are synthetic, 14 x 14 x 512; reading takes random batches of 64. Each step runs in a
+new process, whose memory should not grow with the cache. Linux only.
 """
 
 import argparse
@@ -19,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import ImageConfig
-from sat_tf.data.feature_cache import FeatureCache, prepare_cache
+from sat_tf.data.feature_cache import FeatureCache
 from sat_tf.data.records import Record
 
 GRID = (14, 14, 512)
@@ -30,7 +29,7 @@ FINGERPRINT = "synthetic"
 
 
 def main() -> None:
-    """Prints a line for each size and step."""
+    """Print a line for each size and step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, nargs="+", default=[500, 4_000])
     parser.add_argument("--batches", type=int, default=200)
@@ -50,20 +49,20 @@ def main() -> None:
 
 
 def peak_of(measured: dict[str, float]) -> str:
-    """The peak of memory, in words."""
+    """Describe the peak of resident memory."""
     return f"peak {measured['peak_mb']:.0f} MB, {measured['grown_mb']:.0f} MB over the start"
 
 
 def in_own_process(step: str, folder: str, count: int, batches: int) -> dict[str, float]:
-    """What `measure` gives in a new process."""
+    """Return the result of `measure` in a new process."""
     command = [sys.executable, __file__, step, folder, str(count), str(batches)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def measure(step: str, folder: Path, count: int, batches: int) -> dict[str, float]:
-    """Seconds that writing the cache, or reading `batches`, takes, and what memory that takes.
+    """Measure the time and the memory that writing the cache, or reading `batches` of it, takes.
 
-    `grown_mb` is the peak of resident memory over what the process held before.
+    `grown_mb` is the peak of resident memory, less what the process held before.
     """
     forget_peak()
     before = resident_mb("VmRSS")
@@ -80,25 +79,25 @@ def measure(step: str, folder: Path, count: int, batches: int) -> dict[str, floa
 
 
 def resident_mb(which: str) -> float:
-    """Resident memory now (VmRSS) or its peak (VmHWM) since it was last reset; Linux only."""
+    """Return resident memory now (VmRSS) or its peak (VmHWM) since it was last reset."""
     status = Path("/proc/self/status").read_text()
     return int(status.split(f"{which}:")[1].split()[0]) / 1024
 
 
 def forget_peak() -> None:
-    """Lets VmHWM start anew: importing TensorFlow takes more for a moment than it keeps."""
+    """Reset VmHWM: importing TensorFlow takes more memory for a moment than it keeps."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def open_cache(folder: Path, count: int) -> FeatureCache:
-    """The synthetic cache in `folder`; made if it is not there."""
+    """Open the synthetic cache in `folder`, filling it if it is missing."""
     image = tf.io.encode_png(tf.zeros([16, 16, 3], tf.uint8)).numpy()
     records = [Record(f"{number}", image, ("",)) for number in range(count)]
     random = np.random.default_rng(0)
-    annotations = random.normal(size=(32, *GRID)).astype(np.float16)
-    return prepare_cache(
-        folder, records, lambda pixels: annotations[: len(pixels)], IMAGES, FINGERPRINT
-    )
+    features = random.normal(size=(32, *GRID)).astype(np.float16)
+    cache = FeatureCache(folder, records, FINGERPRINT, GRID)
+    cache.fill(lambda pixels: features[: len(pixels)], IMAGES)
+    return cache
 
 
 if __name__ == "__main__":

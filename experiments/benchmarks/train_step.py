@@ -115,7 +115,7 @@ def measure_waiting(images: int = 1000, num_return_sequences: int = 5) -> dict[s
     import tensorflow as tf
 
     from sat_tf.config import ImageConfig
-    from sat_tf.data.feature_cache import prepare_cache
+    from sat_tf.data.feature_cache import FeatureCache
     from sat_tf.data.pipeline import CachedFeatures, Captions, bucket_by_length, caption_batches
     from sat_tf.data.records import Record
 
@@ -128,15 +128,14 @@ def measure_waiting(images: int = 1000, num_return_sequences: int = 5) -> dict[s
     grid = tf.random.uniform([1, 14, 14, SIZE])
     step = make_model_and_step("float32")
     with tempfile.TemporaryDirectory() as folder:
-        cache = prepare_cache(
-            os.path.join(folder, "cache"),
-            records,
+        shape = (14, 14, SIZE)
+        cache = FeatureCache(os.path.join(folder, "cache"), records, "benchmark", shape)
+        cache.fill(
             lambda batch: tf.tile(grid, [len(batch), 1, 1, 1]),
             ImageConfig(image_size=8, resize="stretch"),
-            "benchmark",
             batch_size=64,
         )
-        source = CachedFeatures(cache.read, (14, 14, SIZE))
+        source = CachedFeatures(cache.read, shape)
         plan = bucket_by_length(captions.lengths, B, 0, 0)
         waited, started = 0.0, time.monotonic()
         batches = iter(caption_batches(captions, plan, source))

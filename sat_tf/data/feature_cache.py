@@ -1,243 +1,315 @@
-"""The cache of annotations: each image encoded once, read in any order.
+"""The feature cache: the output of a frozen encoder for each image, computed once.
 
-Reading asks the shards for single images: memory holds what was asked for, however large the
-cache.
+A cache is a folder of shards. A shard is a NumPy array (`.npy`) of records, each the features of
+one image and their CRC-32; a digest of the encoder and the images that it was made from is part of
+its name. Shards appear whole or not at all, so that encoding stops and resumes at any shard.
+`index.json` is written once all shards are there. Reading fetches single records: memory does not
+grow with the cache.
 """
 
-import dataclasses
 import hashlib
 import itertools
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from sat_tf.config import ImageConfig
-from sat_tf.data.feature_shards import (
-    ANNOTATION,
-    Index,
-    images_per_shard,
-    read_image,
-    read_tail,
-    shard_path,
-    write_shard,
-)
 from sat_tf.data.images import decode_image, resize_and_crop
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
+from sat_tf.storage import atomic_path, read_json, write_json
 
-_LISTED = 20
+FORMAT_VERSION = 2
+INDEX_FILE = "index.json"
+# An interruption loses at most one shard; larger shards are not faster.
+SHARD_BYTES = 64 * 2**20
 
-# Rows, columns and D of an image's annotations.
-Grid = tuple[int, int, int]
-# Pixels float32 [n, S, S, 3], 0..255 -> annotations [n, rows, columns, D].
+_MAX_LISTED = 20  # unreadable images named in a message
+_REMAKE = "delete this file and run the same command again to encode its images again"
+
+# Pixels float32 [n, S, S, 3], RGB, 0..255 -> features [n, rows, columns, D] of any float type.
 Encode = Callable[[Any], Any]
 
 
+class Shard(NamedTuple):
+    """A file of features; `members` are the indices of its images."""
+
+    path: Path
+    members: range
+
+
 class FeatureCache:
-    """A cache that is whole, for any number of readers.
+    """The features of a sequence of images, kept on disk as float16.
+
+    Opening a cache encodes nothing; `fill` encodes what is missing. Several threads may read.
+
+    Args:
+      folder: of this cache alone; need not exist.
+      records: the images, in the order in which `read` counts them; all files or all bytes.
+      fingerprint: of the encoder and the image settings.
+      shape: rows, columns and D of an image's features.
 
     Raises:
-      UserError: a shard is missing.
+      UserError: there are no images, or the folder holds a complete cache of another encoder or
+        of other images.
     """
 
-    def __init__(self, folder: Path, index: Index) -> None:
-        self._folder = folder
-        self._index = index
-        checksums = []
-        for shard in index.shards:
-            tail = read_tail(folder, index, shard)
-            if tail is None:
-                path = shard_path(folder, shard)
-                raise UserError(f"{path}: has just gone or changed; run the same command again")
-            checksums.append(tail.checksums)
-        self._checksums = np.concatenate(checksums)
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        records: Sequence[Record],
+        fingerprint: str,
+        shape: tuple[int, int, int],
+    ) -> None:
+        self.folder = Path(folder)
+        self.shape = shape
+        if not records:
+            raise UserError(f"{folder}: there are no images to encode; check the data set's splits")
+        self._records = records
+        self._dtype = np.dtype([("features", "<f2", shape), ("checksum", "<u4")])
+        self._per_shard = max(1, SHARD_BYTES // self._dtype.itemsize)
+        sources = [_source_digest(record) for record in records]
+        self.shards = []
+        for number, start in enumerate(range(0, len(records), self._per_shard)):
+            members = range(start, min(start + self._per_shard, len(records)))
+            digest = _digest(fingerprint, sources[start : members.stop])[:16]
+            path = self.folder / f"shard-{number:05d}-{digest}.npy"
+            self.shards.append(Shard(path, members))
+        self._index = {
+            "format_version": FORMAT_VERSION,
+            "encoder": fingerprint,
+            "images": _digest(fingerprint, sources),
+            "count": len(records),
+        }
+        self._check_index()
+        # Byte at which the records of each shard begin; None if the shard is missing.
+        self._offsets = [self._records_offset(shard) for shard in self.shards]
 
     def __len__(self) -> int:
-        return self._index.count
+        return len(self._records)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Rows, columns and D of an image's annotations."""
-        return self._index.grid
+    def missing(self) -> list[Shard]:
+        """The shards that are missing or truncated."""
+        pairs = zip(self.shards, self._offsets, strict=True)
+        return [shard for shard, offset in pairs if offset is None]
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """The annotations of images; may be called from several threads at once.
+        """Return the features of images; several threads may call this at once.
 
         Args:
-          indices: numbers of the images, counted as the records were, int [n].
+          indices: positions of the images in the records, int [n].
 
         Returns:
           float16 [n, rows, columns, D].
 
         Raises:
-          IndexError: there is no such image.
-          UserError: a shard is missing or damaged.
+          IndexError: an index is out of range.
+          UserError: a shard is missing or damaged; names its file.
         """
-        annotations = np.empty((len(indices), *self.shape), ANNOTATION)
-        for out, number in zip(annotations, np.asarray(indices).tolist(), strict=True):
-            if not 0 <= number < len(self):
-                raise IndexError(f"image {number} of {len(self)}")
-            read_image(self._folder, self._index, number, self._checksums[number], out)
-        return annotations
+        features = np.empty((len(indices), *self.shape), np.float16)
+        for out, index in zip(features, np.asarray(indices).tolist(), strict=True):
+            if not 0 <= index < len(self):
+                raise IndexError(f"image {index} of {len(self)}")
+            number, row = divmod(index, self._per_shard)
+            path, offset = self.shards[number].path, self._offsets[number]
+            if offset is None:
+                raise UserError(f"{path}: is missing or truncated; {_REMAKE}")
+            try:
+                # Opened for each image: threads share no file position, and no descriptors run out.
+                record = np.fromfile(
+                    path, self._dtype, 1, offset=offset + row * self._dtype.itemsize
+                )
+            except OSError as error:
+                raise UserError(f"{path}: can't be read ({error.strerror}); {_REMAKE}") from None
+            if not len(record) or zlib.crc32(record["features"].data) != record["checksum"][0]:
+                raise UserError(f"{path}: the features of image {index} are damaged; {_REMAKE}")
+            out[...] = record["features"][0]
+        return features
 
+    def fill(self, encode: Encode, images: ImageConfig, batch_size: int = 32) -> None:
+        """Encode the images of missing shards; print what is to come and show progress.
 
-def prepare_cache(
-    folder: str | os.PathLike[str],
-    records: Sequence[Record],
-    encode: Encode,
-    images: ImageConfig,
-    fingerprint: str,
-    *,
-    batch_size: int = 32,
-) -> FeatureCache:
-    """Opens the cache of `records`' annotations, after encoding what it lacks.
+        Features beyond float16's range of 65,504 are rejected rather than clipped: as a rule the
+        pixels are not in the range that the encoder was trained on.
 
-    What an earlier call finished before it was interrupted is kept. Annotations beyond float16's
-    range of 65,504 are refused rather than clipped: as a rule they mean pixels other than those
-    that the encoder was trained on.
+        Args:
+          encode: the encoder, see `Encode`.
+          images: how images become pixels.
+          batch_size: images encoded at a time.
 
-    Args:
-      folder: of this cache alone; made when missing.
-      records: the images, in the order in which `read` counts them; all files or all bytes.
-      encode: pixels float32 [n, S, S, 3], RGB, 0..255 -> annotations [n, rows, columns, D] of any
-        float type.
-      images: how images become pixels.
-      fingerprint: of the encoder and `images`.
-      batch_size: images encoded at a time.
+        Raises:
+          UserError: the folder can't be written or the disk is too small; images can't be read
+            (raised after the others are encoded; names them); features exceed float16.
+        """
+        missing = self.missing
+        try:
+            if missing:
+                self._encode_shards(missing, encode, images, batch_size)
+            if missing or not (self.folder / INDEX_FILE).exists():
+                # Shards that were made before images of an unfinished cache changed.
+                wanted = {shard.path for shard in self.shards}
+                for path in set(self.folder.glob("shard-*.npy")) - wanted:
+                    path.unlink(missing_ok=True)
+                write_json(self.folder / INDEX_FILE, self._index)
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: can't hold a feature cache ({error}); give another --cache_dir"
+            ) from None
+        self._offsets = [self._records_offset(shard) for shard in self.shards]
 
-    Raises:
-      UserError: the folder holds the cache of another encoder or of other images; it can't be
-        written or the disk is too small; images can't be read (said at the end, of all of
-        them); annotations that float16 can't hold.
-    """
-    folder = Path(folder)
-    if not records:
-        raise UserError(f"{folder}: there are no images to encode; look at the data set's splits")
-    sources = [_source(record) for record in records]
-    try:
-        index = _agreed_index(folder, fingerprint, sources)
-        if index is None:
-            digest, grid = _digest(fingerprint, sources).hex(), _grid(encode, images)
-            index = Index(fingerprint, digest, len(sources), grid, images_per_shard(grid))
-        todo = _unfinished(folder, index, sources)
-        if todo:
-            numbers = [number for shard in todo for number in index.members(shard)]
-            pixels = _pixel_batches(records, numbers, images, batch_size)
-            _announce(folder, index, todo, _seconds_per_image(pixels, encode))
-            index.save(folder)
-            encoded = tqdm(
-                _encoded(pixels, encode, records),
-                desc="encoding",
-                total=len(numbers),
-                unit="image",
-                disable=None,  # shown on terminals
+    def _check_index(self) -> None:
+        """Raise `UserError` if the folder is a complete cache of something else."""
+        path = self.folder / INDEX_FILE
+        if not path.is_file():
+            return
+        found = read_json(path, "the index of a feature cache")
+        if (
+            not isinstance(found, dict)
+            or found.keys() != self._index.keys()
+            or found["format_version"] != FORMAT_VERSION
+        ):
+            raise UserError(
+                f"{path}: is not an index of format {FORMAT_VERSION}; delete {self.folder} or give "
+                "another --cache_dir"
             )
-            unread = set(numbers) - _write_shards(folder, index, todo, encoded)
-            if unread:
-                raise UserError(_unread_message(records, sorted(unread)))
-        return FeatureCache(folder, index)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: can't hold a cache of annotations ({error}); give another --cache_dir"
-        ) from None
+        advice = "give another --cache_dir or delete the folder"
+        if found["encoder"] != self._index["encoder"]:
+            raise UserError(
+                f"{self.folder}: holds features of encoder {found['encoder']}, not of this one, "
+                f"{self._index['encoder']} (fingerprints of network, layer, weights, preprocessing "
+                f"and image settings); {advice}"
+            )
+        if found != self._index:
+            raise UserError(
+                f"{self.folder}: holds the features of {found['count']:,} images (digest "
+                f"{found['images']}), which are not these {len(self):,} ({self._index['images']}); "
+                f"{advice}"
+            )
+
+    def _records_offset(self, shard: Shard) -> int | None:
+        """Return the byte at which a shard's records begin; None if it is not there in full."""
+        try:
+            records = np.load(shard.path, mmap_mode="r")  # reads the header alone
+        except (OSError, ValueError, EOFError):
+            return None
+        is_whole = (records.dtype, len(records)) == (self._dtype, len(shard.members))
+        return int(records.offset) if is_whole else None
+
+    def _encode_shards(
+        self, shards: Sequence[Shard], encode: Encode, images: ImageConfig, batch_size: int
+    ) -> None:
+        indices = [index for shard in shards for index in shard.members]
+        pixels = _pixel_batches(self._records, indices, images, batch_size)
+        self._announce(len(indices), _seconds_per_image(pixels, encode))
+        progress = tqdm(
+            self._encoded(pixels, encode),
+            desc="encoding",
+            total=len(indices),
+            unit="image",
+            disable=None,  # shown on terminals
+        )
+        unread = set(indices)
+        for number, group in itertools.groupby(progress, lambda one: one[0] // self._per_shard):
+            path, members = self.shards[number]
+            content = np.empty(len(members), self._dtype)
+            for index, features in group:
+                content[index - members.start] = features, zlib.crc32(features)
+                unread.remove(index)
+            if unread.isdisjoint(members):
+                with atomic_path(path) as temporary:
+                    np.save(temporary, content)
+        if unread:
+            raise UserError(_unread_message(self._records, sorted(unread)))
+
+    def _announce(self, count: int, seconds_per_image: float) -> None:
+        """Print the size and the duration of filling; `UserError` if the disk has no room."""
+        size = count * self._dtype.itemsize
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free
+        if size > free:
+            raise UserError(
+                f"{self.folder}: {count:,} images take {size / 1e9:.1f} GB, but only "
+                f"{free / 1e9:.1f} GB are free: give another --cache_dir, or --nocache_features"
+            )
+        space = f"{size / 1e9:.1f} GB" if size > 1e8 else f"{size / 1e6:.1f} MB"
+        minutes = count * seconds_per_image / 60
+        duration = f"about {minutes:.0f} min" if minutes > 1 else "under a minute"
+        message = f"encoding {count:,} images into {self.folder}: {space}, {duration}"
+        print(message, file=sys.stderr, flush=True)
+
+    def _encoded(self, pixels: tf.data.Dataset, encode: Encode) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield index and float16 [rows, columns, D] of each image that can be read, in order."""
+        for indices, batch in pixels:
+            with np.errstate(over="ignore"):  # becomes infinity, rejected below
+                features = np.asarray(encode(batch)).astype("<f2")
+            finite = np.isfinite(features).all(axis=(1, 2, 3))  # over rows, columns, D -> [n]
+            if not finite.all():
+                record = self._records[int(indices[int(np.argmin(finite))])]
+                raise UserError(
+                    f"{_name(record)}: its features are not numbers within 65,504, the range of "
+                    "float16: check --preprocessing and --encoder_weights, or add "
+                    "--nocache_features"
+                )
+            yield from zip(indices.numpy().tolist(), features, strict=True)
 
 
 def find_cache(
-    folder: str | os.PathLike[str], records: Sequence[Record], fingerprint: str
+    folder: str | os.PathLike[str],
+    records: Sequence[Record],
+    fingerprint: str,
+    shape: tuple[int, int, int],
 ) -> FeatureCache | None:
-    """Opens the cache of `records`' annotations if there is one; encodes nothing.
-
-    Args:
-      folder: of this cache alone.
-      records: see `prepare_cache`.
-      fingerprint: see `prepare_cache`.
+    """Open a complete cache, or return None if there is none; arguments as of `FeatureCache`.
 
     Raises:
-      UserError: it is of another encoder or of other images, or not whole.
+      UserError: it is of another encoder or of other images, or shards of it are missing.
     """
-    folder, sources = Path(folder), [_source(record) for record in records]
-    index = _agreed_index(folder, fingerprint, sources)
-    if index is None:
+    if not Path(folder, INDEX_FILE).exists():
         return None
-    missing = _unfinished(folder, index, sources)
-    if missing:
-        raise UserError(f"{folder}: {len(missing):,} of {len(index.shards):,} shards are not whole")
-    return FeatureCache(folder, index)
+    cache = FeatureCache(folder, records, fingerprint, shape)
+    if missing := len(cache.missing):
+        raise UserError(
+            f"{folder}: {missing:,} of {len(cache.shards):,} shards are missing or truncated"
+        )
+    return cache
 
 
-def _source(record: Record) -> bytes:
-    """Digest that tells an image from others and from an earlier state of itself, cheaply."""
+def _source_digest(record: Record) -> bytes:
+    """Return a digest of an image's name and of its bytes, or the size of its file."""
     state = record.image
     if isinstance(state, str):
-        # A file that is not there is reported when it is its turn to be read.
+        # A missing file is reported when it is its turn to be read.
         state = str(os.path.getsize(state) if os.path.isfile(state) else None).encode()
     return hashlib.sha256(record.image_id.encode() + b"\0" + state).digest()
 
 
-def _digest(fingerprint: str, sources: Sequence[bytes]) -> bytes:
-    return hashlib.sha256(fingerprint.encode() + b"\0" + b"".join(sources)).digest()
-
-
-def _agreed_index(folder: Path, fingerprint: str, sources: Sequence[bytes]) -> Index | None:
-    """The folder's index, if there is one; it is of this encoder and these images.
-
-    A cache that was never finished may change its images: one that could not be read has been
-    mended or taken out. Its shards say for themselves what they hold.
-    """
-    images = _digest(fingerprint, sources).hex()
-    index = Index.load(folder)
-    if index is None:
-        return None
-    if index.encoder != fingerprint:
-        raise UserError(
-            f"{folder}: holds annotations by encoder {index.encoder}, not by this one, "
-            f"{fingerprint} (fingerprints of network, layer, weights, preprocessing and image "
-            "settings); give another --cache_dir or delete the folder"
-        )
-    if index.images == images:
-        return index
-    if all(read_tail(folder, index, shard) for shard in index.shards):
-        raise UserError(
-            f"{folder}: holds the annotations of {index.count:,} images (digest {index.images}), "
-            f"which are not these {len(sources):,} ({images}); give another --cache_dir or "
-            "delete the folder"
-        )
-    return dataclasses.replace(index, images=images, count=len(sources))
-
-
-def _unfinished(folder: Path, index: Index, sources: Sequence[bytes]) -> dict[int, bytes]:
-    """The shards that are not there as they should be, each with its digest."""
-    unfinished = {}
-    for shard in index.shards:
-        members = index.members(shard)
-        digest = _digest(index.encoder, sources[members.start : members.stop])
-        tail = read_tail(folder, index, shard)
-        if tail is None or tail.digest != digest:
-            unfinished[shard] = digest
-    return unfinished
+def _digest(fingerprint: str, sources: Sequence[bytes]) -> str:
+    return hashlib.sha256(fingerprint.encode() + b"\0" + b"".join(sources)).hexdigest()
 
 
 def _pixel_batches(
-    records: Sequence[Record], numbers: list[int], config: ImageConfig, batch_size: int
+    records: Sequence[Record], indices: list[int], config: ImageConfig, batch_size: int
 ) -> tf.data.Dataset:
-    """Batches of (numbers int64 [n], pixels float32 [n, S, S, 3]); leaves out the unreadable."""
-    sources = [records[number].image for number in numbers]
+    """Batch the readable images: indices int64 [n] and pixels float32 [n, S, S, 3]."""
+    sources = [records[index].image for index in indices]
     in_files = isinstance(sources[0], str)
 
-    def load(number: tf.Tensor, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def load(index: tf.Tensor, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         encoded = tf.io.read_file(source) if in_files else source
-        return number, resize_and_crop(decode_image(encoded), config)
+        return index, resize_and_crop(decode_image(encoded), config)
 
     return (
-        tf.data.Dataset.from_tensor_slices((tf.constant(numbers, tf.int64), sources))
+        tf.data.Dataset.from_tensor_slices((tf.constant(indices, tf.int64), sources))
         .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .ignore_errors()
         .batch(batch_size)
@@ -245,15 +317,8 @@ def _pixel_batches(
     )
 
 
-def _grid(encode: Encode, config: ImageConfig) -> Grid:
-    """Rows, columns and D of `encode`'s annotations."""
-    size = config.image_size
-    _, rows, columns, channels = encode(tf.zeros([1, size, size, 3])).shape
-    return int(rows), int(columns), int(channels)
-
-
 def _seconds_per_image(pixels: tf.data.Dataset, encode: Encode) -> float:
-    """Measured with the first batch: reading it, and encoding it once `encode` is traced."""
+    """Time the first batch: reading it, and encoding it once `encode` is traced."""
     start = time.perf_counter()
     for _, batch in pixels.take(1):
         reading = time.perf_counter() - start
@@ -264,68 +329,14 @@ def _seconds_per_image(pixels: tf.data.Dataset, encode: Encode) -> float:
     return 0.0  # no image can be read
 
 
-def _announce(folder: Path, index: Index, todo: Iterable[int], seconds_per_image: float) -> None:
-    """Says what is to come; `UserError` when the disk has no room for it."""
-    count = sum(len(index.members(shard)) for shard in todo)
-    size = sum(index.shard_bytes(shard) for shard in todo)
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise UserError(
-            f"{folder}: {count:,} images take {size / 1e9:.1f} GB, but only {free / 1e9:.1f} GB "
-            "are free: give another --cache_dir, or --nocache_features"
-        )
-    space = f"{size / 1e9:.1f} GB" if size > 1e8 else f"{size / 1e6:.1f} MB"
-    minutes = count * seconds_per_image / 60
-    duration = f"about {minutes:.0f} min" if minutes > 1 else "under a minute"
-    print(
-        f"encoding {count:,} images into {folder}: {space}, {duration}", file=sys.stderr, flush=True
-    )
-
-
-def _encoded(
-    pixels: tf.data.Dataset, encode: Encode, records: Sequence[Record]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Number and float16 [rows, columns, D] of each image that can be read, in order."""
-    for numbers, batch in pixels:
-        annotations = np.asarray(encode(batch))
-        with np.errstate(over="ignore"):  # turns into infinity, refused below
-            annotations = annotations.astype(ANNOTATION)
-        finite = np.isfinite(annotations).all(axis=(1, 2, 3))  # over rows, columns, D -> [n]
-        if not finite.all():
-            record = records[int(numbers[int(np.argmin(finite))])]
-            raise UserError(
-                f"{_name(record)}: its annotations are not numbers within 65,504, the range of "
-                "float16: check --preprocessing and --encoder_weights, or add --nocache_features"
-            )
-        yield from zip(numbers.numpy().tolist(), annotations, strict=True)
-
-
-def _write_shards(
-    folder: Path, index: Index, todo: Mapping[int, bytes], encoded: Iterable[tuple[int, np.ndarray]]
-) -> set[int]:
-    """Writes each shard as soon as its images are there; returns the numbers that came."""
-    came = set()
-
-    def annotations(group: Iterable[tuple[int, np.ndarray]]) -> Iterator[np.ndarray]:
-        for number, value in group:
-            came.add(number)
-            yield value
-
-    for shard, group in itertools.groupby(encoded, lambda one: one[0] // index.images_per_shard):
-        count = len(index.members(shard))
-        write_shard(shard_path(folder, shard), annotations(group), count, todo[shard])
-    return came
-
-
-def _unread_message(records: Sequence[Record], numbers: Sequence[int]) -> str:
-    names = [f"  {_name(records[number])}" for number in numbers[:_LISTED]]
-    if len(numbers) > _LISTED:
-        names.append(f"  ... and {len(numbers) - _LISTED:,} more")
+def _unread_message(records: Sequence[Record], indices: Sequence[int]) -> str:
+    names = [f"  {_name(records[index])}" for index in indices[:_MAX_LISTED]]
+    if len(indices) > _MAX_LISTED:
+        names.append(f"  ... and {len(indices) - _MAX_LISTED:,} more")
     lines = "\n".join(names)
     return (
-        f"{len(numbers):,} of {len(records):,} images can't be read:\n{lines}\n"
-        "mend them or take them out, and run the same command again: shards without them are kept"
+        f"{len(indices):,} of {len(records):,} images can't be read:\n{lines}\n"
+        "repair or remove them and run the same command again: complete shards are kept"
     )
 
 

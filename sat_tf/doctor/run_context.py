@@ -159,7 +159,8 @@ class RunContext:
         """The annotations of a split that are kept, see `find_cache`; None if there are none."""
         if not self.config.encoder.cache_features:
             return None
-        return find_cache(self.cache_folder(split), self.records[split], self.encoder_fingerprint)
+        folder, shape = self.cache_folder(split), self.run.model.encoder.output_shape[1:]
+        return find_cache(folder, self.records[split], self.encoder_fingerprint, shape)
 
     def read(self, records: Sequence[Record]) -> np.ndarray:
         """Images as the encoder sees them: float32 [n, S, S, 3], 0..255."""

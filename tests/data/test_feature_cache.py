@@ -1,4 +1,4 @@
-"""The cache of annotations: whole, resumable, bound to what made it, and exact."""
+"""The feature cache: whole, resumable, bound to what made it, and exact."""
 
 import concurrent.futures
 import shutil
@@ -11,9 +11,8 @@ import pytest
 import tensorflow as tf
 
 from sat_tf.config import ImageConfig
-from sat_tf.data import feature_cache, feature_shards
-from sat_tf.data.feature_cache import FeatureCache, prepare_cache
-from sat_tf.data.feature_shards import shard_path
+from sat_tf.data import feature_cache
+from sat_tf.data.feature_cache import FeatureCache, find_cache
 from sat_tf.data.images import decode_image
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
@@ -24,7 +23,7 @@ COUNT, PER_SHARD = 23, 5
 
 
 class Encoder:
-    """A fixed linear map of an image's pixels, exact in float32; counts what it is given."""
+    """A fixed linear map of an image's pixels, exact in float32; counts the images it encodes."""
 
     def __init__(self, fail_at: int | None = None, scale: float = 1.0) -> None:
         shape = (IMAGES.image_size**2 * 3, int(np.prod(GRID)))
@@ -70,37 +69,47 @@ def expected(images: np.ndarray) -> np.ndarray:
 
 
 def decode_quickly(encoded: tf.Tensor) -> tf.Tensor:
-    """Without EXIF, whose tracing takes most of a test's time."""
+    """Decode without EXIF, whose tracing takes most of a test's time."""
     return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
 
-def prepare(
+def fill(
     folder: Path,
     records: Sequence[Record],
     encode=None,
     fingerprint="f" * 64,
     decode=decode_quickly,
 ) -> FeatureCache:
-    encode = encode or Encoder()
     with mock.patch.object(feature_cache, "decode_image", decode):
-        return prepare_cache(folder, records, encode, IMAGES, fingerprint, batch_size=4)
+        cache = FeatureCache(folder, records, fingerprint, GRID)
+        cache.fill(encode or Encoder(), IMAGES, batch_size=4)
+    return cache
+
+
+def shards_of(folder: Path) -> list[int]:
+    """Numbers of the shards that are there."""
+    return [int(path.name.split("-")[1]) for path in sorted(folder.glob("shard-*.npy"))]
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(feature_shards, "SHARD_BYTES", PER_SHARD * int(np.prod(GRID)) * 2)
+    monkeypatch.setattr(feature_cache, "SHARD_BYTES", PER_SHARD * (int(np.prod(GRID)) * 2 + 4))
 
 
 @pytest.fixture
 def cache(tmp_path) -> FeatureCache:
-    return prepare(tmp_path / "cache", in_memory(pictures()))
+    return fill(tmp_path / "cache", in_memory(pictures()))
 
 
-@pytest.mark.parametrize("kind", ["files", "memory"])
-def test_reads_what_the_encoder_gave_in_any_order(tmp_path, kind):
+def assert_reads_everything(cache: FeatureCache) -> None:
+    np.testing.assert_array_equal(cache.read(np.arange(COUNT)), expected(pictures()))
+
+
+@pytest.mark.parametrize(("place", "decode"), [(in_files, decode_image), (None, decode_quickly)])
+def test_reads_the_encoder_s_output_in_any_order(tmp_path, place, decode):
     images = pictures()
-    records = in_memory(images) if kind == "memory" else in_files(images, tmp_path / "images")
-    cache = prepare(tmp_path / "cache", records, decode=decode_image)
+    records = place(images, tmp_path / "images") if place else in_memory(images)
+    cache = fill(tmp_path / "cache", records, decode=decode)
     order = np.random.default_rng(2).integers(0, COUNT, 60)
     read = cache.read(order)
     assert read.dtype == np.float16
@@ -109,74 +118,95 @@ def test_reads_what_the_encoder_gave_in_any_order(tmp_path, kind):
     assert cache.read(np.zeros([0], np.int64)).shape == (0, *GRID)
 
 
-def test_a_number_outside_the_records_is_refused(cache):
+def test_shards_are_plain_numpy_arrays(cache):
+    shards = np.concatenate([np.load(path) for path, _ in cache.shards])
+    np.testing.assert_array_equal(shards["features"], expected(pictures()))
+
+
+def test_an_index_out_of_range_is_an_error(cache):
     for number in (-1, COUNT):
         with pytest.raises(IndexError):
             cache.read(np.array([number]))
 
 
-def test_is_announced_and_then_opened_without_encoding(tmp_path, capsys):
-    prepare(tmp_path / "cache", in_memory(pictures()))
+def test_filling_is_announced_and_an_opened_cache_encodes_nothing(tmp_path, capsys):
+    fill(tmp_path / "cache", in_memory(pictures()))
     assert (
         f"encoding {COUNT} images into {tmp_path / 'cache'}: 0.0 MB, under a minute"
         in capsys.readouterr().err
     )
     again = Encoder()
-    prepare(tmp_path / "cache", in_memory(pictures()), again)
+    assert_reads_everything(fill(tmp_path / "cache", in_memory(pictures()), again))
     assert again.images == 0
     assert capsys.readouterr().err == ""
 
 
-def test_goes_on_after_an_interruption_and_keeps_whole_shards(tmp_path):
+def test_resumes_after_an_interruption_at_the_first_missing_shard(tmp_path):
     folder, records = tmp_path / "cache", in_memory(pictures())
-    overhead = 1 + 2 * 4  # for the grid, and for the estimate of time
+    timed = 2 * 4  # the first batch, traced and timed
     with pytest.raises(KeyboardInterrupt):
-        prepare(folder, records, Encoder(fail_at=overhead + 12))  # images 0..11 come through
-    assert shard_path(folder, 1).exists()
-    assert sorted(folder.glob("*")) == [
-        folder / "index.json",
-        *(shard_path(folder, i) for i in (0, 1)),
-    ]
+        fill(folder, records, Encoder(fail_at=timed + 12))  # images 0..11 are encoded
+    assert shards_of(folder) == [0, 1]
+    assert len(list(folder.iterdir())) == 2
     rest = Encoder()
-    cache = prepare(folder, records, rest)
-    assert rest.images == COUNT - 2 * PER_SHARD + 2 * 4
-    np.testing.assert_array_equal(cache.read(np.arange(COUNT)), expected(pictures()))
+    assert_reads_everything(fill(folder, records, rest))
+    assert rest.images == COUNT - 2 * PER_SHARD + timed
 
 
-@pytest.mark.parametrize("kept", [slice(-1), slice(20)])
-def test_a_truncated_shard_is_made_anew(tmp_path, cache, kept):
-    path = shard_path(tmp_path / "cache", 3)
+@pytest.mark.parametrize("kept", [slice(-1), slice(20), slice(0)])
+def test_a_truncated_shard_is_encoded_again(tmp_path, cache, kept):
+    path = cache.shards[3].path
     path.write_bytes(path.read_bytes()[kept])
-    cache = prepare(tmp_path / "cache", in_memory(pictures()))
-    np.testing.assert_array_equal(cache.read(np.arange(COUNT)), expected(pictures()))
+    opened = FeatureCache(tmp_path / "cache", in_memory(pictures()), "f" * 64, GRID)
+    assert [shard.path for shard in opened.missing] == [path]
+    with pytest.raises(UserError, match=f"{path}: is missing or truncated; delete this file"):
+        opened.read(np.array([3 * PER_SHARD]))
+    with pytest.raises(UserError, match=f"{path}: .*damaged"):  # opened before it was truncated
+        cache.read(np.array([4 * PER_SHARD - 1]))
+    again = Encoder()
+    assert_reads_everything(fill(tmp_path / "cache", in_memory(pictures()), again))
+    assert again.images == PER_SHARD + 2 * 4
 
 
-def test_damage_is_found_on_reading_and_mended_as_the_message_says(tmp_path, cache):
-    path = shard_path(tmp_path / "cache", 1)
+def test_a_damaged_record_is_named_and_repaired_as_the_message_says(tmp_path, cache):
+    path = cache.shards[1].path
     content = bytearray(path.read_bytes())
-    content[2 * int(np.prod(GRID)) * 2 + 7] ^= 1  # in the third image of the shard
+    record = int(np.prod(GRID)) * 2 + 4
+    content[-PER_SHARD * record + 2 * record + 7] ^= 1  # in the third image of the shard
     path.write_bytes(content)
-    good = [i for i in range(COUNT) if i != PER_SHARD + 2]
-    np.testing.assert_array_equal(cache.read(np.array(good)), expected(pictures())[good])
+    intact = [i for i in range(COUNT) if i != PER_SHARD + 2]
+    np.testing.assert_array_equal(cache.read(np.array(intact)), expected(pictures())[intact])
     with pytest.raises(UserError, match=rf"{path}: .*image {PER_SHARD + 2} .*delete this file"):
         cache.read(np.array([0, PER_SHARD + 2]))
     path.unlink()
     with pytest.raises(UserError, match=str(path)):
         cache.read(np.array([PER_SHARD]))
-    cache = prepare(tmp_path / "cache", in_memory(pictures()))
-    np.testing.assert_array_equal(cache.read(np.arange(COUNT)), expected(pictures()))
+    assert_reads_everything(fill(tmp_path / "cache", in_memory(pictures())))
 
 
-def test_another_encoder_is_refused_by_name(tmp_path, cache):
+def test_find_cache_encodes_nothing(tmp_path):
+    folder, records = tmp_path / "cache", in_memory(pictures())
+    assert find_cache(folder, records, "f" * 64, GRID) is None
+    cache = fill(folder, records)
+    found = find_cache(folder, records, "f" * 64, GRID)
+    assert found is not None
+    assert_reads_everything(found)
+    cache.shards[2].path.unlink()
+    with pytest.raises(UserError, match="1 of 5 shards are missing"):
+        find_cache(folder, records, "f" * 64, GRID)
+
+
+def test_a_cache_of_another_encoder_is_rejected_by_fingerprint(tmp_path, cache):
     with pytest.raises(UserError, match=f"{'f' * 64}.*{'e' * 64}.*--cache_dir"):
-        prepare(tmp_path / "cache", in_memory(pictures()), fingerprint="e" * 64)
+        fill(tmp_path / "cache", in_memory(pictures()), fingerprint="e" * 64)
 
 
-def test_shards_of_another_encoder_are_not_trusted_without_their_index(tmp_path, cache):
+def test_shards_of_another_encoder_are_replaced_without_their_index(tmp_path, cache):
     (tmp_path / "cache" / "index.json").unlink()
     encode = Encoder(scale=2)
-    again = prepare(tmp_path / "cache", in_memory(pictures()), encode, fingerprint="e" * 64)
+    again = fill(tmp_path / "cache", in_memory(pictures()), encode, fingerprint="e" * 64)
     assert not np.array_equal(again.read(np.arange(COUNT)), expected(pictures()))
+    assert shards_of(tmp_path / "cache") == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -188,12 +218,12 @@ def test_shards_of_another_encoder_are_not_trusted_without_their_index(tmp_path,
     ],
     ids=["fewer", "reordered", "another picture under the same name"],
 )
-def test_a_whole_cache_of_other_images_is_refused(tmp_path, cache, change):
+def test_a_complete_cache_of_other_images_is_rejected(tmp_path, cache, change):
     with pytest.raises(UserError, match="which are not these"):
-        prepare(tmp_path / "cache", change(in_memory(pictures())))
+        fill(tmp_path / "cache", change(in_memory(pictures())))
 
 
-def test_unreadable_images_are_named_together_and_mending_them_is_enough(tmp_path):
+def test_unreadable_images_are_named_together_and_may_be_repaired(tmp_path):
     folder, images = tmp_path / "cache", pictures()
     records = in_files(images, tmp_path / "images")
     broken, absent = Path(records[7].image), Path(records[21].image)
@@ -201,71 +231,80 @@ def test_unreadable_images_are_named_together_and_mending_them_is_enough(tmp_pat
     broken.write_bytes(content[broken][:40])
     absent.unlink()
     with pytest.raises(UserError) as error:
-        prepare(folder, records)
+        fill(folder, records)
     message = str(error.value)
     assert message.startswith(f"2 of {COUNT} images can't be read:")
     assert str(broken) in message
     assert str(absent) in message
-    assert not shard_path(folder, 1).exists()
-    assert not shard_path(folder, 4).exists()
+    assert shards_of(folder) == [0, 2, 3]
     for path, whole in content.items():
         path.write_bytes(whole)
     rest = Encoder()
-    cache = prepare(folder, records, rest)
-    assert rest.images == 5 + 3 + 2 * 4  # two shards, and the estimate
-    np.testing.assert_array_equal(cache.read(np.arange(COUNT)), expected(images))
+    assert_reads_everything(fill(folder, records, rest))
+    assert rest.images == 5 + 3 + 2 * 4  # two shards, and the first batch timed
+
+
+def test_unreadable_images_may_be_removed(tmp_path):
+    folder, images = tmp_path / "cache", pictures()
+    records = in_memory(images)
+    with pytest.raises(UserError, match="1 of 23 images can't be read"):
+        fill(folder, [*records[:7], Record("broken", b"no image", ()), *records[8:]])
+    kept = [*range(7), *range(8, COUNT)]
+    cache = fill(folder, [records[i] for i in kept])
+    np.testing.assert_array_equal(cache.read(np.arange(COUNT - 1)), expected(images)[kept])
+    assert sorted(folder.glob("shard-*")) == [shard.path for shard in cache.shards]
 
 
 def test_many_unreadable_images_are_listed_up_to_a_limit(tmp_path):
     records = [Record(f"{i}.jpg", f"{tmp_path}/{i}.jpg", ()) for i in range(25)]
     with pytest.raises(UserError) as error:
-        prepare(tmp_path / "cache", records)
+        fill(tmp_path / "cache", records)
     lines = str(error.value).splitlines()
     assert sum(line.endswith(".jpg") for line in lines) == 20
     assert "  ... and 5 more" in lines
 
 
 @pytest.mark.parametrize("scale", [1e4, np.nan])
-def test_annotations_beyond_float16_are_refused(tmp_path, scale):
+def test_features_beyond_float16_are_rejected(tmp_path, scale):
     with pytest.raises(UserError, match=r"image 0: .*65,504.*--preprocessing"):
-        prepare(tmp_path / "cache", in_memory(pictures()), Encoder(scale=scale))
-    assert not shard_path(tmp_path / "cache", 0).exists()
+        fill(tmp_path / "cache", in_memory(pictures()), Encoder(scale=scale))
+    assert not shards_of(tmp_path / "cache")
 
 
-def test_annotations_in_bfloat16_are_kept_exactly(tmp_path):
+def test_features_in_bfloat16_are_kept_exactly(tmp_path):
     def encode(pixels: tf.Tensor) -> tf.Tensor:
         return tf.cast(Encoder()(pixels), tf.bfloat16)
 
-    cache = prepare(tmp_path / "cache", in_memory(pictures()), encode)
+    cache = fill(tmp_path / "cache", in_memory(pictures()), encode)
     kept = cache.read(np.arange(COUNT))
     pixels = tf.constant(pictures(), tf.float32)
     np.testing.assert_array_equal(kept, tf.cast(encode(pixels), tf.float16).numpy())
 
 
-def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_disk_without_room_is_rejected_before_anything_is_written(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match="GB are free: give another --cache_dir"):
-        prepare(tmp_path / "cache", in_memory(pictures()))
+        fill(tmp_path / "cache", in_memory(pictures()))
     assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_folder_that_is_a_file_is_the_users_error(tmp_path):
     (tmp_path / "cache").write_text("")
     with pytest.raises(UserError, match="--cache_dir"):
-        prepare(tmp_path / "cache", in_memory(pictures()))
+        fill(tmp_path / "cache", in_memory(pictures()))
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format_version": 1, "dtype": "float16"}'])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format_version": 2, "encoder": ""}'])
 def test_a_damaged_index_is_named(tmp_path, cache, content):
     (tmp_path / "cache" / "index.json").write_text(content)
     with pytest.raises(UserError, match=r"index\.json"):
-        prepare(tmp_path / "cache", in_memory(pictures()))
+        fill(tmp_path / "cache", in_memory(pictures()))
 
 
 def test_no_images_are_the_users_error(tmp_path):
     with pytest.raises(UserError, match="no images"):
-        prepare(tmp_path / "cache", [])
+        fill(tmp_path / "cache", [])
 
 
 def test_serves_several_threads_at_once(cache):

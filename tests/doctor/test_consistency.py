@@ -6,7 +6,6 @@ import numpy as np
 from planted_faults import assert_fault, change_weights, find, give_encoder, network_of, rewrite
 
 from sat_tf.config import Config
-from sat_tf.data.feature_shards import Index, read_tail, shard_path, write_shard
 from sat_tf.doctor import run_context
 from sat_tf.doctor.results import Status
 from sat_tf.doctor.run_context import RunContext
@@ -49,19 +48,19 @@ def test_a_cache_of_other_images(image_batch, run, tmp_path):
     cache = tmp_path / "features"
     shutil.copytree(image_batch / "features", cache)
     (folder,) = cache.glob("*/train")
-    index = Index.load(folder)
-    path, tail = shard_path(folder, 0), read_tail(folder, index, 0)
-    kept = np.fromfile(path, "<f2", index.count * int(np.prod(index.grid)))
-    write_shard(path, kept.reshape(-1, *index.grid)[::-1], index.count, tail.digest)
+    (path,) = folder.glob("shard-*.npy")
+    np.save(path, np.load(path)[::-1])
     finding = find("feature cache", run, cache_dir=str(cache))
     assert_fault(finding, "other annotations")
     assert f"delete {folder}" in finding.advice
-    path.write_bytes(b"?" * 9 + path.read_bytes()[9:])
+    shard = np.load(path)
+    shard["checksum"][0] += 1
+    np.save(path, shard)
     finding = find("feature cache", run, cache_dir=str(cache))
-    assert_fault(finding, "annotations of image 0 are damaged")
+    assert_fault(finding, "features of image 0 are damaged")
     assert "run the same command" not in finding.evidence
     path.write_bytes(path.read_bytes()[:-40])
-    assert_fault(find("feature cache", run, cache_dir=str(cache)), "1 of 1 shards are not whole")
+    assert_fault(find("feature cache", run, cache_dir=str(cache)), "1 of 1 shards are missing")
     # What needs annotations goes on without it.
     assert find("attention on h", run, cache_dir=str(cache)).verdict is Status.HEALTHY
     shutil.rmtree(cache)
