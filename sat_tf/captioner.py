@@ -21,8 +21,8 @@ from sat_tf.data.images import (
 from sat_tf.datasets import available_splits, check_splits, load_splits
 from sat_tf.datasets.known_objects import find_objects
 from sat_tf.errors import UserError
-from sat_tf.evaluator import ScoredSplit, Scorer
-from sat_tf.metrics.text import Words, known_captions
+from sat_tf.evaluator import EvaluationResult, Evaluator
+from sat_tf.metrics.text import training_captions
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import load_encoder
 from sat_tf.model.feature_source import feature_source
@@ -184,8 +184,8 @@ class Captioner:
             for i, of_tokens in enumerate(log_probabilities)
         ]
 
-    def score(self, split: str, batch_size: int = _BATCH) -> ScoredSplit:
-        """Captions each image of a split of the (first) run's data set once; scores the captions.
+    def evaluate(self, split: str, batch_size: int = _BATCH) -> EvaluationResult:
+        """Caption each image of a split of the (first) run's data set once; score the captions.
 
         Args:
           split: "train", "dev" or "test".
@@ -197,16 +197,16 @@ class Captioner:
         data = self.config.data
         records = load_splits(data, (split,))[split]
         objects = find_objects(records, data, self.config.images)
-        known: Collection[Words] = ()
+        known: Collection[str] = ()
         if split != "train" and "train" in available_splits(data):
             # A machine may have this split's images alone: then novelty is not known, no more.
             training = check_splits(data, ("train",))
-            known = () if training.problems else known_captions(training.records["train"])
+            known = () if training.problems else training_captions(training.records["train"])
         sources = [
             feature_source(run.model.encoder, records, run.config, split) for run in self.runs
         ]
-        scorer = Scorer(self.models, self.vocabulary, self.config.decoding, known, with_meteor=True)
-        return scorer.score(records, sources, batch_size, objects)
+        evaluator = Evaluator(self.models, self.vocabulary, self.config.decoding, known)
+        return evaluator.evaluate(records, sources, batch_size, objects)
 
     def _batches(self, images: Sequence[Image]) -> list[dict[str, tf.Tensor]]:
         """A batch for each run."""

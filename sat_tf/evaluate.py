@@ -1,7 +1,11 @@
-"""Scores a run on a split of its data set, or captions that another system wrote."""
+"""Evaluate a run on a split of its data set, compare two runs, or score another system's captions.
+
+The functions below `main` take arguments and may be imported; TensorFlow, which takes seconds to
+import, is imported where they need it and not for `--help` or a wrong flag.
+"""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +16,16 @@ from sat_tf.storage import check_target, write_json
 
 if TYPE_CHECKING:
     from sat_tf.captioner import Captioner
-    from sat_tf.evaluator import ScoredSplit
-    from sat_tf.inspection.attention_record import AttentionRecord
+    from sat_tf.evaluator import EvaluationResult
 
 USAGE = """python -m sat_tf.evaluate --workdir=RUN [--split=dev] [--output=FILE] [--report=FILE]
 
 Captions each image of a split once, with the run's best weights, and prints the scores, from 0 to
-100 each but for perplexity, CIDEr (0 to 10), words and counts, with the 95 % intervals of a
-bootstrap over images. --workdir=RUN_A,RUN_B averages the words' probabilities over runs of one
-vocabulary. --report writes one HTML file to look at the captions in, the worst first.
+100 each but for perplexity, CIDEr (0 to 10), mean length and counts, with bootstrap confidence
+intervals at 95 %. --workdir=RUN_A,RUN_B averages the words' probabilities over runs of one
+vocabulary. --report writes one HTML file that shows captions and attention, the worst first.
 
---compare=RUN_A,RUN_B scores two runs on the same images and tells whether they differ.
+--compare=RUN_A,RUN_B scores two runs on the same images and tests whether they differ.
 --results=FILE scores captions that another system wrote: COCO's results format with --dataset and
 --data_dir (or --workdir of a run on it), text with --references."""
 
@@ -31,8 +34,8 @@ _SORT_BY = "smoothed BLEU-4"  # of the report at first: the worst captions come 
 
 
 def main(argv: list[str]) -> None:
-    """Prints the scores and writes what was asked for."""
-    options = flags.FLAGS
+    """Print the scores and write the files asked for."""
+    options, overrides = flags.FLAGS, flags.overrides()
     # Before the work, not after it.
     check_target(options.output, "output")
     check_target(options.captions, "captions")
@@ -43,56 +46,43 @@ def main(argv: list[str]) -> None:
     for name, modes in _ONLY_FOR.items():
         if options[name].value and mode not in modes:
             raise UserError(f"--{name} is not for --{mode}")
-    if options.compare:
-        _compare(options.compare.split(","))
-    elif options.results:
-        _score_results(Path(options.results))
+    split, batch_size = options.split, options.decode_batch_size
+    if mode == "results":
+        path = Path(options.results)
+        data = read_results(path, options.references, options.workdir, split, overrides)
+        text, document = score_results(path, *data)
+    elif mode == "compare":
+        workdirs = options.compare.split(",")
+        if len(workdirs) != 2:
+            raise UserError(f"--compare={options.compare}: name two runs, RUN_A,RUN_B")
+        captioners = [_load([workdir], overrides) for workdir in workdirs]
+        results = [captioner.evaluate(split, batch_size) for captioner in captioners]
+        text, document = compare(workdirs, *results)
+        document["split"] = split
     else:
-        _score_run(options.workdir.split(","))
-
-
-def _load(workdirs: list[str]) -> "Captioner":
-    changes = flags.overrides()
-    for workdir in workdirs:
-        override(Config.load(workdir), **changes)
-    flags.quiet_tensorflow()
-    # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
-    from sat_tf.captioner import Captioner
-
-    return Captioner.load(*workdirs, **changes)
-
-
-def _score_run(workdirs: list[str]) -> None:
-    options, captioner = flags.FLAGS, _load(workdirs)
-    from sat_tf.datasets.result_files import results_document
-    from sat_tf.metrics.tables import missing_lines, score_table
-
-    scored = captioner.score(options.split, options.decode_batch_size)
-    print(score_table(scored.scores, scored.intervals))
-    print(missing_lines(), end="")
+        captioner = _load(options.workdir.split(","), overrides)
+        result = captioner.evaluate(split, batch_size)
+        text, document = describe(captioner, result)
+        document["split"] = split
+    print(text)
     if options.output:
-        write_json(options.output, _document(captioner, scored))
+        write_json(options.output, document)
     if options.captions:
-        numbered = captioner.config.data.dataset == "coco"
-        texts = [caption.text for caption in scored.captions]
-        write_json(options.captions, results_document(scored.records, texts, numbered))
+        write_captions(options.captions, captioner, result)
     if options.report:
-        from sat_tf.inspection.report import write_report
-
-        title = f"{options.split}: {len(scored.records)} images"
-        inspections = _inspections(captioner, scored)
-        write_report(options.report, inspections, title, options.workdir, _SORT_BY)
+        title = f"{split}: {len(result.records)} images"
+        write_report(options.report, captioner, result, title, options.workdir)
 
 
-def _document(captioner: "Captioner", scored: "ScoredSplit") -> dict[str, Any]:
-    """All that was found, and what of."""
-    from sat_tf.metrics.attention import beta_by_kind
-    from sat_tf.metrics.coco_metrics import missing
+def describe(captioner: "Captioner", result: "EvaluationResult") -> tuple[str, dict[str, Any]]:
+    """Return the table of scores, and the document of --output: scores, captions, settings."""
+    from sat_tf.metrics.attention import beta_by_word_class
+    from sat_tf.metrics.registry import left_out
+    from sat_tf.metrics.tables import score_table
     from sat_tf.model.encoder import encoder_fingerprint
 
-    return {
-        "split": flags.FLAGS.split,
-        "images": len(scored.records),
+    document = {
+        "images": len(result.records),
         "runs": [
             {
                 "settings": dataclasses.asdict(run.config),
@@ -101,10 +91,10 @@ def _document(captioner: "Captioner", scored: "ScoredSplit") -> dict[str, Any]:
             }
             for run in captioner.runs
         ],
-        "scores": scored.scores,
-        "intervals": scored.intervals,
-        "left_out": missing(),
-        "beta_by_kind": beta_by_kind(scored.captions),
+        "scores": result.scores,
+        "intervals": result.intervals,
+        "left_out": left_out(),
+        "beta_by_word_class": beta_by_word_class(result.captions),
         "captions": [
             {
                 "image_id": record.image_id,
@@ -113,100 +103,124 @@ def _document(captioner: "Captioner", scored: "ScoredSplit") -> dict[str, Any]:
                 "score": caption.score,
                 "references": list(record.captions),
             }
-            for record, caption in zip(scored.records, scored.captions, strict=True)
+            for record, caption in zip(result.records, result.captions, strict=True)
         ],
     }
+    return score_table(result.scores, result.intervals), document
 
 
-def _compare(workdirs: list[str]) -> None:
-    options = flags.FLAGS
-    if len(workdirs) != 2:
-        raise UserError(f"--compare={options.compare}: name two runs, RUN_A,RUN_B")
-    captioners = [_load([workdir]) for workdir in workdirs]
+def compare(
+    workdirs: Sequence[str], first: "EvaluationResult", second: "EvaluationResult"
+) -> tuple[str, dict[str, Any]]:
+    """Return the table and the document of two runs' scores and their differences.
+
+    Raises:
+      UserError: the runs were scored on different images or references.
+    """
     from sat_tf.metrics.bootstrap import differences
     from sat_tf.metrics.tables import difference_table
 
-    first, second = (
-        captioner.score(options.split, options.decode_batch_size) for captioner in captioners
-    )
-    if [(r.image_id, r.captions) for r in first.records] != [
-        (r.image_id, r.captions) for r in second.records
-    ]:
+    images = [[(r.image_id, r.captions) for r in result.records] for result in (first, second)]
+    if images[0] != images[1]:
         raise UserError(
-            f"--compare={options.compare}: the split {options.split} of the first has other images "
-            "or references than the second's"
+            f"--compare={','.join(workdirs)}: the split of the first has other images or "
+            "references than the second's"
         )
-    found = differences(first.measures, second.measures)
-    print(difference_table(first.scores, second.scores, found))
-    if options.output:
-        document: dict[str, Any] = {
-            "split": options.split,
-            "images": len(first.records),
-            "runs": dict(zip(workdirs, (first.scores, second.scores), strict=True)),
-            "differences": {name: one._asdict() for name, one in found.items()},
-        }
-        write_json(options.output, document)
+    found = differences(first.metrics, second.metrics)
+    document = {
+        "images": len(first.records),
+        "runs": dict(zip(workdirs, (first.scores, second.scores), strict=True)),
+        "differences": {name: one._asdict() for name, one in found.items()},
+    }
+    return difference_table(first.scores, second.scores, found), document
 
 
-def _score_results(path: Path) -> None:
-    options = flags.FLAGS
-    captions, references = _read_results(path)
-    from sat_tf.metrics import diversity
+def score_results(
+    path: Path, captions: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[str, dict[str, Any]]:
+    """Return the table and the document of the scores of captions read from a file."""
     from sat_tf.metrics.bootstrap import intervals
-    from sat_tf.metrics.tables import missing_lines, score_table
-    from sat_tf.metrics.text import text_measures
-    from sat_tf.vocabulary import tokenize
+    from sat_tf.metrics.registry import EvaluationData, compute_scores
+    from sat_tf.metrics.tables import score_table
+    from sat_tf.metrics.text import tokenized
 
-    words = [tokenize(caption) for caption in captions]
-    truths = [[tokenize(text) for text in texts] for texts in references]
-    measures = text_measures(words, truths, with_meteor=True)
-    scores = {name: measure.score for name, measure in measures.items()} | diversity.counts(words)
-    sure = intervals(measures)
-    print(score_table(scores, sure))
-    print(missing_lines(), end="")
-    if options.output:
-        document = {"results": str(path), "images": len(captions), "scores": scores}
-        write_json(options.output, {**document, "intervals": sure})
+    data = EvaluationData(
+        [tokenized(text) for text in captions],
+        [[tokenized(text) for text in texts] for texts in references],
+    )
+    metrics = compute_scores(data)
+    scores = {name: metric.score for name, metric in metrics.items()}
+    document: dict[str, Any] = {"results": str(path), "images": len(captions), "scores": scores}
+    document["intervals"] = intervals(metrics)
+    return score_table(scores, document["intervals"]), document
 
 
-def _read_results(path: Path) -> tuple[list[str], list[tuple[str, ...]]]:
-    """The captions of a file and the references of each image."""
-    options, changes = flags.FLAGS, flags.overrides()
-    from sat_tf.datasets.result_files import read_lines, read_results
+def read_results(
+    path: Path, reference_files: str, workdir: str, split: str, overrides: Mapping[str, Any]
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Read the captions of a file, and the references of each image.
+
+    Args:
+      path: of captions; JSON, or text with one caption a line.
+      reference_files: of text: files of references, with commas between.
+      workdir: of JSON: a run on the data set, if `overrides` does not name it.
+      split: of that data set.
+      overrides: settings by name.
+
+    Raises:
+      UserError: the captions or their references can't be read, or do not fit each other.
+    """
+    from sat_tf.datasets import result_files
 
     if path.suffix != ".json":
-        if not options.references:
+        if not reference_files:
             raise UserError(f"--results={path}: is text: give the files of --references too")
-        return read_lines(path, [Path(name) for name in options.references.split(",")])
-    if options.references:
+        return result_files.read_lines(path, [Path(name) for name in reference_files.split(",")])
+    if reference_files:
         raise UserError(f"--references is for --results of text; those of {path} are the split's")
-    if options.workdir:
-        data = override(Config.load(options.workdir), **changes).data
-    elif "dataset" in changes:
-        data = from_flat(changes).data
+    if workdir:
+        data = override(Config.load(workdir), **overrides).data
+    elif "dataset" in overrides:
+        data = from_flat(dict(overrides)).data
     else:
         raise UserError(
             f"--results={path}: captions of which images? Give --dataset and --data_dir, or "
             "--workdir of a run on them"
         )
     if data.dataset == "shapes":
-        flags.quiet_tensorflow()  # it is drawn by tensorflow-datasets
+        flags.quiet_tensorflow()  # tensorflow-datasets makes it
     from sat_tf.datasets import load_splits
 
-    records = load_splits(data, (options.split,))[options.split]
-    return read_results(path, records), [record.captions for record in records]
+    records = load_splits(data, (split,))[split]
+    return result_files.read_results(path, records), [record.captions for record in records]
 
 
-def _inspections(captioner: "Captioner", scored: "ScoredSplit") -> Iterator["AttentionRecord"]:
-    """Each image of the split with its captions, for the report."""
+def write_captions(path: str, captioner: "Captioner", result: "EvaluationResult") -> None:
+    """Write the best captions in COCO's results format."""
+    from sat_tf.datasets.result_files import results_document
+
+    numbered = captioner.config.data.dataset == "coco"
+    texts = [caption.text for caption in result.captions]
+    write_json(path, results_document(result.records, texts, numbered))
+
+
+def write_report(
+    path: str, captioner: "Captioner", result: "EvaluationResult", title: str, subtitle: str
+) -> None:
+    """Write an HTML report of each image with its captions and attention."""
+    from sat_tf.inspection import report
     from sat_tf.inspection.attention_record import AttentionRecord
-    from sat_tf.metrics.bleu import sentence_bleu
-    from sat_tf.vocabulary import tokenize
+    from sat_tf.metrics.text import sentence_bleu, tokenized_references
 
-    images = zip(scored.records, scored.objects, scored.found, strict=True)
-    for record, objects, captions in images:
-        references = [" ".join(tokenize(text)) for text in record.captions]
-        yield AttentionRecord(
+    images = zip(
+        result.records,
+        result.objects,
+        result.generated,
+        tokenized_references(result.records),
+        strict=True,
+    )
+    records = (
+        AttentionRecord(
             record.image_id,
             captioner.read_image(record.image).thumbnail,
             captions,
@@ -214,6 +228,18 @@ def _inspections(captioner: "Captioner", scored: "ScoredSplit") -> Iterator["Att
             objects,
             {_SORT_BY: sentence_bleu(captions[0].text, references)},
         )
+        for record, objects, captions, references in images
+    )
+    report.write_report(path, records, title, subtitle, _SORT_BY)
+
+
+def _load(workdirs: Sequence[str], overrides: Mapping[str, Any]) -> "Captioner":
+    for workdir in workdirs:
+        override(Config.load(workdir), **overrides)  # errors before TensorFlow is imported
+    flags.quiet_tensorflow()
+    from sat_tf.captioner import Captioner
+
+    return Captioner.load(*workdirs, **overrides)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from sat_tf import flags
+from sat_tf.metrics.registry import check_scores
 
 USAGE = """python -m sat_tf.train --workdir=RUN [--flagfile=FILE] [--SETTING=VALUE ...]
 
@@ -15,12 +16,13 @@ held-out split is scored (RUN/scores.json) and one picture of attention drawn
 def main(argv: list[str]) -> int:
     """Trains; exit status 130 when interrupted."""
     config, workdir = flags.settings_from_flags(), Path(flags.FLAGS.workdir)
+    check_scores(config)
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
     from sat_tf.datasets import available_splits, load_splits
     from sat_tf.inspection.figures import attention_figure, save_figure
-    from sat_tf.metrics.tables import missing_lines, score_table
+    from sat_tf.metrics.tables import score_table
     from sat_tf.storage import write_json
     from sat_tf.training.train import train
     from sat_tf.workdir import FIGURE_FILE, SCORES_FILE
@@ -31,7 +33,7 @@ def main(argv: list[str]) -> int:
     if not train(config, workdir):
         return 130
     captioner = Captioner.load(workdir)
-    scored = captioner.score(split)
+    scored = captioner.evaluate(split)
     decoding = dataclasses.asdict(captioner.config.decoding)
     document = {
         "split": split,
@@ -41,7 +43,7 @@ def main(argv: list[str]) -> int:
     }
     write_json(workdir / SCORES_FILE, document)
     table = score_table(scored.scores, scored.intervals)
-    print(f"\nscores on {split}, {len(scored.records)} images\n{table}\n{missing_lines()}", end="")
+    print(f"\nscores on {split}, {len(scored.records)} images\n{table}")
     caption = scored.captions[0]
     picture, box = captioner.read_image(scored.records[0].image).thumbnail
     figure = attention_figure(picture, caption.words, caption.alphas, caption.betas, box=box)

@@ -70,7 +70,6 @@ def test_an_unknown_setting_is_named():
         ({"captions_file": "x.csv"}, "--captions_file"),
         ({"splits": "lists"}, "--splits"),
         ({"boxes": "instances.json"}, "--boxes"),
-        ({"dataset": "files", "data_dir": "d", "monitor": "true_captions"}, "--dataset=shapes"),
     ],
 )
 def test_contradictions_are_named(values, named):

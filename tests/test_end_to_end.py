@@ -1,6 +1,5 @@
 """From an empty folder to scores and captions, and everything that may go wrong on the way."""
 
-import dataclasses
 import json
 import shutil
 import signal
@@ -11,9 +10,10 @@ import tensorflow as tf
 from tiny_run import tiny_config
 
 from sat_tf.captioner import Captioner
-from sat_tf.config import Config, TrainingConfig
+from sat_tf.config import Config
 from sat_tf.datasets import load_splits
 from sat_tf.errors import UserError
+from sat_tf.metrics.registry import SCORES
 from sat_tf.shapes.objects import scene_objects
 from sat_tf.training import train as training
 from sat_tf.training.step import make_train_step
@@ -70,9 +70,9 @@ def test_a_run_leaves_its_files(finished):
     epochs = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in epochs] == [1, 2]
     assert {"bleu_4", "perplexity", "true_objects", "loss"} <= set(epochs[0])
-    (monitor,) = [field for field in dataclasses.fields(TrainingConfig) if field.name == "monitor"]
-    # METEOR, which takes Java and seconds, is scored where it is what chooses.
-    assert set(monitor.metadata["choices"]) - set(epochs[0]) <= {"meteor"}
+    # Slow scores are computed in validations only where they are monitored.
+    monitors = {name for name, score in SCORES.items() if score.can_monitor and not score.is_slow}
+    assert monitors <= set(epochs[0])
     assert list((workdir / "tensorboard").glob("events*"))
     assert Config.load(workdir).encoder.preprocessing == "caffe"
     assert len(list((workdir / "epochs").glob("*.index"))) == 2  # they were asked for
@@ -128,7 +128,7 @@ def test_what_is_drawn_is_drawn_again_after_an_interruption(data_dir, tmp_path, 
     ):
         np.testing.assert_array_equal(resumed, expected)
     drawn = Captioner.load(tmp_path / "whole", attention_inference="sample", sampling_seed=3)
-    assert drawn.score("test").scores["perplexity"] > 1
+    assert drawn.evaluate("test").scores["perplexity"] > 1
 
 
 def test_a_finished_run_is_not_trained_again(finished, data_dir, monkeypatch):
@@ -163,23 +163,23 @@ def rounded(data_dir, tmp_path_factory):
 
 
 def test_bfloat16_trains_and_captions(rounded):
-    assert Captioner.load(rounded).score("test").scores["perplexity"] > 1
+    assert Captioner.load(rounded).evaluate("test").scores["perplexity"] > 1
 
 
 def test_a_split_is_scored_each_image_once(finished):
-    scored = Captioner.load(finished[0]).score("test")
+    scored = Captioner.load(finished[0]).evaluate("test")
     assert len(scored.captions) == len(scored.records) == 4
     assert {"bleu_1", "bleu_4_no_bp", "true_captions", "pointing_uniform"} <= set(scored.scores)
 
 
 def test_captions_have_as_many_words_as_allowed(finished):
-    scored = Captioner.load(finished[0], min_length=2, max_length=2).score("test")
+    scored = Captioner.load(finished[0], min_length=2, max_length=2).evaluate("test")
     assert {len(caption.words) for caption in scored.captions} == {2}
 
 
 def test_image_files_are_captioned_as_in_the_data_set(finished, tmp_path):
     captioner = Captioner.load(finished[0])
-    scored = captioner.score("test")
+    scored = captioner.evaluate("test")
     paths = []
     for record in scored.records:
         path = tmp_path / f"{record.image_id}.png"
@@ -202,7 +202,7 @@ def second(data_dir, tmp_path_factory):
 
 def test_an_ensemble_is_scored_by_all_its_members(finished, second):
     each = [
-        Captioner.load(*workdirs).score("test").scores["perplexity"]
+        Captioner.load(*workdirs).evaluate("test").scores["perplexity"]
         for workdirs in ([finished[0]], [second], [finished[0], second])
     ]
     assert len({round(perplexity, 4) for perplexity in each}) == 3
@@ -279,7 +279,7 @@ def test_a_cached_run_equals_one_that_encodes(data_dir, finished, tmp_path, monk
         )
         workdir = tmp_path / str(cached)
         assert train(config, workdir)
-        scores.append(Captioner.load(workdir).score("test").scores["perplexity"])
+        scores.append(Captioner.load(workdir).evaluate("test").scores["perplexity"])
     assert losses[:3] == pytest.approx(losses[3:], rel=2e-5)
     assert scores[0] == pytest.approx(scores[1], rel=2e-5)
     assert (tmp_path / "features").exists()

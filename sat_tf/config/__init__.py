@@ -29,8 +29,6 @@ _OF_HARD_ATTENTION = (
     "entropy_weight",
     "baseline_decay",
 )
-_OF_SCENES = ("true_objects", "true_captions", "true_relational")
-_OF_BOXES = ("pointing_accuracy", "attention_correctness")
 _OF_DRAWN_CAPTIONS = ("self_critical_samples", "self_critical_temperature")
 _OF_GIVEN_CAPTIONS = ("scheduled_sampling", "label_smoothing", "attention_supervision")
 
@@ -79,10 +77,6 @@ class Config:
                 f"--attention_supervision={training.attention_supervision} needs objects whose "
                 "boxes are known in images seen whole: --dataset=shapes --resize=stretch"
             )
-        if training.monitor in _OF_SCENES and data.dataset != "shapes":
-            raise UserError(f"--monitor={training.monitor} needs --dataset=shapes")
-        if training.monitor in _OF_BOXES and data.dataset != "shapes" and not data.boxes:
-            raise UserError(f"--monitor={training.monitor} needs --boxes, or --dataset=shapes")
         if decoding.search == "beam":
             _refuse_changed(decoding, ("temperature", "top_k", "top_p"), "is for --search=sample")
         if decoding.min_length > decoding.max_length:

@@ -14,9 +14,9 @@ from pathlib import Path
 from sat_tf.config import MOST_PIXELS
 from sat_tf.data.objects import AnnotatedImage, AnnotatedImages, Box, NamedBox, intersect
 from sat_tf.data.records import Place, Problem
+from sat_tf.data.word_classes import CONTENT, word_class
 from sat_tf.datasets.text_formats import read_lines
 from sat_tf.errors import UserError
-from sat_tf.metrics.word_kinds import CONTENT, kind_of
 from sat_tf.vocabulary import tokenize
 
 ANNOTATIONS, SENTENCES = "Annotations", "Sentences"
@@ -141,4 +141,4 @@ def _read_phrases(path: Path, problems: list[Problem]) -> Iterator[tuple[str, st
 def _head(phrase: str) -> str:
     """Its last word; "" if that is a function word."""
     *_, head = "", *tokenize(phrase)
-    return head if kind_of(head) == CONTENT else ""
+    return head if word_class(head) == CONTENT else ""

@@ -164,7 +164,7 @@ def perplexity(patient: RunContext) -> CheckResult:
         return not_needed(_NOT_TRAINED)
     epoch = patient.best_epoch
     then = patient.history[epoch - 1]["perplexity"]
-    records, measure = patient.scored.records, patient.scored.measures["perplexity"]
+    records, measure = patient.scored.records, patient.scored.metrics["perplexity"]
     low = high = now = measure.score
     seen, count = f"{len(records):,} validation images", len(patient.records["dev"])
     if len(records) < count:

@@ -18,7 +18,7 @@ from sat_tf.data.records import Record
 from sat_tf.datasets import load_splits
 from sat_tf.datasets.statistics import SplitStatistics, split_statistics
 from sat_tf.errors import UserError
-from sat_tf.evaluator import ScoredSplit, Scorer
+from sat_tf.evaluator import EvaluationResult, Evaluator
 from sat_tf.model.encoder import encoder_fingerprint
 from sat_tf.model.feature_source import ENCODE_BATCH, cache_folder
 from sat_tf.training.checkpoints import has_state
@@ -97,7 +97,7 @@ class RunContext:
         return self._sample("dev")
 
     @functools.cached_property
-    def scored(self) -> ScoredSplit:
+    def scored(self) -> EvaluationResult:
         """Validation images, all or many, captioned as the config say, and scored."""
         numbers, records = self._choose("dev", CAPTIONED)
         try:
@@ -112,8 +112,8 @@ class RunContext:
             source = CachedFeatures(lambda rows: kept[rows], kept.shape[1:])
         else:
             source = CachedFeatures(lambda rows: cache.read(numbers[rows]), cache.shape)
-        scorer = Scorer([self.run.model], self.run.vocabulary, self.config.decoding)
-        return scorer.score(records, [source], _BATCH, [None] * len(records))
+        evaluator = Evaluator([self.run.model], self.run.vocabulary, self.config.decoding)
+        return evaluator.evaluate(records, [source], _BATCH, [None] * len(records))
 
     @functools.cached_property
     def history(self) -> list[dict[str, float]]:

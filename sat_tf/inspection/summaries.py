@@ -8,16 +8,8 @@ import tensorflow as tf
 from sat_tf.inspection import PLUGIN_NAME
 from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.figures import render
+from sat_tf.metrics.registry import SCORES
 
-# Groups of curves, each with the beginnings of its scores' names.
-_GROUPS = {
-    "words": (
-        *("bleu_", "cider", "rouge_l", "meteor", "perplexity"),
-        *("mean_length", "novel_captions", "distinct_captions", "vocab_size"),
-    ),
-    "attention": ("attention_", "state_sensitivity", "beta_", "pointing_", "correctness_"),
-    "truth": ("true_", "relational_", "shuffled_"),
-}
 _FIGURES = "attention_figures"  # group of the images
 # `DATA_CLASS_TENSOR`, for which TensorFlow exports no name. Without it TensorBoard lists nothing.
 _DATA_CLASS_TENSOR = 2
@@ -50,7 +42,7 @@ def write_scores(scores: Mapping[str, float], step: int) -> None:
 
 def curve_tag(name: str) -> str:
     """Return the tag of a loss or score: TensorBoard groups tags by the part before the slash."""
-    group = next((group for group, names in _GROUPS.items() if name.startswith(names)), "training")
+    group = SCORES[name].group if name in SCORES else "training"
     return f"{group}/{name.removeprefix('attention_')}"
 
 

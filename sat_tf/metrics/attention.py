@@ -1,115 +1,189 @@
-"""What attention does, measured on any data set; scores of words do not see it."""
+"""Scores of attention, which scores of words do not see.
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+Entropy, change and coverage need the maps alone. Pointing and attention correctness compare the
+map of each word that names an object with the boxes of that object, wherever boxes are known, and
+so do baselines that ignore the word. Each is 0 to 100, and 0 where there is nothing to count.
+"""
+
+import functools
+from collections.abc import Sequence
 
 import numpy as np
 
-from sat_tf.metrics.metric import Metric, ratio
-from sat_tf.metrics.word_kinds import CONTENT, kind_of
+from sat_tf.data.word_classes import CONTENT, word_class
+from sat_tf.metrics.registry import AttendedCaption, EvaluationData, Metric, Need, ratio, register
+
+_GROUP = "attention"
+
+ATTENTION = Need("needs attention maps", is_in_data=lambda data: data.attended is not None)
+GATE = Need(
+    "needs a gating scalar",
+    is_in_data=lambda data: any(np.any(np.asarray(c.betas) != 1) for c in data.attended or ()),
+)
+PAIRS = Need(
+    "needs --batch_size of 2 or more: it exchanges the states of captions in a batch",
+    is_in_data=lambda data: any(map(len, data.state_sensitivities or ())),
+    is_in_run=lambda config: config.training.batch_size > 1,
+)
+BOXES = Need(
+    "needs --boxes, or --dataset=shapes",
+    is_in_data=lambda data: any(objects is not None for objects in data.objects or ()),
+    is_in_run=lambda config: config.data.dataset == "shapes" or bool(config.data.boxes),
+)
 
 
-class Attended(Protocol):
-    """A caption of n words, and where each of them looked; see `sat_tf.captioning.Caption`."""
-
-    @property
-    def words(self) -> Sequence[str]:
-        """Its words, without the end."""
-
-    @property
-    def alphas(self) -> np.ndarray:
-        """Float [n, rows, columns], summing to 1, or less where attention rests on zeros."""
-
-    @property
-    def betas(self) -> np.ndarray:
-        """Float [n]; all 1 if the model has no gate."""
+def _maps(data: EvaluationData) -> list[np.ndarray]:
+    """Return the maps of each caption, float64 [n, L]."""
+    alphas = [np.asarray(caption.alphas, np.float64) for caption in data.attended or ()]
+    return [each.reshape(len(each), each.shape[1] * each.shape[2]) for each in alphas]
 
 
-def attention_measures(captions: Sequence[Attended]) -> dict[str, Metric]:
-    """How attention spreads, how it moves, and how much the gate lets through.
+def _mean(values: Sequence[np.ndarray]) -> Metric:
+    """Return the mean, in percent, over the words (steps, captions) of all images."""
+    return ratio([float(each.sum()) for each in values], [each.size for each in values], 100)
 
-    Entropy and coverage are of what attention there is to the image: what rests on an annotation
-    of zeros is left out, and the rest brought to a sum of 1. A grid of one cell has 0 of both.
 
-    Args:
-      captions: one an image.
+def _entropies(maps: np.ndarray) -> np.ndarray:
+    """Compute the entropy of each map, normalized to a sum of 1, over log L: [n, L] -> [m].
 
-    Returns:
-      Each 0 to 100, and 0 where there is nothing to count:
-
-      attention_entropy: of a word's alpha, as a share of log L: 100 where it is uniform, 0 where it
-        is a single cell; mean over words.
-      attention_change: what share of alpha's mass moves from one word to the next, 1/2 sum_i
-        |alpha_t,i - alpha_{t-1},i|: 0 for attention that is dead (the same map for every word), 100
-        if it looks elsewhere each time; mean over the steps from word to word.
-      attention_coverage: the share of the image that the looks of a caption cover together, as exp
-        of the entropy of sum_t alpha_t, over L: 100 where all cells get the same, 1 of L where all
-        looks are at one cell; mean over captions.
-      beta_content, beta_function: beta of content words and of function words (see
-        `sat_tf.metrics.word_kinds`), mean over words; only if the model has a gate.
+    Maps of zeros, of words that attend to the null location alone, are left out: m is at most n.
+    The entropy of a grid of one cell is 0.
     """
-    steps = [max(len(caption.words) - 1, 0) for caption in captions]
-    moves = [float(np.abs(np.diff(_wide(caption), axis=0)).sum()) / 2 for caption in captions]
-    entropies = [_entropies(_wide(caption)) for caption in captions]
-    together = [_wide(caption).sum(axis=0) for caption in captions]  # sum over T
-    covered = [_entropies(looks[None]) for looks in together]
-    measures = {
-        "attention_entropy": ratio(
-            [float(each.sum()) for each in entropies], [each.size for each in entropies], 100
-        ),
-        "attention_change": ratio(moves, steps, 100),
-        "attention_coverage": ratio(
-            [
-                float((looks.size ** (each - 1)).sum()) if looks.size > 1 else 0.0
-                for looks, each in zip(together, covered, strict=True)
-            ],
-            [each.size for each in covered],
-            100,
-        ),
-    }
-    if has_gate(captions):
-        kinds = [[kind_of(word) == CONTENT for word in caption.words] for caption in captions]
-        for name, wanted in (("beta_content", True), ("beta_function", False)):
-            chosen = [np.asarray(of_caption, bool) == wanted for of_caption in kinds]
-            sums = [
-                float(np.asarray(caption.betas, np.float64)[which].sum())
-                for caption, which in zip(captions, chosen, strict=True)
+    totals = maps.sum(axis=1, keepdims=True)  # sum over L: [n, 1]
+    is_seen = totals[:, 0] > 0
+    shares = maps[is_seen] / totals[is_seen]
+    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+    maximum = np.log(maps.shape[1])
+    return -(shares * logs).sum(axis=1) / maximum if maximum else np.zeros(len(shares))
+
+
+@register("attention_entropy", group=_GROUP, needs=(ATTENTION,), higher_is_better=False)
+def attention_entropy(data: EvaluationData) -> Metric:
+    """Compute the entropy of alpha over log L, the mean over words.
+
+    100 where alpha is uniform, 0 where it is a single cell.
+    """
+    return _mean([_entropies(maps) for maps in data.shared(_maps)])
+
+
+@register("attention_change", group=_GROUP, needs=(ATTENTION,))
+def attention_change(data: EvaluationData) -> Metric:
+    """Compute 1/2 sum_i |alpha_{t,i} - alpha_{t-1,i}|, the mean over steps from word to word.
+
+    0 where every word has the same map, 100 where all mass moves at each step.
+    """
+    return _mean([np.abs(np.diff(maps, axis=0)).sum(axis=1) / 2 for maps in data.shared(_maps)])
+
+
+@register("attention_coverage", group=_GROUP, needs=(ATTENTION,))
+def attention_coverage(data: EvaluationData) -> Metric:
+    """Compute exp of the entropy of sum_t alpha_t over L, the mean over captions.
+
+    100 where all cells get the same attention, 100 / L where one cell gets all of it; 0 for a grid
+    of one cell.
+    """
+    return _mean(
+        [
+            maps.shape[1] ** (_entropies(maps.sum(axis=0, keepdims=True)) - 1) * (maps.shape[1] > 1)
+            for maps in data.shared(_maps)
+        ]
+    )
+
+
+@register("state_sensitivity", group=_GROUP, needs=(PAIRS,))
+def state_sensitivity(data: EvaluationData) -> Metric:
+    """Compute how much of alpha's mass moves with another caption's LSTM state, mean over words.
+
+    0 where attention does not depend on h at all.
+    """
+    return _mean(data.state_sensitivities or ())
+
+
+def _mean_beta(data: EvaluationData, is_content: bool) -> Metric:
+    """Compute the mean beta of content words, or of function words."""
+    return _mean(
+        [
+            np.asarray(caption.betas, np.float64)[
+                [(word_class(word) == CONTENT) == is_content for word in caption.words]
             ]
-            measures[name] = ratio(sums, [int(which.sum()) for which in chosen], 100)
-    return measures
+            for caption in data.attended or ()
+        ]
+    )
 
 
-def has_gate(captions: Iterable[Attended]) -> bool:
-    """Whether any beta is not exactly 1."""
-    return any(bool(np.any(np.asarray(caption.betas) != 1)) for caption in captions)
+for _name, _is_content in (("beta_content", True), ("beta_function", False)):
+    register(_name, group=_GROUP, needs=(GATE,), can_monitor=False)(
+        functools.partial(_mean_beta, is_content=_is_content)
+    )
 
 
-def beta_by_kind(captions: Iterable[Attended]) -> dict[str, float]:
-    """The mean beta of each kind of words that occurs, 0 to 1, by its name.
+def beta_by_word_class(captions: Sequence[AttendedCaption]) -> dict[str, float]:
+    """Return the mean beta, 0 to 1, of each class of words that occurs.
 
-    The kinds are those of `sat_tf.metrics.word_kinds.FUNCTION_WORDS`, and "content".
+    The classes are those of `sat_tf.data.word_classes`.
     """
     betas: dict[str, list[float]] = {}
     for caption in captions:
         for word, beta in zip(caption.words, caption.betas, strict=True):
-            betas.setdefault(kind_of(word), []).append(float(beta))
-    return {kind: float(np.mean(of_kind)) for kind, of_kind in sorted(betas.items())}
+            betas.setdefault(word_class(word), []).append(float(beta))
+    return {name: float(np.mean(values)) for name, values in sorted(betas.items())}
 
 
-def _wide(caption: Attended) -> np.ndarray:
-    """Its alphas, float64 [n, L]."""
-    alphas = np.asarray(caption.alphas, np.float64)
-    return alphas.reshape(len(alphas), alphas.shape[1] * alphas.shape[2])
+# Maps that are compared with boxes: the word's own alpha, and baselines that ignore the word.
+_SCORES_OF_MAP = {
+    "own": ("pointing_accuracy", "attention_correctness"),
+    "uniform": ("pointing_uniform", "correctness_uniform"),
+    "centre": ("pointing_centre", "correctness_centre"),
+    "average": ("pointing_average", "correctness_average"),
+}
 
 
-def _entropies(maps: np.ndarray) -> np.ndarray:
-    """The entropy of each map, brought to a sum of 1, over log L: [n, L] -> [m].
+def _grounding(data: EvaluationData) -> dict[str, Metric]:
+    """Compute pointing accuracy and attention correctness of each map, means over words.
 
-    Maps of zeros are left out: m is at most n.
+    A word counts if it names an object that is in the image. Pointing: whether the centre of the
+    cell with the largest weight lies in a box of the object; of cells that tie, the share inside.
+    Correctness (Liu et al., 2017): the mass of the cells whose centres lie in such a box. Several
+    objects that a word may mean count as one region. The null location is in no box.
     """
-    totals = maps.sum(axis=1, keepdims=True)  # sum over L
-    seen = totals[:, 0] > 0
-    shares = maps[seen] / totals[seen]
-    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    most = np.log(maps.shape[1])
-    return -(shares * logs).sum(axis=1) / most if most else np.zeros(len(shares))
+    sums = {
+        name: np.zeros(len(data.captions)) for names in _SCORES_OF_MAP.values() for name in names
+    }
+    counts = np.zeros(len(data.captions))
+    images = zip(data.attended or (), data.objects or (), strict=True)
+    for image, (caption, objects) in enumerate(images):
+        if objects is None or not caption.words:
+            continue
+        alphas = np.asarray(caption.alphas, np.float64)
+        grid = alphas.shape[1:]
+        baselines = {
+            "uniform": np.full(grid, 1 / (grid[0] * grid[1])),
+            "centre": _centred(grid),
+            "average": alphas.mean(axis=0),  # mean over T: [rows, columns]
+        }
+        for word, is_inside in objects.regions(caption.words, grid).items():
+            counts[image] += 1
+            for map_name, weights in {"own": alphas[word], **baselines}.items():
+                pointing, correctness = _SCORES_OF_MAP[map_name]
+                sums[pointing][image] += is_inside[weights == weights.max()].mean()
+                sums[correctness][image] += weights[is_inside].sum()
+    return {name: ratio(values.tolist(), counts.tolist(), 100) for name, values in sums.items()}
+
+
+def _centred(grid: tuple[int, int]) -> np.ndarray:
+    """Weights that fall off linearly from the centre to the edges; sum to 1, [rows, columns]."""
+    # In whole numbers: cells equally near the centre must be equal for a tie.
+    down, across = (length - np.abs(2 * np.arange(length) + 1 - length) for length in grid)
+    weights = np.outer(down, across)
+    return weights / weights.sum()
+
+
+def _register_grounding(name: str, is_baseline: bool) -> None:
+    @register(name, group=_GROUP, needs=(ATTENTION, BOXES), can_monitor=not is_baseline)
+    def compute(data: EvaluationData) -> Metric:
+        return data.shared(_grounding)[name]
+
+
+for _column in (0, 1):  # pointing, then correctness
+    for _map, _names in _SCORES_OF_MAP.items():
+        _register_grounding(_names[_column], is_baseline=_map != "own")

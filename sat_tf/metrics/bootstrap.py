@@ -1,31 +1,31 @@
-"""How sure a score is: the same score of images drawn again, with replacement (Koehn, 2004)."""
+"""Bootstrap confidence intervals: scores of images resampled with replacement (Koehn, 2004)."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from sat_tf.metrics.metric import Metric
+from sat_tf.metrics.registry import Metric
 
 RESAMPLES = 1000
-_CONFIDENCE = (2.5, 97.5)  # percentiles of a 95 % interval
-_AT_A_TIME = 100  # resamples, so that their counts of a large split take little memory
+_PERCENTILES = (2.5, 97.5)  # of a 95 % interval
+_CHUNK = 100  # resamples at a time, so that the counts of a large split take little memory
 
 
 class Interval(NamedTuple):
-    """The middle 95 % of a score's resamples."""
+    """The percentile interval of a score at 95 %."""
 
     low: float
     high: float
 
 
 class Difference(NamedTuple):
-    """Of one system's score and another's on the same images.
+    """The difference between the scores of two systems on the same images.
 
     difference: the second's less the first's.
     interval: of the difference.
-    p: how often resamples differ by as much from their own mean, as would happen if the systems
-      were equally good (two-sided; as sacrebleu has it).
+    p: two-sided p-value, the share of resamples whose difference deviates from the mean of all by
+      as much as the difference itself does from 0 (as sacrebleu defines it).
     """
 
     difference: float
@@ -33,59 +33,60 @@ class Difference(NamedTuple):
     p: float
 
 
-def intervals(measures: Mapping[str, Metric], seed: int = 0) -> dict[str, Interval]:
-    """A 95 % interval of each score.
+def intervals(metrics: Mapping[str, Metric], seed: int = 0) -> dict[str, Interval]:
+    """Compute the 95 % interval of each score that can be resampled.
 
     Args:
-      measures: of the same images.
-      seed: of the draws.
+      metrics: of the same images.
+      seed: of the resampling.
     """
-    return {name: _interval(drawn) for name, drawn in _resampled(measures, seed).items()}
+    return {name: _interval(values) for name, values in _resample(metrics, seed).items()}
 
 
 def differences(
     first: Mapping[str, Metric], second: Mapping[str, Metric], seed: int = 0
 ) -> dict[str, Difference]:
-    """The difference of each score that both have: a paired bootstrap.
+    """Compare the scores that two systems share and that can be resampled: a paired bootstrap.
 
     Args:
       first: scores of one system.
       second: of another, on the same images in the same order.
-      seed: of the draws; both are scored on the same ones.
+      seed: of the resampling, which both share.
     """
-    both = [name for name in first if name in second]
-    ours, theirs = (
-        _resampled({name: system[name] for name in both}, seed) for system in (first, second)
+    resampled_first, resampled_second = (
+        _resample({name: system[name] for name in first if name in second}, seed)
+        for system in (first, second)
     )
     found = {}
-    for name in both:
-        drawn = theirs[name] - ours[name]
+    for name, values in resampled_first.items():
+        resampled = resampled_second[name] - values
         difference = second[name].score - first[name].score
-        as_far = np.abs(drawn - drawn.mean()) >= abs(difference)
-        p = (1 + int(as_far.sum())) / (1 + RESAMPLES)
-        found[name] = Difference(difference, _interval(drawn), p)
+        is_as_far = np.abs(resampled - resampled.mean()) >= abs(difference)
+        p = (1 + int(is_as_far.sum())) / (1 + RESAMPLES)
+        found[name] = Difference(difference, _interval(resampled), p)
     return found
 
 
-def _resampled(measures: Mapping[str, Metric], seed: int) -> dict[str, np.ndarray]:
-    """Each score of each resample, all of the same resamples: float64 [R]."""
-    images = {len(measure.sums) for measure in measures.values()}
-    sums: dict[str, list[np.ndarray]] = {name: [] for name in measures}
-    for counts in _draws(images.pop(), seed) if images else ():
-        for name, measure in measures.items():
-            sums[name].append(counts @ measure.sums)
+def _resample(metrics: Mapping[str, Metric], seed: int) -> dict[str, np.ndarray]:
+    """Compute each score of the same resamples: float64 [R]."""
+    metrics = {name: metric for name, metric in metrics.items() if metric.can_resample}
+    sizes = {len(metric.statistics) for metric in metrics.values()}
+    sums: dict[str, list[np.ndarray]] = {name: [] for name in metrics}
+    for counts in _counts(sizes.pop(), seed) if sizes else ():
+        for name, metric in metrics.items():
+            sums[name].append(counts @ metric.statistics)
     # [R, S] -> [R]
-    return {name: measure.value(np.concatenate(sums[name])) for name, measure in measures.items()}
+    return {name: metric.compute(np.concatenate(sums[name])) for name, metric in metrics.items()}
 
 
-def _draws(images: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each image is drawn: float64 [_AT_A_TIME, N] each."""
+def _counts(size: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each image is in each resample: float64 [_CHUNK, N]."""
     random = np.random.default_rng(seed)
-    shares = np.full(images, 1.0 / images)
-    for _ in range(0, RESAMPLES, _AT_A_TIME):
-        yield random.multinomial(images, shares, size=_AT_A_TIME).astype(np.float64)
+    shares = np.full(size, 1.0 / size)
+    for _ in range(0, RESAMPLES, _CHUNK):
+        yield random.multinomial(size, shares, size=_CHUNK).astype(np.float64)
 
 
-def _interval(drawn: np.ndarray) -> Interval:
-    low, high = np.percentile(drawn, _CONFIDENCE)
+def _interval(values: np.ndarray) -> Interval:
+    low, high = np.percentile(values, _PERCENTILES)
     return Interval(float(low), float(high))

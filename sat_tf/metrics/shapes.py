@@ -1,58 +1,68 @@
-"""Whether captions of the embedded data set, whose scenes are known, are true."""
+"""Scores of captions of the embedded data set, whose scenes are known: whether they are true.
 
-from collections.abc import Iterable, Sequence
+Each is 0 to 100, and 0 where there is nothing to count.
+"""
 
-import numpy as np
+from collections.abc import Sequence
 
-from sat_tf.metrics.metric import Metric, ratio
+from sat_tf.metrics.registry import EvaluationData, Metric, Need, ratio, register
 from sat_tf.shapes.grammar import judge
 from sat_tf.shapes.objects import named_objects
-from sat_tf.shapes.scenes import Scene
+
+_GROUP = "truth"
+
+SCENES = Need(
+    "needs --dataset=shapes",
+    is_in_data=lambda data: data.scenes is not None,
+    is_in_run=lambda config: config.data.dataset == "shapes",
+)
 
 
-def shapes_measures(
-    captions: Sequence[Sequence[str]], scenes: Sequence[Scene]
-) -> dict[str, Metric]:
-    """What captions say, against the scenes themselves.
+def _judged(data: EvaluationData) -> list[tuple[bool, bool]]:
+    """Judge each caption against the scene of its image: whether it is true, and relational."""
+    pairs = zip(data.captions, data.scenes or (), strict=True)
+    judged = [judge(caption.split(), scene) for caption, scene in pairs]
+    return [(verdict.true, verdict.relational) for verdict in judged]
 
-    Args:
-      captions: the words of one caption a scene.
-      scenes: their scenes.
 
-    Returns:
-      Each 0 to 100, and 0 where there is nothing to count:
+def _percent(holds: Sequence[bool]) -> Metric:
+    return ratio(holds, [1.0] * len(holds), 100)
 
-      true_objects: named objects that are there; a colour and a shape right after it name one.
-      true_captions: captions that are grammatical and true as a whole.
-      true_relational: captions true as a whole, of those that state a relation.
-      relational_captions: captions that state a relation.
-      shuffled_true_captions: captions true of the next scene instead of their own.
-    """
-    verdicts = [judge(words, scene) for words, scene in zip(captions, scenes, strict=True)]
-    named = [
-        [mention.exists for mention in named_objects(words, scene)]
-        for words, scene in zip(captions, scenes, strict=True)
+
+@register("true_objects", group=_GROUP, needs=(SCENES,))
+def true_objects(data: EvaluationData) -> Metric:
+    """Compute the named objects that are in the scene; a colour and a shape after it name one."""
+    mentions = [
+        [mention.exists for mention in named_objects(caption.split(), scene)]
+        for caption, scene in zip(data.captions, data.scenes or (), strict=True)
     ]
-    relational = [verdict.relational for verdict in verdicts]
-    return {
-        "true_objects": ratio([sum(of) for of in named], [len(of) for of in named], 100),
-        "true_captions": _share(verdict.true for verdict in verdicts),
-        "true_relational": ratio(
-            [verdict.true and verdict.relational for verdict in verdicts], relational, 100
-        ),
-        "relational_captions": _share(relational),
-        "shuffled_true_captions": _share(_shuffled_true(captions, scenes)),
-    }
+    return ratio([sum(each) for each in mentions], [len(each) for each in mentions], 100)
 
 
-def _share(of_each: Iterable[bool]) -> Metric:
-    """The captions of which something holds, in percent of all."""
-    listed = list(of_each)
-    return ratio(listed, np.ones(len(listed)).tolist(), 100)
+@register("true_captions", group=_GROUP, needs=(SCENES,))
+def true_captions(data: EvaluationData) -> Metric:
+    """Compute the captions that are grammatical and true as a whole."""
+    return _percent([is_true for is_true, _ in data.shared(_judged)])
 
 
-def _shuffled_true(captions: Sequence[Sequence[str]], scenes: Sequence[Scene]) -> list[bool]:
+@register("true_relational", group=_GROUP, needs=(SCENES,))
+def true_relational(data: EvaluationData) -> Metric:
+    """Compute the captions that are true as a whole, of those that state a relation."""
+    judged = data.shared(_judged)
+    return ratio([both == (True, True) for both in judged], [each for _, each in judged], 100)
+
+
+@register("relational_captions", group=_GROUP, needs=(SCENES,), can_monitor=False)
+def relational_captions(data: EvaluationData) -> Metric:
+    """Compute the captions that state a relation."""
+    return _percent([is_relational for _, is_relational in data.shared(_judged)])
+
+
+@register("shuffled_true_captions", group=_GROUP, needs=(SCENES,), can_monitor=False)
+def shuffled_true_captions(data: EvaluationData) -> Metric:
+    """Compute the captions that are true of the next image's scene: a baseline."""
+    scenes = data.scenes or ()
     if len(scenes) < 2:
-        return [False] * len(scenes)  # there is no other scene
-    others = [*scenes[1:], scenes[0]]
-    return [judge(words, scene).true for words, scene in zip(captions, others, strict=True)]
+        return _percent([False] * len(scenes))
+    pairs = zip(data.captions, [*scenes[1:], scenes[0]], strict=True)
+    return _percent([judge(caption.split(), scene).true for caption, scene in pairs])

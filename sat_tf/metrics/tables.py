@@ -1,13 +1,16 @@
-"""Scores as text."""
+"""Tables of scores as text."""
 
 from collections.abc import Mapping
 
-from sat_tf.metrics import coco_metrics
 from sat_tf.metrics.bootstrap import Difference, Interval
+from sat_tf.metrics.registry import left_out
 
 
 def score_table(scores: Mapping[str, float], intervals: Mapping[str, Interval]) -> str:
-    """The scores, one a line, aligned, with the 95 % intervals of those that have one."""
+    """Format one score a line, with the 95 % intervals of those that have one.
+
+    Below them, scores that this installation cannot compute are named with the reason.
+    """
     width = max(map(len, scores))
     lines = []
     for name, value in scores.items():
@@ -16,12 +19,8 @@ def score_table(scores: Mapping[str, float], intervals: Mapping[str, Interval]) 
             low, high = intervals[name]
             line += f"  [{low:.2f}, {high:.2f}]"
         lines.append(line)
+    lines += [f"left out: {name} {reason}" for name, reason in left_out().items()]
     return "\n".join(lines)
-
-
-def missing_lines() -> str:
-    """A line for each score that is left out because it can't be had here."""
-    return "".join(f"left out: {name} {why}\n" for name, why in coco_metrics.missing().items())
 
 
 def difference_table(
@@ -29,7 +28,7 @@ def difference_table(
     second: Mapping[str, float],
     differences: Mapping[str, Difference],
 ) -> str:
-    """Scores that two systems share side by side, and whether they differ where that is known."""
+    """Format the scores that two systems share, and their differences where these are known."""
     shared = [name for name in first if name in second]
     width = max(map(len, shared))
     lines = [f"{'':<{width}}{'first':>10}{'second':>10}{'difference':>12}  {'95 %':<20}{'p':>6}"]

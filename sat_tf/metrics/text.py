@@ -1,55 +1,257 @@
-"""Scores of captions as texts, whoever wrote them."""
+"""Scores of captions as text: BLEU, CIDEr-D, ROUGE-L, METEOR, perplexity, length, diversity.
 
-from collections.abc import Collection, Iterable, Sequence
+CIDEr-D, ROUGE-L and METEOR are computed by coco-caption's own code, the extra `[metrics]`.
+"""
+
+import atexit
+import functools
+import importlib.util
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from sacrebleu.metrics import BLEU
 
 from sat_tf.data.records import Record
-from sat_tf.metrics import coco_metrics, diversity
-from sat_tf.metrics.bleu import bleu_measures
-from sat_tf.metrics.metric import Metric
+from sat_tf.errors import UserError
+from sat_tf.metrics.registry import (
+    EvaluationData,
+    Metric,
+    Need,
+    Reward,
+    corpus_score,
+    mean,
+    register,
+)
 from sat_tf.vocabulary import tokenize
 
-Words = tuple[str, ...]
+_GROUP = "words"
+_MAX_ORDER = 4  # of the n-grams of BLEU
+_MAX_NATS = 700.0  # a token; exp of more overflows
+# Columns of METEOR's statistics of an image: words of caption and reference, how many of each are
+# matched, and the number of chunks that the matches form.
+_METEOR_LENGTHS, _METEOR_CHUNKS, _METEOR_MATCHES = [0, 1], 20, [21, 22]
+
+PACKAGE = Need(
+    "needs the package pycocoevalcap: pip install 'sat_tf[metrics]'",
+    is_installed=lambda: importlib.util.find_spec("pycocoevalcap") is not None,
+)
+JAVA = Need(
+    "needs Java, and there is no java on the PATH",
+    is_installed=lambda: shutil.which("java") is not None,
+)
+MODEL = Need("needs a model", is_in_data=lambda data: data.log_likelihoods is not None)
+TRAINING_CAPTIONS = Need(
+    "needs the training captions", is_in_data=lambda data: bool(data.training_captions)
+)
 
 
-def words_of_captions(records: Iterable[Record]) -> list[list[Words]]:
-    """The words of each image's captions."""
-    return [[tuple(tokenize(text)) for text in record.captions] for record in records]
+def tokenized(text: str) -> str:
+    """Return the tokens of a caption with one space between them."""
+    return " ".join(tokenize(text))
 
 
-def known_captions(records: Iterable[Record]) -> frozenset[Words]:
-    """What a caption must differ from to be new: those of the training images."""
-    return frozenset(words for image in words_of_captions(records) for words in image)
+def tokenized_references(records: Iterable[Record]) -> list[list[str]]:
+    """Return the tokenized captions of each image."""
+    return [[tokenized(text) for text in record.captions] for record in records]
 
 
-def text_measures(
-    captions: Sequence[Sequence[str]],
-    references: Sequence[Sequence[Sequence[str]]],
-    *,
-    known: Collection[Words] = (),
-    with_meteor: bool = False,
-) -> dict[str, Metric]:
-    """BLEU, and CIDEr and ROUGE-L where they can be had; length and novelty.
+def training_captions(records: Iterable[Record]) -> frozenset[str]:
+    """Return the captions that a novel caption must differ from, tokenized."""
+    return frozenset(tokenized(text) for record in records for text in record.captions)
 
-    Args:
-      captions: the words of one caption an image; may be none.
-      references: the words of each image's references.
-      known: see `known_captions`; without any, novelty is left out.
-      with_meteor: whether METEOR, which takes a Java process and seconds, is wanted too.
 
-    Returns:
-      By name, in the order of the table; from 0 to 100, but for `cider` (0 to 10) and
-      `mean_length`.
+def sentence_bleu(caption: str, references: Sequence[str]) -> float:
+    """Return the smoothed BLEU-4 of one tokenized caption, 0 to 100.
+
+    It ranks captions; its mean over images is not the BLEU of the corpus.
+    """
+    metric = BLEU(tokenize="none", force=True, effective_order=True)
+    return metric.sentence_score(caption, list(references)).score
+
+
+def _bleu_reward(references: Sequence[Sequence[str]]) -> Reward:
+    """Make a reward of `sentence_bleu`, 0 to 10."""
+
+    def reward(rows: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+        pairs = zip(rows, captions, strict=True)
+        scores = [sentence_bleu(caption, references[row]) / 10 for row, caption in pairs]
+        return np.asarray(scores, np.float32)
+
+    return reward
+
+
+def _bleu_statistics(data: EvaluationData) -> np.ndarray:
+    """Count matched n-grams and n-grams of each order, words, and words of the reference.
+
+    Without smoothing; the reference nearest in length counts for the brevity penalty, of two
+    equally near the shorter one. Float64 [N, 2 * 4 + 2].
+    """
+    # Only the counts are used, which effective_order does not change; without it sacrebleu
+    # advises, for every caption, to set it.
+    metric = BLEU(tokenize="none", force=True, effective_order=True)
+    counted = [
+        metric.sentence_score(caption, list(references))
+        for caption, references in zip(data.captions, data.references, strict=True)
+    ]
+    return np.array([[*c.counts, *c.totals, c.sys_len, c.ref_len] for c in counted], np.float64)
+
+
+def _bleu(data: EvaluationData, order: int, brevity_weight: float) -> Metric:
+    """Compute BLEU of n-grams up to `order`, 0 to 100; `brevity_weight` 0 omits the penalty."""
+
+    def compute(sums: np.ndarray) -> np.ndarray:
+        matches, totals = sums[..., :order], sums[..., _MAX_ORDER : _MAX_ORDER + order]
+        length, reference = sums[..., -2], sums[..., -1]
+        with np.errstate(divide="ignore", invalid="ignore"):  # no match: log 0, and exp(-inf) is 0
+            precision = np.log(matches / np.maximum(totals, 1)).mean(axis=-1)  # over orders
+            brevity = np.minimum(0.0, 1.0 - reference / length)
+            log_bleu = np.where(length > 0, precision + brevity_weight * brevity, -np.inf)
+            return 100.0 * np.exp(log_bleu)
+
+    return Metric(data.shared(_bleu_statistics), compute)
+
+
+for _suffix, _weight in (("", 1.0), ("_no_bp", 0.0)):  # without brevity penalty: the paper's
+    for _order in range(1, _MAX_ORDER + 1):
+        register(
+            f"bleu_{_order}{_suffix}",
+            group=_GROUP,
+            make_reward=_bleu_reward if (_order, _suffix) == (4, "") else None,
+        )(functools.partial(_bleu, order=_order, brevity_weight=_weight))
+
+
+def _cider_scorer(references: Sequence[str] | None = None) -> Any:
+    """Make coco-caption's scorer, empty or with the references of one image."""
+    from pycocoevalcap.cider.cider_scorer import CiderScorer
+
+    return CiderScorer(refs=references)
+
+
+def _cider_reward(references: Sequence[Sequence[str]]) -> Reward:
+    """Make a reward of CIDEr-D, 0 to 10, with document frequencies of all these references.
+
+    coco-caption takes the frequencies from the references of the captions that it scores.
+    """
+    scorer = _cider_scorer()
+    frequencies: Counter[tuple[str, ...]] = Counter()
+    for texts in references:
+        frequencies.update({ngram for text in _cider_scorer(texts).crefs[0] for ngram in text})
+    # An n-gram of one image weighs as much as one of none: leaving it out saves memory.
+    scorer.document_frequency = Counter({n: count for n, count in frequencies.items() if count > 1})
+
+    def score(rows: np.ndarray, captions: Sequence[str]) -> list[float]:
+        scorer.ctest, scorer.crefs = [], []
+        for row, caption in zip(rows, captions, strict=True):
+            scorer.cook_append(caption, references[row])
+        # The scorer takes the number of images from the length of this list, and reads only the
+        # entries that have a caption.
+        scorer.crefs += [None] * (len(references) - len(rows))
+        return scorer.compute_cider()
+
+    def reward(rows: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+        size = len(references)
+        starts = range(0, len(rows), size)
+        parts = [score(rows[i : i + size], captions[i : i + size]) for i in starts]
+        return np.asarray([value for part in parts for value in part], np.float32)
+
+    return reward
+
+
+@register("cider", group=_GROUP, needs=(PACKAGE,), make_reward=_cider_reward)
+def cider(data: EvaluationData) -> Metric:
+    """Compute CIDEr-D, 0 to 10; resampled images keep the document frequencies of all images."""
+    scorer = _cider_scorer()
+    for caption, references in zip(data.captions, data.references, strict=True):
+        scorer += (caption, list(references))
+    _, scores = scorer.compute_score()
+    return mean(scores)
+
+
+@register("rouge_l", group=_GROUP, needs=(PACKAGE,))
+def rouge_l(data: EvaluationData) -> Metric:
+    """Compute ROUGE-L with beta = 1.2, the mean over images, 0 to 100."""
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    scorer, pairs = Rouge(), zip(data.captions, data.references, strict=True)
+    return mean([100.0 * scorer.calc_score([text], list(texts)) for text, texts in pairs])
+
+
+@register("meteor", group=_GROUP, needs=(PACKAGE, JAVA), is_slow=True)
+def meteor(data: EvaluationData) -> Metric:
+    """Compute METEOR 1.5 of the corpus, 0 to 100, from sums of its statistics.
 
     Raises:
-      UserError: there is no image, or one without a reference.
+      UserError: its Java process fails.
     """
-    texts = [" ".join(words) for words in captions]
-    truths = [[" ".join(words) for words in image] for image in references]
-    found = bleu_measures(texts, truths)
-    missing = coco_metrics.missing()
-    for name, score in (("cider", coco_metrics.cider), ("rouge_l", coco_metrics.rouge_l)):
-        if name not in missing:
-            found[name] = score(texts, truths)
-    if with_meteor and "meteor" not in missing:
-        found["meteor"] = coco_metrics.meteor(texts, truths)
-    return found | diversity.measures(captions, known)
+    process, pairs = _meteor_process(), zip(data.captions, data.references, strict=True)
+    lines = [process._stat(text, list(texts)) for text, texts in pairs]
+    if not all(lines):
+        raise UserError("meteor: its Java process has ended; does `java -version` answer?")
+    statistics = np.array([line.split() for line in lines], np.float64)
+    # METEOR's own sum: a caption that equals its reference word by word adds no chunk.
+    is_equal = (statistics[:, _METEOR_LENGTHS] == statistics[:, _METEOR_MATCHES]).all(axis=1)
+    statistics[is_equal & (statistics[:, _METEOR_CHUNKS] == 1), _METEOR_CHUNKS] = 0.0
+    return Metric(statistics, _meteor_of_sums)
+
+
+def _meteor_of_sums(sums: np.ndarray) -> np.ndarray:
+    """Compute METEOR from summed statistics, [..., S] -> [...]."""
+    rows = sums.reshape(-1, sums.shape[-1]).tolist()
+    request = " ||| ".join(["EVAL", *(" ".join(map(repr, row)) for row in rows)])
+    java = _meteor_process().meteor_p
+    java.stdin.write(f"{request}\n".encode())
+    java.stdin.flush()
+    scores = [float(java.stdout.readline()) for _ in rows]
+    java.stdout.readline()  # the score of all rows together
+    return 100.0 * np.reshape(scores, sums.shape[:-1])
+
+
+@functools.cache
+def _meteor_process() -> Any:
+    """Start Java with METEOR's tables, which takes seconds: once in a process."""
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    process = Meteor()
+    # It ends its process by itself, but leaves these open.
+    for pipe in (process.meteor_p.stdout, process.meteor_p.stderr):
+        atexit.register(pipe.close)
+    return process
+
+
+@register("perplexity", group=_GROUP, needs=(MODEL,), higher_is_better=False)
+def perplexity(data: EvaluationData) -> Metric:
+    """Compute exp of the mean -log p of a token over all references, ends included."""
+    assert data.log_likelihoods is not None
+
+    def compute(sums: np.ndarray) -> np.ndarray:
+        return np.exp(np.minimum(-sums[..., 0] / sums[..., 1], _MAX_NATS))
+
+    return Metric(data.log_likelihoods, compute)
+
+
+@register("mean_length", group=_GROUP)
+def mean_length(data: EvaluationData) -> Metric:
+    """Compute the mean number of words of a caption."""
+    return mean([len(caption.split()) for caption in data.captions])
+
+
+@register("novel_captions", group=_GROUP, needs=(TRAINING_CAPTIONS,))
+def novel_captions(data: EvaluationData) -> Metric:
+    """Compute the percentage of captions that are no training caption word by word."""
+    known = data.training_captions or ()
+    return mean([100.0 * (caption not in known) for caption in data.captions])
+
+
+@register("distinct_captions", group=_GROUP)
+def distinct_captions(data: EvaluationData) -> Metric:
+    """Compute the number of different captions in percent of all."""
+    return corpus_score(100.0 * len(set(data.captions)) / len(data.captions))
+
+
+@register("vocab_size", group=_GROUP)
+def vocab_size(data: EvaluationData) -> Metric:
+    """Count the different words of all captions."""
+    return corpus_score(len({word for caption in data.captions for word in caption.split()}))

@@ -18,7 +18,7 @@ from sat_tf.data.images import decode_image, read_image, thumbnail
 from sat_tf.data.objects import ObjectBoxes
 from sat_tf.data.pipeline import ImageSource, iterate
 from sat_tf.data.records import Record
-from sat_tf.evaluator import ScoredSplit
+from sat_tf.evaluator import EvaluationResult
 from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.summaries import write_document, write_figure, write_scores
 from sat_tf.model.caption_model import CaptionModel
@@ -99,7 +99,7 @@ class TrainingLogger(contextlib.AbstractContextManager):
         self._bar.set_description(self._epoch_label(progress), refresh=False)
         self._epoch_start, self._captions = time.monotonic(), 0.0
 
-    def log_samples(self, scored: ScoredSplit, count: int) -> None:
+    def log_samples(self, scored: EvaluationResult, count: int) -> None:
         """Print `count` captions, evenly spaced over the split, each with a reference."""
         last = len(scored.captions) - 1
         for i in np.linspace(0, last, min(count, last + 1)).astype(int):

@@ -4,9 +4,7 @@ import dataclasses
 import math
 
 from sat_tf.config import TrainingConfig
-
-# Scores of which less is better; of all others more is.
-LOWER_IS_BETTER = frozenset({"perplexity", "attention_entropy"})
+from sat_tf.metrics.registry import SCORES
 
 
 @dataclasses.dataclass
@@ -63,7 +61,7 @@ def is_better(name: str, score: float, best: float | None) -> bool:
     """Whether `score` improves on `best`."""
     if best is None:
         return True
-    return score < best if name in LOWER_IS_BETTER else score > best
+    return score > best if SCORES[name].higher_is_better else score < best
 
 
 def end_epoch(config: TrainingConfig, progress: Progress, scores: dict[str, float]) -> bool:

@@ -22,13 +22,14 @@ from sat_tf.captioning import sample_captions, search_captions
 from sat_tf.config import Config, DecodingConfig
 from sat_tf.data.pipeline import Captions
 from sat_tf.data.records import Record
-from sat_tf.metrics.rewards import Reward, make_reward
+from sat_tf.metrics.registry import Reward, make_reward
+from sat_tf.metrics.text import tokenized_references
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.losses import doubly_stochastic_penalty, negative_log_likelihood, real_steps
 from sat_tf.model.seeds import per_replica_seed
 from sat_tf.search.hypotheses import Decoded
 from sat_tf.training.objective import Batch, Controls, Objective, Sums
-from sat_tf.vocabulary import PAD, UNK, Vocabulary, tokenize
+from sat_tf.vocabulary import PAD, UNK, Vocabulary
 
 _NEVER = -1e9  # a logit of what can't be drawn
 
@@ -57,8 +58,7 @@ def make_self_critical(
     Raises:
       UserError: the score needs a package that is not there.
     """
-    references = [[" ".join(tokenize(text)) for text in record.captions] for record in records]
-    reward = make_reward(config.training.self_critical, references)
+    reward = make_reward(config.training.self_critical, tokenized_references(records))
     temperature = config.training.self_critical_temperature
     # No rules but what may be said at all: a draw must be one from the model.
     drawing = DecodingConfig(

@@ -26,9 +26,9 @@ from sat_tf.data.records import Record
 from sat_tf.datasets import load_splits
 from sat_tf.datasets.known_objects import find_objects
 from sat_tf.errors import UserError
-from sat_tf.evaluator import Scorer
-from sat_tf.metrics import coco_metrics
-from sat_tf.metrics.text import known_captions
+from sat_tf.evaluator import Evaluator
+from sat_tf.metrics.registry import check_scores
+from sat_tf.metrics.text import training_captions
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import load_encoder, resolve_encoder, save_encoder
 from sat_tf.model.feature_source import feature_source
@@ -108,7 +108,7 @@ class Trainer:
         # Files beside no checkpoint are of a start that failed: they are written anew.
         self._exists = has_state(workdir)
         self.config = config = resolve(config, workdir)
-        coco_metrics.require(config.training.monitor)  # fails now, not after an epoch
+        check_scores(config)  # fails now, not after an epoch
         splits = load_splits(config.data, ("train", "dev"))
         self._dev_records = splits["dev"]
         self._dev_objects = find_objects(splits["dev"], config.data, config.images)
@@ -138,12 +138,12 @@ class Trainer:
         search = dataclasses.replace(
             config.decoding, search="beam", beam_size=config.training.validation_beam_size
         )
-        self._scorer = Scorer(
+        self._evaluator = Evaluator(
             [self.model],
             self.vocabulary,
             search,
-            known_captions(splits["train"]),
-            with_meteor=config.training.monitor == "meteor",
+            training_captions(splits["train"]),
+            config.training.monitor,
         )
         self._attention_logger = AttentionLogger(
             self.model,
@@ -292,7 +292,7 @@ class Trainer:
         training, progress = self.config.training, self.progress
         sums, trained = progress.sums, time.monotonic()
         rate = float(self._optimizer.learning_rate.numpy())
-        scored = self._scorer.score(
+        scored = self._evaluator.evaluate(
             self._dev_records, [self._dev_source], training.batch_size, self._dev_objects
         )
         better = end_epoch(training, progress, scored.scores)

@@ -1,16 +1,20 @@
+"""BLEU against its definition."""
+
 import math
 import random
 from collections import Counter
 
 import pytest
+from evaluation_data import evaluation_data, scores_of
 
 from sat_tf.errors import UserError
-from sat_tf.metrics.bleu import bleu_measures
+from sat_tf.metrics.registry import SCORES
+
+NAMES = [name for name in SCORES if name.startswith("bleu_")]
 
 
-def bleu_scores(hypotheses, references):
-    measures = bleu_measures(hypotheses, references)
-    return {name: measure.score for name, measure in measures.items()}
+def bleu_scores(captions, references):
+    return scores_of(evaluation_data(captions, references), names=NAMES)
 
 
 def counted(words, order):
@@ -65,7 +69,7 @@ def test_the_random_corpora_are_not_all_zero():
     assert sum(expected_bleu(*random_corpus(seed), 4)[0] > 0 for seed in range(40)) > 20
 
 
-def test_names_in_the_order_of_the_table():
+def test_names_are_in_the_order_of_tables():
     assert list(bleu_scores(["a"], [["a"]])) == [
         *(f"bleu_{order}" for order in range(1, 5)),
         *(f"bleu_{order}_no_bp" for order in range(1, 5)),
@@ -93,12 +97,12 @@ def test_of_two_references_equally_near_the_shorter_counts():
     assert scores["bleu_1"] == pytest.approx(100)
 
 
-def test_text_is_taken_as_it_is():
+def test_text_is_not_tokenized_again():
     # Its own tokenizer would cut "1.5" and "dog's" into pieces.
     assert bleu_scores(["dog's 1.5 ,"], [["dog 's 1.5,"]])["bleu_1"] == 0
 
 
-def test_empty_captions_score_nothing():
+def test_empty_captions_score_zero():
     scores = bleu_scores(["", ""], [["a b"], ["c", "d e"]])
     assert set(scores.values()) == {0.0}
 
@@ -108,6 +112,6 @@ def test_an_image_without_reference_is_named():
         bleu_scores(["a", "b"], [["a"], []])
 
 
-def test_an_empty_split_is_refused():
+def test_an_empty_split_is_rejected():
     with pytest.raises(UserError, match="no image"):
         bleu_scores([], [])

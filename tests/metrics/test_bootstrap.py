@@ -1,46 +1,46 @@
-"""Intervals and comparisons whose size is known."""
+"""Bootstrap intervals and comparisons whose size is known."""
 
 import numpy as np
 import pytest
 
 from sat_tf.metrics.bootstrap import differences, intervals
-from sat_tf.metrics.metric import Metric, mean, ratio
+from sat_tf.metrics.registry import Metric, corpus_score, mean, ratio
 
 RANDOM = np.random.default_rng(0)
 VALUES = RANDOM.normal(10.0, 2.0, size=400)
 
 
-def test_of_a_mean_it_is_two_standard_errors():
+def test_interval_of_a_mean_is_two_standard_errors():
     low, high = intervals({"score": mean(VALUES)})["score"]
     error = VALUES.std() / np.sqrt(len(VALUES))
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.1)
     assert (high + low) / 2 == pytest.approx(VALUES.mean(), abs=0.2 * error)
 
 
-def test_images_that_are_alike_leave_no_doubt():
+def test_interval_of_equal_images_has_no_width():
     assert intervals({"score": mean([3.0] * 20)})["score"] == (3.0, 3.0)
 
 
 def test_a_ratio_is_taken_of_each_resample():
-    """Parts and wholes that rise together: their ratio is certain, though neither is."""
+    """Parts and wholes that rise together: their ratio has no variance, though both have."""
     wholes = RANDOM.integers(1, 50, size=100)
     low, high = intervals({"score": ratio(3 * wholes, wholes)})["score"]
     assert low == pytest.approx(3.0)
     assert high == pytest.approx(3.0)
 
 
-def test_a_value_that_is_no_ratio():
+def test_interval_of_a_nonlinear_function():
     squared = Metric(VALUES[:, np.newaxis], lambda sums: (sums[..., 0] / len(VALUES)) ** 2)
     (low, high), plain = intervals({"score": squared})["score"], intervals({"m": mean(VALUES)})["m"]
     assert (low, high) == pytest.approx((plain.low**2, plain.high**2))
 
 
-def test_a_seed_gives_the_same_and_another_others():
+def test_resampling_follows_the_seed():
     first = {"score": mean(VALUES)}
     assert intervals(first, seed=1) == intervals(first, seed=1) != intervals(first, seed=2)
 
 
-def test_a_small_difference_on_every_image_is_real():
+def test_a_small_difference_on_every_image_is_significant():
     """Between images scores differ a hundred times more than between systems."""
     better = VALUES + RANDOM.normal(0.02, 0.05, size=len(VALUES))
     found = differences({"score": mean(VALUES)}, {"score": mean(better), "other": mean(VALUES)})
@@ -51,8 +51,8 @@ def test_a_small_difference_on_every_image_is_real():
     assert p < 0.01
 
 
-def test_chance_is_called_chance():
-    """Two systems alike: in about one of twenty comparisons p is below 0.05."""
+def test_equal_systems_rarely_differ():
+    """p is below 0.05 in about one of twenty comparisons."""
     rare = 0
     for _ in range(60):
         first, second = RANDOM.normal(size=(2, 100))
@@ -61,6 +61,12 @@ def test_chance_is_called_chance():
     assert rare <= 9
 
 
-def test_the_same_captions_do_not_differ():
+def test_a_system_does_not_differ_from_itself():
     found = differences({"score": mean(VALUES)}, {"score": mean(VALUES)})["score"]
     assert found == (0.0, (0.0, 0.0), 1.0)
+
+
+def test_scores_of_a_corpus_as_a_whole_are_not_resampled():
+    metrics = {"vocab_size": corpus_score(90), "score": mean(VALUES)}
+    assert metrics["vocab_size"].score == 90.0
+    assert list(intervals(metrics)) == list(differences(metrics, metrics)) == ["score"]

@@ -1,19 +1,27 @@
-"""Pointing and attention correctness where the answers are known."""
+"""Pointing and attention correctness on maps and boxes whose scores are known."""
 
 import numpy as np
 import pytest
 from drawn_scenes import BOTH_CIRCLES, GRID, TWO, Looked, looking, scene_of
+from evaluation_data import attended_data, metrics_of
 
 from sat_tf.data.objects import WHOLE, Box, NamedBox, ObjectBoxes
-from sat_tf.metrics.pointing import pointing_measures
+from sat_tf.metrics.registry import SCORES
 from sat_tf.shapes.grammar import describe
 from sat_tf.shapes.objects import scene_objects
 from sat_tf.shapes.scenes import make_scene
 
+NAMES = [name for name in SCORES if name.startswith(("pointing_", "correctness_"))]
+NAMES.append("attention_correctness")
+
+
+def metrics_at(captions, objects):
+    return metrics_of(attended_data(captions, objects=objects), names=NAMES)
+
 
 def scores_of(captions, scenes):
-    measures = pointing_measures(captions, [scene_objects(scene) for scene in scenes])
-    return {name: measure.score for name, measure in measures.items()}
+    metrics = metrics_at(captions, [scene_objects(scene) for scene in scenes])
+    return {name: metric.score for name, metric in metrics.items()}
 
 
 def score(caption, scene, *looks):
@@ -36,10 +44,10 @@ def knows(boxes, seen=WHOLE):
 LEFT_HALF, UPPER_LEFT = Box(0, 0, 1, 0.5), Box(0, 0, 0.5, 0.5)
 
 
-def test_a_caption_that_looks_at_its_objects():
+def test_maps_at_the_objects_that_words_name():
     scores = score("a red circle and a blue star", TWO, (1, 0), (0, 2))
     assert scores["pointing_accuracy"] == 100
-    # 0.81 of the circle's look is at its one cell; the star has another cell, of 0.01.
+    # 0.81 of the mass of "circle" is at its one cell; the star has another cell, of 0.01.
     assert scores["attention_correctness"] == pytest.approx(100 * (0.81 + 0.82) / 2)
     # One cell of 20 for the circle, two for the star.
     share = pytest.approx(100 * (1 / 20 + 2 / 20) / 2)
@@ -52,7 +60,7 @@ def test_a_caption_that_looks_at_its_objects():
     ("looks", "accuracy"),
     [(((1, 0), (0, 1)), 100), (((1, 0), (1, 1)), 50), (((0, 1), (1, 0)), 0)],
 )
-def test_each_noun_is_asked_for_its_own_object(looks, accuracy):
+def test_each_noun_is_scored_on_its_own_object(looks, accuracy):
     scores = score("a red circle and a blue star", TWO, *looks)
     assert scores["pointing_accuracy"] == accuracy
     assert scores["attention_correctness"] == pytest.approx(0.8 * accuracy + 1.5)
@@ -64,7 +72,7 @@ def test_rows_are_down_and_columns_across():
     assert score("a blue star", TWO, (1, 0))["pointing_accuracy"] == 0
 
 
-def test_objects_that_are_not_there_are_not_asked_for():
+def test_objects_that_are_not_in_the_image_do_not_count():
     scores = score("a red circle and a green star", TWO, (1, 0), (0, 1))
     assert scores["pointing_accuracy"] == 100  # of the circle alone
     assert scores["pointing_uniform"] == pytest.approx(5)
@@ -81,12 +89,12 @@ def test_a_noun_may_mean_any_object_that_fits():
     assert score("a red circle", BOTH_CIRCLES, (1, 0))["pointing_accuracy"] == 100
 
 
-def test_its_size_says_which_is_meant():
+def test_a_size_selects_the_object():
     assert score("a large red circle", BOTH_CIRCLES, (2, 3))["pointing_accuracy"] == 100
     assert score("a large red circle", BOTH_CIRCLES, (1, 0))["pointing_accuracy"] == 0
 
 
-def test_a_size_that_no_object_has_leaves_the_object():
+def test_a_size_that_no_object_has_is_ignored():
     assert score("a large red circle", TWO, (1, 0))["pointing_accuracy"] == 100
 
 
@@ -111,7 +119,7 @@ def test_uniform_attention_is_the_uniform_baseline():
         assert scores[name] == pytest.approx(uniform)
 
 
-def test_the_average_baseline_looks_where_the_whole_caption_does():
+def test_the_average_baseline_is_the_mean_map_of_the_caption():
     looked = looking("a red circle and a blue star", (1, 0), (0, 1))
     looked.alphas[:, 0, 1] += 0.5  # every word prefers the star's cell
     assert scores_of([looked], [TWO])["pointing_average"] == 50
@@ -119,13 +127,13 @@ def test_the_average_baseline_looks_where_the_whole_caption_does():
 
 def test_every_word_counts_in_the_average():
     alphas = np.zeros((3, *GRID))
-    alphas[0, 3, 3] = alphas[1, 1, 0] = alphas[2, 1, 0] = 1  # the first word looks elsewhere
+    alphas[0, 3, 3] = alphas[1, 1, 0] = alphas[2, 1, 0] = 1  # the first word attends elsewhere
     scores = scores_of([Looked(["a", "red", "circle"], alphas)], [TWO])
     assert scores["pointing_average"] == 100
     assert scores["correctness_average"] == pytest.approx(100 * 2 / 3)
 
 
-def test_dead_attention_is_no_better_than_its_average():
+def test_constant_maps_score_as_their_average():
     alphas = np.tile(np.random.default_rng(0).dirichlet(np.ones(20)).reshape(1, *GRID), (7, 1, 1))
     looked = Looked(["a", "red", "circle", "and", "a", "blue", "star"], alphas)
     scores = scores_of([looked], [TWO])
@@ -139,7 +147,7 @@ def test_a_box_ends_before_its_right_and_lower_edge():
     assert uniform == pytest.approx(100 * 2 * 2 / 20)  # columns 0 and 1, rows 0 and 1
 
 
-def test_the_centre_baseline_looks_at_the_middle():
+def test_the_centre_baseline_is_at_the_centre():
     middle = scene_of(("small", "red", "circle", (32, 32, 48, 60)))  # the cell (2, 2)
     # (1, 2) and (2, 2) are equally near the middle of the picture.
     scores = score("a red circle", middle, (0, 0))
@@ -151,59 +159,55 @@ def test_the_centre_baseline_looks_at_the_middle():
     assert scores["pointing_centre"] == 100
 
 
-def test_any_source_of_boxes_will_do():
+def test_boxes_may_come_from_any_source():
     alphas = np.array([[[0.4, 0.1], [0.3, 0.2]]] * 2)
     looked = Looked(["dog", "runs"], alphas)
-    scores = {
-        name: measure.score
-        for name, measure in pointing_measures([looked], [knows({"dog": [LEFT_HALF]})]).items()
-    }
-    assert scores["attention_correctness"] == pytest.approx(70)
-    assert scores["pointing_accuracy"] == 100
-    assert scores["pointing_uniform"] == 50
+    metrics = metrics_at([looked], [knows({"dog": [LEFT_HALF]})])
+    assert metrics["attention_correctness"].score == pytest.approx(70)
+    assert metrics["pointing_accuracy"].score == 100
+    assert metrics["pointing_uniform"].score == 50
 
 
-def test_a_word_means_all_its_boxes_as_one_region():
+def test_all_boxes_of_a_word_are_one_region():
     alphas = np.array([[[0.4, 0.1], [0.3, 0.2]]])
     known = knows({"dogs": [UPPER_LEFT, LEFT_HALF]})
-    measures = pointing_measures([Looked(["dogs"], alphas)], [known])
-    assert measures["attention_correctness"].score == pytest.approx(70)  # 0.4 but once
+    metrics = metrics_at([Looked(["dogs"], alphas)], [known])
+    assert metrics["attention_correctness"].score == pytest.approx(70)  # 0.4 counts once
 
 
-def test_what_rests_on_zeros_is_in_no_box():
-    alphas = np.array([[[0.2, 0.0], [0.0, 0.2]]])  # 0.6 is at an annotation of zeros
-    measures = pointing_measures([Looked(["dog"], alphas)], [knows({"dog": [LEFT_HALF]})])
-    assert measures["attention_correctness"].score == pytest.approx(20)
+def test_the_null_location_is_in_no_box():
+    alphas = np.array([[[0.2, 0.0], [0.0, 0.2]]])  # 0.6 is at the null location
+    metrics = metrics_at([Looked(["dog"], alphas)], [knows({"dog": [LEFT_HALF]})])
+    assert metrics["attention_correctness"].score == pytest.approx(20)
 
 
-def test_what_the_encoder_does_not_see_is_not_asked_for():
+def test_objects_outside_the_crop_do_not_count():
     alphas = np.array([[[1.0, 0.0], [0.0, 0.0]]])
     right = Box(0, 0.5, 1, 1)
-    measures = pointing_measures([Looked(["dog"], alphas)], [knows({"dog": [LEFT_HALF]}, right)])
-    assert measures["pointing_accuracy"].sums.tolist() == [[0, 0]]
+    metrics = metrics_at([Looked(["dog"], alphas)], [knows({"dog": [LEFT_HALF]}, right)])
+    assert metrics["pointing_accuracy"].statistics.tolist() == [[0, 0]]
 
 
-def test_each_image_adds_its_own_words():
+def test_statistics_are_per_image():
     dog = np.array([[[1.0, 0.0], [0.0, 0.0]]])
     captions = [Looked(["dog"], dog), Looked(["dog", "dog"], np.tile(dog[:, ::-1], (2, 1, 1)))]
     captions += [Looked(["cat"], dog), Looked(["dog"], dog), Looked([], dog[:0])]
     known = [knows({"dog": [UPPER_LEFT]})] * 3 + [None, knows({})]
-    measures = pointing_measures(captions, known)
+    metrics = metrics_at(captions, known)
     expected = [[1, 1], [0, 2], [0, 0], [0, 0], [0, 0]]
-    assert measures["pointing_accuracy"].sums.tolist() == expected
-    assert measures["attention_correctness"].sums.tolist() == expected
-    assert measures["pointing_accuracy"].score == pytest.approx(100 / 3)
+    assert metrics["pointing_accuracy"].statistics.tolist() == expected
+    assert metrics["attention_correctness"].statistics.tolist() == expected
+    assert metrics["pointing_accuracy"].score == pytest.approx(100 / 3)
 
 
 @pytest.mark.parametrize("caption", [[], ["<unk>"]])
-def test_nothing_to_count_is_nothing(caption):
+def test_captions_without_objects_score_zero(caption):
     looked = Looked(caption, np.ones((len(caption), *GRID)))
     scores = scores_of([looked], [TWO])
     assert len(scores) == 8
     assert set(scores.values()) == {0.0}
 
 
-def test_without_known_objects_there_is_no_measure():
+def test_without_known_objects_there_is_no_score():
     looked = Looked(["dog"], np.ones((1, 2, 2)))
-    assert pointing_measures([looked], [None]) == {}
-    assert pointing_measures([], []) == {}
+    assert metrics_at([looked], [None]) == {}

@@ -1,12 +1,13 @@
-"""Rewards of single captions against the libraries that score corpora."""
+"""Rewards of single captions, against the libraries that score corpora."""
 
 import numpy as np
 import pytest
+from evaluation_data import evaluation_data
 from pycocoevalcap.cider.cider import Cider
 
-from sat_tf.metrics.coco_metrics import cider
-from sat_tf.metrics.rewards import make_reward
+from sat_tf.metrics.registry import SCORES, make_reward
 
+REWARDS = [name for name, score in SCORES.items() if score.make_reward]
 REFERENCES = [
     ["a dog runs on the grass", "the brown dog is running"],
     ["two men sit on a bench"],
@@ -23,19 +24,20 @@ CAPTIONS = [
 ]
 
 
-def test_cider_over_the_whole_corpus_is_coco_captions():
+def test_cider_over_the_whole_corpus_is_that_of_coco_caption():
     mean, expected = Cider().compute_score(
         dict(enumerate(REFERENCES)), {i: [caption] for i, caption in enumerate(CAPTIONS)}
     )
     found = make_reward("cider", REFERENCES)(np.arange(5), CAPTIONS)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert expected.max() > 1
-    assert cider(CAPTIONS, REFERENCES).score == pytest.approx(mean)
+    metric = SCORES["cider"].compute(evaluation_data(CAPTIONS, REFERENCES))
+    assert metric.score == pytest.approx(mean)
 
 
-@pytest.mark.parametrize("name", ["cider", "bleu_4"])
-def test_a_captions_reward_is_its_own(name):
-    """Whatever is scored beside it, before it, and in which order."""
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_reward_does_not_depend_on_its_batch(name):
+    """On the captions scored with it or before it, or their order."""
     reward = make_reward(name, REFERENCES)
     whole = reward(np.arange(5), CAPTIONS)
     rows = np.array([3, 0, 2])
@@ -47,15 +49,19 @@ def test_a_captions_reward_is_its_own(name):
     assert whole.dtype == np.float32
 
 
-@pytest.mark.parametrize("name", ["cider", "bleu_4"])
-def test_the_better_caption_gains_more(name):
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_better_caption_has_a_greater_reward(name):
     reward = make_reward(name, REFERENCES)
     rows = np.zeros(4, int)
     captions = ["a dog runs on the grass", "a dog runs on the road", "a dog dog dog", "a bus"]
-    gained = reward(rows, captions)
-    assert (np.diff(gained) < 0).all()
+    rewards = reward(rows, captions)
+    assert (np.diff(rewards) < 0).all()
 
 
 def test_bleu_is_from_0_to_10():
     reward = make_reward("bleu_4", REFERENCES)
     assert reward(np.array([1, 1]), [REFERENCES[1][0], "zebra"]).tolist() == [10.0, 0.0]
+
+
+def test_the_rewards():
+    assert REWARDS == ["bleu_4", "cider"]

@@ -50,7 +50,7 @@ def test_a_finished_start_needs_the_other_run_no_more(data_dir, finished, tmp_pa
     trainer = Trainer(moved, tmp_path / "new")
     assert {"score", "greedy_score", "penalty"} <= set(trainer.progress.history[0])
     assert trainer.run()
-    assert Captioner.load(tmp_path / "new").score("test").scores["bleu_1"] >= 0
+    assert Captioner.load(tmp_path / "new").evaluate("test").scores["bleu_1"] >= 0
 
 
 def test_another_part_of_the_encoder_can_be_trained(data_dir, finished, tmp_path):

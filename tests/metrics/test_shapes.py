@@ -1,16 +1,20 @@
-"""Truth on scenes whose answers are known."""
+"""Truth of captions of known scenes."""
 
 import numpy as np
 import pytest
 from drawn_scenes import BOTH_CIRCLES, STAR, TWO, scene_of
+from evaluation_data import evaluation_data, metrics_of
 
-from sat_tf.metrics.shapes import shapes_measures
 from sat_tf.shapes.grammar import describe
 from sat_tf.shapes.scenes import make_scene
 
 
+def truth_metrics(captions, scenes):
+    return metrics_of(evaluation_data(captions, scenes=scenes), "truth")
+
+
 def scores_of(captions, scenes):
-    return {name: m.score for name, m in shapes_measures(captions, scenes).items()}
+    return {name: metric.score for name, metric in truth_metrics(captions, scenes).items()}
 
 
 def score(caption, scene):
@@ -22,14 +26,14 @@ def test_a_true_caption():
     assert scores["true_objects"] == scores["true_captions"] == 100
 
 
-def test_objects_that_are_not_there():
+def test_objects_that_are_not_in_the_scene():
     scores = score("a red circle and a green star", TWO)
     assert (scores["true_objects"], scores["true_captions"]) == (50, 0)
 
 
 def test_objects_count_in_captions_that_are_no_sentences():
     scores = score("red circle star of blue star green circle", TWO)
-    assert scores["true_objects"] == pytest.approx(100 * 2 / 3)  # a star alone names no colour
+    assert scores["true_objects"] == pytest.approx(100 * 2 / 3)  # "star" alone names none
     assert scores["true_captions"] == 0
 
 
@@ -55,14 +59,14 @@ def test_relations_are_counted_among_relational_captions():
     assert scores["true_captions"] == pytest.approx(100 * 3 / 5)
 
 
-def test_each_image_adds_what_its_own_caption_says():
+def test_statistics_are_per_image():
     captions = [["a", "red", "circle"], ["a", "red", "circle", "and", "a", "green", "star"], ["a"]]
-    measures = shapes_measures(captions, [TWO] * 3)
-    assert measures["true_objects"].sums.tolist() == [[1, 1], [1, 2], [0, 0]]
-    assert measures["true_captions"].sums.tolist() == [[1, 1], [0, 1], [0, 1]]
+    metrics = truth_metrics(captions, [TWO] * 3)
+    assert metrics["true_objects"].statistics.tolist() == [[1, 1], [1, 2], [0, 0]]
+    assert metrics["true_captions"].statistics.tolist() == [[1, 1], [0, 1], [0, 1]]
 
 
-def test_shuffled_captions_meet_other_scenes():
+def test_shuffled_captions_are_judged_by_the_next_scene():
     captions = [["a", "red", "circle"], ["a", "blue", "star"], ["a", "red", "circle"]]
     scores = scores_of(captions, [BOTH_CIRCLES, scene_of(STAR), TWO])
     assert scores["true_captions"] == 100
@@ -70,9 +74,9 @@ def test_shuffled_captions_meet_other_scenes():
     assert scores["shuffled_true_captions"] == pytest.approx(100 * 2 / 3)
 
 
-@pytest.mark.parametrize("captions", [[], [[]], [["<unk>"]]])
-def test_nothing_to_count_is_nothing(captions):
-    assert set(scores_of(captions, [TWO][: len(captions)]).values()) == {0.0}
+@pytest.mark.parametrize("captions", [[[]], [["<unk>"]]])
+def test_captions_without_objects_score_zero(captions):
+    assert set(scores_of(captions, [TWO]).values()) == {0.0}
 
 
 def test_descriptions_are_true_and_shuffled_ones_mostly_not():

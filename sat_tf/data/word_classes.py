@@ -1,7 +1,7 @@
-"""Kinds of English words, by closed lists: what is in none of them is a content word."""
+"""Classes of English words by closed lists: a word in none of them is a content word."""
 
 CONTENT = "content"
-# Numerals are left to the content words: "two" is seen, as "red" is.
+# Numerals are content words: what "two" means can be seen in an image, as "red" can.
 FUNCTION_WORDS = {
     "article": "a an the",
     "determiner": "this that these those some any each every another other both all no",
@@ -21,9 +21,9 @@ FUNCTION_WORDS = {
     ),
     "clitic": "'s 're 've 'll 'd 'm n't",
 }
-_KIND_OF = {word: kind for kind, words in FUNCTION_WORDS.items() for word in words.split()}
+_CLASS_OF = {word: name for name, words in FUNCTION_WORDS.items() for word in words.split()}
 
 
-def kind_of(word: str) -> str:
-    """The kind of a word as `sat_tf.vocabulary.tokenize` has it: a list's name or "content"."""
-    return _KIND_OF.get(word, CONTENT)
+def word_class(word: str) -> str:
+    """Return the class of a token: the name of a list, or "content"."""
+    return _CLASS_OF.get(word, CONTENT)
