@@ -19,7 +19,6 @@ from sat_tf.data.images import (
     unreadable,
 )
 from sat_tf.datasets import available_splits, check_splits, load_splits
-from sat_tf.datasets.known_objects import find_objects
 from sat_tf.errors import UserError
 from sat_tf.evaluator import EvaluationResult, Evaluator
 from sat_tf.metrics.text import training_captions
@@ -196,17 +195,18 @@ class Captioner:
         """
         data = self.config.data
         records = load_splits(data, (split,))[split]
-        objects = find_objects(records, data, self.config.images)
         known: Collection[str] = ()
         if split != "train" and "train" in available_splits(data):
             # A machine may have this split's images alone: then novelty is not known, no more.
-            training = check_splits(data, ("train",))
+            training = check_splits(data, ("train",), objects_for=())
             known = () if training.problems else training_captions(training.records["train"])
         sources = [
             feature_source(run.model.encoder, records, run.config, split) for run in self.runs
         ]
-        evaluator = Evaluator(self.models, self.vocabulary, self.config.decoding, known)
-        return evaluator.evaluate(records, sources, batch_size, objects)
+        evaluator = Evaluator(
+            self.models, self.vocabulary, self.config.decoding, self.config.images, known
+        )
+        return evaluator.evaluate(records, sources, batch_size)
 
     def _batches(self, images: Sequence[Image]) -> list[dict[str, tf.Tensor]]:
         """A batch for each run."""

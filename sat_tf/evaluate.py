@@ -191,7 +191,7 @@ def read_results(
         flags.quiet_tensorflow()  # tensorflow-datasets makes it
     from sat_tf.datasets import load_splits
 
-    records = load_splits(data, (split,))[split]
+    records = load_splits(data, (split,), objects_for=())[split]
     return result_files.read_results(path, records), [record.captions for record in records]
 
 
@@ -214,7 +214,6 @@ def write_report(
 
     images = zip(
         result.records,
-        result.objects,
         result.generated,
         tokenized_references(result.records),
         strict=True,
@@ -225,10 +224,10 @@ def write_report(
             captioner.read_image(record.image).thumbnail,
             captions,
             record.captions,
-            objects,
+            record.objects,
             {_SORT_BY: sentence_bleu(captions[0].text, references)},
         )
-        for record, objects, captions, references in images
+        for record, captions, references in images
     )
     report.write_report(path, records, title, subtitle, _SORT_BY)
 

@@ -8,14 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.captioning import Caption, make_reader, make_search, read_captions
-from sat_tf.config import DecodingConfig
-from sat_tf.data.objects import ObjectBoxes
+from sat_tf.config import DecodingConfig, ImageConfig
+from sat_tf.data.images import visible_box
+from sat_tf.data.objects import WHOLE, Box
 from sat_tf.data.pipeline import (
     ImageSource,
     bucket_in_order,
     caption_batches,
     image_batches,
-    iterate,
+    iter_batches,
     tokenize_captions,
 )
 from sat_tf.data.records import Record
@@ -24,6 +25,7 @@ from sat_tf.metrics.registry import EvaluationData, Metric, compute_scores
 from sat_tf.metrics.state_sensitivity import make_state_sensitivity
 from sat_tf.metrics.text import tokenized_references
 from sat_tf.model.caption_model import CaptionModel
+from sat_tf.shapes.objects import SceneObjects
 from sat_tf.vocabulary import PAD, Vocabulary
 
 
@@ -35,13 +37,11 @@ class EvaluationResult:
       metrics: of each score, see `sat_tf.metrics.registry.compute_scores`.
       generated: the captions of each image, best first; the best was scored.
       records: of the split.
-      objects: of each image, None where they are not known.
     """
 
     metrics: dict[str, Metric]
     generated: Sequence[tuple[Caption, ...]]
     records: Sequence[Record]
-    objects: Sequence[ObjectBoxes | None]
 
     @functools.cached_property
     def scores(self) -> dict[str, float]:
@@ -66,6 +66,7 @@ class Evaluator:
       models: one, or an ensemble.
       vocabulary: of the models.
       config: how to search.
+      images: how images are resized and cropped.
       training_captions: see `sat_tf.metrics.text.training_captions`.
       monitor: the monitored score, in validations, which leave other slow scores out.
     """
@@ -75,11 +76,13 @@ class Evaluator:
         models: Sequence[CaptionModel],
         vocabulary: Vocabulary,
         config: DecodingConfig,
+        images: ImageConfig,
         training_captions: Collection[str] = (),
         monitor: str | None = None,
     ) -> None:
         self._vocabulary, self._monitor = vocabulary, monitor
         self._training_captions = training_captions
+        self._images = images
         self._grids = [model.grid for model in models]
         self._search = make_search(models, config)
         self._read = make_reader(models, config)
@@ -90,7 +93,6 @@ class Evaluator:
         records: Sequence[Record],
         sources: Sequence[ImageSource],
         batch_size: int,
-        objects: Sequence[ObjectBoxes | None],
     ) -> EvaluationResult:
         """Caption each image once, and score the captions, the attention and the models.
 
@@ -98,12 +100,11 @@ class Evaluator:
           records: of the split.
           sources: of their images, one for each model.
           batch_size: images captioned, or reference captions scored, at a time.
-          objects: of each image, see `sat_tf.datasets.known_objects.find_objects`.
         """
         generated: list[tuple[Caption, ...]] = []
         sensitivities: list[np.ndarray] = []
         images = [image_batches(len(records), source, batch_size) for source in sources]
-        for batches in iterate(tf.data.Dataset.zip(tuple(images)), *sources):
+        for batches in iter_batches(tf.data.Dataset.zip(tuple(images)), *sources):
             decoded = self._search(batches)
             captions = read_captions(decoded, self._vocabulary, self._grids)
             generated += captions
@@ -112,18 +113,25 @@ class Evaluator:
             lengths = [len(best.words) if len(captions) > 1 else 0 for best, *_ in captions]
             sensitivities += [row[:length] for row, length in zip(moves, lengths, strict=True)]
         best = [captions[0] for captions in generated]
-        scenes = [record.scene for record in records if record.scene is not None]
+        scenes = [r.objects.scene for r in records if isinstance(r.objects, SceneObjects)]
         data = EvaluationData(
             captions=[caption.text for caption in best],
             references=tokenized_references(records),
             training_captions=self._training_captions,
             attended=best,
-            objects=objects,
+            objects=[record.objects for record in records],
+            crops=[*map(self._crop, records)],
             scenes=scenes if len(scenes) == len(records) else None,
             log_likelihoods=self._log_likelihoods(records, sources, batch_size),
             state_sensitivities=sensitivities,
         )
-        return EvaluationResult(compute_scores(data, self._monitor), generated, records, objects)
+        return EvaluationResult(compute_scores(data, self._monitor), generated, records)
+
+    def _crop(self, record: Record) -> Box:
+        """Return the part of an image that the encoder sees."""
+        if record.objects is None:
+            return WHOLE
+        return visible_box(record.objects.height, record.objects.width, self._images)
 
     def _log_likelihoods(
         self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int
@@ -133,7 +141,7 @@ class Evaluator:
         plan = bucket_in_order(references, batch_size)
         read = [caption_batches(references, plan, source) for source in sources]
         sums = np.zeros((len(records), 2))
-        for batches in iterate(tf.data.Dataset.zip(tuple(read)), *sources):
+        for batches in iter_batches(tf.data.Dataset.zip(tuple(read)), *sources):
             first = batches[0]
             images = first["rows"].numpy()[first["image_index"].numpy()]  # of each caption
             log_p = self._read(batches).log_probabilities.numpy().astype(np.float64)

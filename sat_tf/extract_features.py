@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
     from sat_tf.model.feature_source import feature_source
     from sat_tf.model.precision import precision
 
-    splits = load_splits(config.data, available_splits(config.data))
+    splits = load_splits(config.data, available_splits(config.data), objects_for=())
     with precision(config.training.precision):
         encoder = build_encoder(config.encoder, config.images.image_size)
     for split, records in splits.items():

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
 
     split = "test" if "test" in available_splits(config.data) else "dev"
     # What is wrong with any split is to be known now, not when it is scored at the end.
-    load_splits(config.data, ("train", "dev", split))
+    load_splits(config.data, ("train", "dev", split), objects_for=(split,))
     if not train(config, workdir):
         return 130
     captioner = Captioner.load(workdir)

@@ -55,7 +55,7 @@ def boxes_named(image, words):
     """For each word that names something in an annotated image, the boxes of all it may mean."""
     return {
         word: [image.objects[index].box for index in named]
-        for word, named in image.named_by(words).items()
+        for word, named in image.mentions(words).items()
     }
 
 

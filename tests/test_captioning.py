@@ -52,7 +52,7 @@ def models():
 def batches():
     random = np.random.default_rng(0)
     return [
-        {"annotations": tf.constant(random.normal(size=(IMAGES, *grid, 5)), tf.float32)}
+        {"features": tf.constant(random.normal(size=(IMAGES, *grid, 5)), tf.float32)}
         for grid in GRIDS
     ]
 
@@ -111,7 +111,7 @@ def test_a_batch_equals_one_by_one(models, batches, config):
     search = make_search(models, config)
     together = search(batches)
     for i in range(IMAGES):
-        alone = search([{"annotations": b["annotations"][i : i + 1]} for b in batches])
+        alone = search([{"features": b["features"][i : i + 1]} for b in batches])
         steps = alone.tokens.shape[2]
         np.testing.assert_array_equal(alone.tokens[0], together.tokens[i, :, :steps])
         np.testing.assert_allclose(alone.scores[0], together.scores[i], atol=1e-5)

@@ -160,7 +160,7 @@ def test_a_split_to_be_scored_needs_boxes(files):
     make_entities(files, "a", [entity(["1"], (1, 1, 9, 9))], ["[/EN#1/animals A dog] runs ."])
     done = check_boxes(files, files)
     assert done.returncode == 1
-    problem = f"{files}: has no boxes of this split's images, as 'b.png'"
+    problem = f"{files}: has no boxes of the split dev, as of 'b.png'"
     assert done.stdout.endswith(f"\n\nproblems: 1\n{problem}\n")
 
 

@@ -14,7 +14,6 @@ from sat_tf.config import Config
 from sat_tf.datasets import load_splits
 from sat_tf.errors import UserError
 from sat_tf.metrics.registry import SCORES
-from sat_tf.shapes.objects import scene_objects
 from sat_tf.training import train as training
 from sat_tf.training.step import make_train_step
 from sat_tf.training.train import Trainer, train
@@ -293,7 +292,7 @@ def test_attention_of_the_same_images_is_written_at_each_validation(finished):
     events = EventAccumulator(str(finished[0] / "tensorboard"), {"tensors": 0}).Reload()
     images = events.summary_metadata
     records = load_splits(Config.load(finished[0]).data, ("dev",))["dev"]
-    drawn = {record.image_id: scene_objects(record.scene).objects for record in records}
+    drawn = {record.image_id: record.objects.objects for record in records}
     inspected = [tag for tag, data in images.items() if data.plugin_data.plugin_name == PLUGIN_NAME]
     assert len(inspected) == 4  # all of the validation split, which has fewer than eight
     for tag in inspected:

@@ -203,7 +203,7 @@ def make_batch(vocabulary, config):
     for row, ids in enumerate(captions):
         tokens[row, : len(ids)] = ids
     batch = {
-        "annotations": tf.constant(random.normal(size=(2, *GRID)), tf.float16),
+        "features": tf.constant(random.normal(size=(2, *GRID)), tf.float16),
         "rows": tf.constant([0, 1], tf.int64),
         "image_index": tf.constant([0, 1]),
         "tokens": tf.constant(tokens),

@@ -60,7 +60,7 @@ def time_searches(least: float) -> None:
         search = make_search([run.model], dataclasses.replace(run.config.decoding, beam_size=beam))
         for batch in BATCHES:
             part = annotations[:batch]
-            calls[beam, batch] = lambda s=search, p=part: s([{"annotations": p}]).scores.numpy()
+            calls[beam, batch] = lambda s=search, p=part: s([{"features": p}]).scores.numpy()
             calls[beam, batch]()  # compiles
     for number in range(ROUNDS):
         for (beam, batch), call in calls.items():

@@ -64,7 +64,7 @@ def make_model_and_step(precision_name: str):
     optimizer = make_optimizer(config)
     optimizer.build(model.trainable_variables)
     spec = {
-        "annotations": tf.TensorSpec([None, 14, 14, SIZE], tf.float16),
+        "features": tf.TensorSpec([None, 14, 14, SIZE], tf.float16),
         "image_index": tf.TensorSpec([None], tf.int32),
         "rows": tf.TensorSpec([None], tf.int64),
         "tokens": tf.TensorSpec([None, None], tf.int32),
@@ -82,7 +82,7 @@ def measure(precision_name: str, batches: int) -> dict[str, float]:
 
     step = make_model_and_step(precision_name)
     batch = {
-        "annotations": tf.cast(tf.random.uniform([B, 14, 14, SIZE]), tf.float16),
+        "features": tf.cast(tf.random.uniform([B, 14, 14, SIZE]), tf.float16),
         "image_index": tf.range(B),
         "rows": tf.range(B, dtype=tf.int64),
         "tokens": tf.random.uniform([B, T], 3, V, tf.int32),
@@ -116,13 +116,18 @@ def measure_waiting(images: int = 1000, num_return_sequences: int = 5) -> dict[s
 
     from sat_tf.config import ImageConfig
     from sat_tf.data.feature_cache import FeatureCache
-    from sat_tf.data.pipeline import CachedFeatures, Captions, bucket_by_length, caption_batches
+    from sat_tf.data.pipeline import (
+        CachedFeatures,
+        TokenizedCaptions,
+        bucket_by_length,
+        caption_batches,
+    )
     from sat_tf.data.records import Record
 
     random = np.random.default_rng(0)
     count = images * num_return_sequences
     tokens = [random.integers(3, V, random.integers(8, 17)).astype(np.int32) for _ in range(count)]
-    captions = Captions(tokens, np.repeat(np.arange(images), num_return_sequences))
+    captions = TokenizedCaptions(tokens, np.repeat(np.arange(images), num_return_sequences))
     pixel = tf.io.encode_jpeg(np.zeros([8, 8, 3], np.uint8)).numpy()
     records = [Record(str(i), pixel, ("",)) for i in range(images)]
     grid = tf.random.uniform([1, 14, 14, SIZE])

@@ -70,12 +70,10 @@ class Config:
             raise UserError("--splits is not for --dataset=shapes, whose splits are drawn")
         if data.boxes and data.dataset == "shapes":
             raise UserError("--boxes is not for --dataset=shapes, which knows its objects")
-        if training.attention_supervision and (
-            data.dataset != "shapes" or images.resize != "stretch"
-        ):
+        if training.attention_supervision and data.dataset != "shapes" and not data.boxes:
             raise UserError(
-                f"--attention_supervision={training.attention_supervision} needs objects whose "
-                "boxes are known in images seen whole: --dataset=shapes --resize=stretch"
+                f"--attention_supervision={training.attention_supervision} needs --boxes, or "
+                "--dataset=shapes"
             )
         if decoding.search == "beam":
             _refuse_changed(decoding, ("temperature", "top_k", "top_p"), "is for --search=sample")

@@ -32,8 +32,9 @@ class DataConfig(Checked):
     )
     boxes: str = setting(
         "",
-        "Where objects are, for scores of attention, not for shapes: the folder of Flickr30k "
-        "Entities (with Annotations and Sentences) or a file of COCO's (instances_val2014.json).",
+        "Where objects are, for scores and supervision of attention, not for shapes: the folder of "
+        "Flickr30k Entities (with Annotations and Sentences) or a file of COCO's "
+        "(instances_val2014.json).",
         mutable=True,
     )
     vocabulary_size: int = setting(

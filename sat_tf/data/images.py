@@ -4,6 +4,7 @@ TensorFlow ops throughout, so that training, the feature cache and an exported m
 path from file to pixels.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from sat_tf.data.image_headers import (
     has_webp_alpha,
     image_size,
 )
+from sat_tf.data.objects import Box
 from sat_tf.errors import UserError
 
 _TOO_BIG = "has more pixels than"
@@ -128,6 +130,12 @@ def crop_box(shape: tf.Tensor, config: ImageConfig) -> tf.Tensor:
     corners = tf.stack([fit.square, fit.square + config.image_size])  # [2, 2]
     corners = (fit.start + corners * fit.kept / fit.resized) / tf.cast(shape, tf.float64)
     return tf.cast(tf.reshape(corners, [4]), tf.float32)
+
+
+@functools.lru_cache(maxsize=4096)
+def visible_box(height: int, width: int, config: ImageConfig) -> Box:
+    """Return `crop_box` of an image of that upright size, which is not opened."""
+    return Box(*crop_box(tf.constant([height, width]), config).numpy().tolist())
 
 
 class Thumbnail(NamedTuple):

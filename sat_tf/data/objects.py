@@ -1,4 +1,4 @@
-"""Where in the image a word's objects are, as boxes and as cells of the encoder's grid."""
+"""Objects of an image: their boxes, the words that mention them, and their cells of the grid."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sat_tf.data.records import Problem
-
 
 class Box(NamedTuple):
-    """A part of an upright image: fractions of its height and width, from its upper left corner.
+    """A part of an upright image, as fractions of its height and width from the upper left corner.
 
-    Its lower and its right edge lie outside.
+    The lower and the right edge are exclusive.
     """
 
     top: float
@@ -25,97 +23,86 @@ WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 
 
 class NamedBox(NamedTuple):
-    """A thing in an image: what it is called, and where it is."""
+    """An object of an image: its name and its box."""
 
     name: str
     box: Box
 
 
-# The words of a caption -> for the index of each word that names objects which are in the image,
-# the indices of those that it may mean.
-NamedBy = Callable[[Sequence[str]], Mapping[int, Sequence[int]]]
+# Words of a caption -> for the index of each word that mentions objects of the image, the indices
+# of the objects it may refer to.
+Mentions = Callable[[Sequence[str]], Mapping[int, Sequence[int]]]
 
 
 @dataclasses.dataclass(frozen=True)
 class ObjectBoxes:
-    """The objects of an image, and the words of any caption that name them.
+    """The objects of an image, and which words of any caption mention them.
 
     Attributes:
-      objects: seen by the encoder or not.
-      named_by: see `NamedBy`.
-      seen: the part of the image that the encoder sees, over which its grid lies.
-    """
-
-    objects: Sequence[NamedBox]
-    named_by: NamedBy
-    seen: Box = WHOLE
-
-    def visible_mentions(self, words: Sequence[str]) -> dict[int, list[int]]:
-        """For the index of each word that names an object, the indices of what it may mean.
-
-        Objects that lie outside of what the encoder sees are left out, and words that name no
-        other.
-        """
-        return {
-            word: seen
-            for word, named in self.named_by(words).items()
-            if (seen := [one for one in named if intersect(self.objects[one].box, self.seen)])
-        }
-
-    def regions(self, words: Sequence[str], grid: tuple[int, int]) -> dict[int, np.ndarray]:
-        """For the index of each word that names an object, the cells of what it may mean.
-
-        Words are those of `visible_mentions`. An object too small to hold the centre of a cell has
-        no cell, and is still there to be named.
-
-        Args:
-          words: of a caption.
-          grid: rows and columns.
-
-        Returns:
-          bool [rows, columns] each.
-        """
-        return {
-            word: cells_inside((self.objects[one].box for one in named), grid, self.seen)
-            for word, named in self.visible_mentions(words).items()
-        }
-
-
-class AnnotatedImage(NamedTuple):
-    """What a file of boxes tells of an image.
-
-    height, width: of the upright image, in pixels.
-    objects: those that lie in it.
-    named_by: see `NamedBy`.
+      height: of the upright image, pixels.
+      width: of the upright image, pixels.
+      objects: inside and outside of the crop that the encoder sees.
+      mentions: see `Mentions`.
     """
 
     height: int
     width: int
     objects: Sequence[NamedBox]
-    named_by: NamedBy
+    mentions: Mentions = dataclasses.field(compare=False)
+
+    def visible_mentions(self, words: Sequence[str], crop: Box = WHOLE) -> dict[int, list[int]]:
+        """Return the mentions of objects of which a part lies in the crop.
+
+        Args:
+          words: of a caption.
+          crop: the part of the image that the encoder sees, see
+            `sat_tf.data.images.visible_box`.
+
+        Returns:
+          For the index of each word that mentions such objects, their indices.
+        """
+        return {
+            word: visible
+            for word, indices in self.mentions(words).items()
+            if (visible := [i for i in indices if intersect(self.objects[i].box, crop)])
+        }
+
+    def regions(
+        self, words: Sequence[str], grid: tuple[int, int], crop: Box = WHOLE
+    ) -> dict[int, np.ndarray]:
+        """Return the grid cells of the objects that each word mentions.
+
+        Words are those of `visible_mentions`. An object too small to contain the centre of a cell
+        has no cell, and its words are still listed.
+
+        Args:
+          words: of a caption.
+          grid: rows and columns.
+          crop: the part of the image under the grid.
+
+        Returns:
+          For the index of each word, bool [rows, columns].
+        """
+        return {
+            word: cells_inside((self.objects[i].box for i in indices), grid, crop)
+            for word, indices in self.visible_mentions(words, crop).items()
+        }
 
 
-class AnnotatedImages(NamedTuple):
-    """Images by name, as far as nothing is wrong with them, and every problem found."""
-
-    images: dict[str, AnnotatedImage]
-    problems: list[Problem]
-
-
-def cells_inside(boxes: Iterable[Box], grid: tuple[int, int], seen: Box = WHOLE) -> np.ndarray:
-    """Whether a cell's centre lies in one of these boxes.
+def cells_inside(boxes: Iterable[Box], grid: tuple[int, int], crop: Box = WHOLE) -> np.ndarray:
+    """Return whether the centre of each cell lies in one of the boxes.
 
     Args:
-      boxes: of the image.
+      boxes: of an image.
       grid: rows and columns.
-      seen: the part of the image over which the grid lies.
+      crop: the part of the image under the grid.
 
     Returns:
       bool [rows, columns].
     """
     rows, columns = grid
-    y = seen.top + (np.arange(rows)[:, None] + 0.5) / rows * (seen.bottom - seen.top)
-    x = seen.left + (np.arange(columns)[None, :] + 0.5) / columns * (seen.right - seen.left)
+    y = crop.top + (np.arange(rows)[:, None] + 0.5) / rows * (crop.bottom - crop.top)
+    x = crop.left + (np.arange(columns)[None, :] + 0.5) / columns * (crop.right - crop.left)
     inside = np.zeros(grid, bool)
     for box in boxes:
         inside |= (box.top <= y) & (y < box.bottom) & (box.left <= x) & (x < box.right)
@@ -123,6 +110,6 @@ def cells_inside(boxes: Iterable[Box], grid: tuple[int, int], seen: Box = WHOLE)
 
 
 def intersect(box: Box, other: Box = WHOLE) -> Box | None:
-    """What of a box lies inside another, the whole image say; None if it has no area."""
+    """Return the intersection of two boxes; None if it has no area."""
     part = Box(*map(max, box[:2], other[:2]), *map(min, box[2:], other[2:]))
     return part if part.top < part.bottom and part.left < part.right else None

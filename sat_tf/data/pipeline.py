@@ -12,29 +12,38 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import ImageConfig
-from sat_tf.data.images import decode_image, read_image, resize_and_crop, unreadable
+from sat_tf.data.images import (
+    decode_image,
+    read_image,
+    resize_and_crop,
+    unreadable,
+    visible_box,
+)
+from sat_tf.data.objects import ObjectBoxes
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
-from sat_tf.shapes.objects import word_regions
 from sat_tf.vocabulary import PAD, Vocabulary, tokenize
 
-Plan = list[np.ndarray]
+BatchPlan = list[np.ndarray]
 Batch = dict[str, tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
-class Captions:
-    """The captions of a split as numbers.
+class TokenizedCaptions:
+    """The captions of a split as token ids.
 
-    tokens: ids of each caption, its end included.
-    image: for each caption the number of its image.
-    regions: for each caption the cells of its words' objects (see `word_regions`), bool
-      [words, L]; None when they are not asked for.
+    Attributes:
+      tokens: ids of each caption, its end included: int32 [words + 1].
+      image: index of each caption's image: int64 [captions].
+      regions: for each caption and the index of each word whose objects are known, the grid cells
+        of these objects: bool [rows, columns]. None if regions are not wanted.
+      grid: rows and columns of the regions.
     """
 
     tokens: list[np.ndarray]
     image: np.ndarray
-    regions: list[np.ndarray] | None = None
+    regions: list[dict[int, np.ndarray]] | None = None
+    grid: tuple[int, int] = (0, 0)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -47,25 +56,52 @@ def tokenize_captions(
     vocabulary: Vocabulary,
     max_words: int = 0,
     grid: tuple[int, int] | None = None,
-) -> Captions:
-    """All captions of `records` as ids.
+    crop: ImageConfig | None = None,
+) -> TokenizedCaptions:
+    """Return all captions of `records` as token ids, and the regions of their words if wanted.
 
     Args:
       records: of a split.
       vocabulary: of the run.
       max_words: captions of more words are left out; 0 keeps all.
-      grid: rows and columns, if the regions of words are wanted; the records then have scenes.
+      grid: rows and columns of the encoder's grid, if regions are wanted; images without known
+        objects then have captions without regions.
+      crop: how images are resized and cropped; needed with `grid`.
+
+    Raises:
+      UserError: regions are wanted, and no caption has one.
     """
     tokens, image, regions = [], [], []
-    for number, record in enumerate(records):
+    for index, record in enumerate(records):
         for caption in record.captions:
             words = tokenize(caption)
-            if not max_words or len(words) <= max_words:
-                tokens.append(np.asarray(vocabulary.encode(words), np.int32))
-                image.append(number)
-                if grid is not None and record.scene is not None:
-                    regions.append(word_regions(words, record.scene, grid))
-    return Captions(tokens, np.asarray(image, np.int64), regions if grid is not None else None)
+            if max_words and len(words) > max_words:
+                continue
+            tokens.append(np.asarray(vocabulary.encode(words), np.int32))
+            image.append(index)
+            if grid is not None and crop is not None:
+                regions.append(_regions(words, record.objects, grid, crop))
+    images = np.asarray(image, np.int64)
+    if grid is None:
+        return TokenizedCaptions(tokens, images)
+    if tokens and not any(record.objects for record in records):
+        raise UserError(
+            "--attention_supervision: --boxes has no boxes of the training images, as of "
+            f"{records[0].image_id!r}"
+        )
+    if tokens and not any(regions):
+        raise UserError(
+            "--attention_supervision: no word of a training caption names an object of --boxes"
+        )
+    return TokenizedCaptions(tokens, images, regions, grid)
+
+
+def _regions(
+    words: Sequence[str], objects: ObjectBoxes | None, grid: tuple[int, int], crop: ImageConfig
+) -> dict[int, np.ndarray]:
+    if objects is None:
+        return {}
+    return objects.regions(words, grid, visible_box(objects.height, objects.width, crop))
 
 
 def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
@@ -76,7 +112,7 @@ def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
     return tokens
 
 
-def bucket_by_length(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> Plan:
+def bucket_by_length(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> BatchPlan:
     """Batches of captions of (nearly) equal length, in a new order each epoch.
 
     Every caption comes once; the last partial batch too.
@@ -97,7 +133,7 @@ def bucket_by_length(lengths: np.ndarray, batch_size: int, seed: int, epoch: int
     return [batches[i] for i in random.permutation(len(batches))]
 
 
-def group_by_image(image: np.ndarray, batch_size: int, seed: int, epoch: int) -> Plan:
+def group_by_image(image: np.ndarray, batch_size: int, seed: int, epoch: int) -> BatchPlan:
     """Batches that hold all captions of their images, in a new order each epoch.
 
     A batch takes images until the next one's captions would pass `batch_size`, one at least.
@@ -113,7 +149,7 @@ def group_by_image(image: np.ndarray, batch_size: int, seed: int, epoch: int) ->
     """
     random = np.random.default_rng([seed, epoch])
     groups = np.split(np.arange(len(image)), np.flatnonzero(np.diff(image)) + 1)
-    batches: Plan = []
+    batches: BatchPlan = []
     waiting: list[np.ndarray] = []
     count = 0
     for i in random.permutation(len(groups)):
@@ -127,20 +163,20 @@ def group_by_image(image: np.ndarray, batch_size: int, seed: int, epoch: int) ->
     return batches
 
 
-def bucket_in_order(captions: Captions, batch_size: int) -> Plan:
+def bucket_in_order(captions: TokenizedCaptions, batch_size: int) -> BatchPlan:
     """Batches by length in a fixed order, for scoring."""
     return _chunks(np.argsort(captions.lengths, kind="stable"), batch_size)
 
 
-def _chunks(values: np.ndarray, size: int) -> Plan:
+def _chunks(values: np.ndarray, size: int) -> BatchPlan:
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 class ImageSource(Protocol):
     """Where the pipeline gets what the model takes of an image."""
 
-    def read(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """Adds `images` or `annotations` to each element, for its image numbers `rows` [I]."""
+    def attach(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """Adds `images` or `features` to each element, for its image numbers `rows` [I]."""
 
     def find_read_error(self) -> UserError | None:
         """After reading has failed: what the user can mend, if it is that."""
@@ -154,7 +190,7 @@ class ImageReader:
         self._images = [record.image for record in records]
         self._config = config
 
-    def read(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+    def attach(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """See `ImageSource`."""
         images = tf.constant(self._images, tf.string)
         size = self._config.image_size
@@ -183,7 +219,7 @@ class ImageReader:
 
 
 class CachedFeatures:
-    """Annotations from the feature cache: adds `annotations`, float16 [I, rows, columns, D].
+    """Features from the feature cache: adds `features`, float16 [I, rows, columns, D].
 
     Args:
       read_rows: image numbers int64 [I] -> float16 [I, rows, columns, D]; called from several
@@ -198,12 +234,12 @@ class CachedFeatures:
         self._shape = shape
         self._problem: UserError | None = None
 
-    def read(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+    def attach(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """See `ImageSource`."""
 
         def add(element: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            annotations = tf.numpy_function(self._try_to_read, [element["rows"]], tf.float16)
-            return {**element, "annotations": tf.ensure_shape(annotations, [None, *self._shape])}
+            features = tf.numpy_function(self._try_to_read, [element["rows"]], tf.float16)
+            return {**element, "features": tf.ensure_shape(features, [None, *self._shape])}
 
         return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
@@ -220,7 +256,7 @@ class CachedFeatures:
             raise
 
 
-def iterate(batches: Iterable[Any], *sources: ImageSource) -> Iterator[Any]:
+def iter_batches(batches: Iterable[Any], *sources: ImageSource) -> Iterator[Any]:
     """The batches of a pipeline that reads from `sources`.
 
     Raises:
@@ -237,8 +273,8 @@ def iterate(batches: Iterable[Any], *sources: ImageSource) -> Iterator[Any]:
 
 
 def caption_batches(
-    captions: Captions,
-    plan: Plan,
+    captions: TokenizedCaptions,
+    plan: BatchPlan,
     source: ImageSource,
     *,
     skip: int = 0,
@@ -246,7 +282,7 @@ def caption_batches(
 ) -> tf.data.Dataset:
     """The batches of `plan`, from step `skip` on.
 
-    Each is a dictionary: `images` or `annotations` (see the source) of its I images; `rows`
+    Each is a dictionary: `images` or `features` (see the source) of its I images; `rows`
     int64 [I], their numbers; `image_index` int32 [B], which of the I a caption describes;
     `tokens` int32 [B, T], padded; `captions` float32 [], the size of the whole minibatch; and, if
     the captions have them, `regions` bool [B, T, L]. Under a strategy with R replicas each
@@ -282,7 +318,11 @@ def caption_batches(
         taken = (rows, image_index.astype(np.int32), tokens, np.float32(len(batch)))
         if captions.regions is None:
             return taken
-        return (*taken, _pad([captions.regions[i] for i in share], tokens.shape[1]))
+        regions = np.zeros((*tokens.shape, *captions.grid), np.bool_)  # [B, T, rows, columns]
+        for caption, row in zip(share, regions, strict=True):
+            for word, cells in captions.regions[caption].items():
+                row[word] = cells
+        return (*taken, regions.reshape(*tokens.shape, np.prod(captions.grid)))  # [B, T, L]
 
     def element(position: tf.Tensor) -> dict[str, tf.Tensor]:
         values = tf.numpy_function(take, [position], [dtype for dtype, _ in fields.values()])
@@ -293,16 +333,10 @@ def caption_batches(
 
     dataset = tf.data.Dataset.range(skip * len(mine), len(plan) * len(mine))
     dataset = dataset.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return source.read(dataset).prefetch(tf.data.AUTOTUNE)
-
-
-def _pad(regions: list[np.ndarray], width: int) -> np.ndarray:
-    """Bool [words, L] of each caption -> [B, width, L]."""
-    padded = [np.pad(region, [(0, width - len(region)), (0, 0)]) for region in regions]
-    return np.stack(padded) if padded else np.zeros((0, width, 0), np.bool_)
+    return source.attach(dataset).prefetch(tf.data.AUTOTUNE)
 
 
 def image_batches(count: int, source: ImageSource, batch_size: int) -> tf.data.Dataset:
     """Images 0 … count-1 in order, each once: dictionaries of `rows` and what `source` adds."""
     dataset = tf.data.Dataset.range(count).batch(batch_size).map(lambda rows: {"rows": rows})
-    return source.read(dataset).prefetch(tf.data.AUTOTUNE)
+    return source.attach(dataset).prefetch(tf.data.AUTOTUNE)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sat_tf.data.objects import ObjectBoxes
 from sat_tf.errors import UserError
-from sat_tf.shapes.scenes import Scene
 from sat_tf.vocabulary import tokenize
 
 SPLITS = ("train", "dev", "test")
@@ -34,16 +34,16 @@ class Record:
       image_id: its name, unique in the data set.
       image: a file's path, or the bytes of one.
       captions: as they were written.
-      scene: what is drawn on it, for the embedded data set.
+      objects: with their boxes, if the data set or a file of boxes has them.
     """
 
     image_id: str
     image: str | bytes
     captions: tuple[str, ...]
-    scene: Scene | None = None
+    objects: ObjectBoxes | None = None
 
 
-class Place(NamedTuple):
+class SourceLocation(NamedTuple):
     """Where something stands: in a line of a file, or in an entry of a JSON document.
 
     Attributes:
@@ -64,7 +64,7 @@ class Place(NamedTuple):
 class Row:
     """One caption as a reader found it; `split` is "" where the file names none."""
 
-    place: Place
+    location: SourceLocation
     image: str
     caption: str
     split: str = ""
@@ -72,9 +72,9 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong at a place of a file."""
+    """What is wrong at a location of a file."""
 
-    place: Place
+    location: SourceLocation
     what: str
 
 
@@ -89,10 +89,17 @@ class GroupedRows:
     problems: list[Problem]
 
 
-class Checked(NamedTuple):
+class ValidatedSplits(NamedTuple):
     """Records by split, as far as nothing is wrong with them, and every problem found."""
 
     records: dict[str, tuple[Record, ...]]
+    problems: list[Problem]
+
+
+class ValidatedObjects(NamedTuple):
+    """Objects by image id, as far as nothing is wrong with them, and every problem found."""
+
+    objects: dict[str, ObjectBoxes]
     problems: list[Problem]
 
 
@@ -129,8 +136,8 @@ def group_rows(
 def _text_problem(row: Row) -> Problem | None:
     """What makes a text of the row unfit to be printed or written."""
     if any(map(_SURROGATES.search, (row.image, row.caption, row.split))):
-        return Problem(row.place, "holds half a character (a lone surrogate)")
-    return Problem(row.place, "holds a NUL character") if "\0" in row.caption else None
+        return Problem(row.location, "holds half a character (a lone surrogate)")
+    return Problem(row.location, "holds a NUL character") if "\0" in row.caption else None
 
 
 def _named_split(row: Row) -> str:
@@ -143,15 +150,15 @@ def _split_problems(rows: Sequence[Row]) -> Iterator[Problem]:
     first = next(filter(None, splits), "")
     for row, split in zip(rows, splits, strict=True):
         if not row.split.strip():
-            yield Problem(row.place, "names no split, as others do")
+            yield Problem(row.location, "names no split, as others do")
         elif not split:
             names = ", ".join(SPLIT_NAMES)
-            yield Problem(row.place, f"split {row.split!r} must be one of {names}")
+            yield Problem(row.location, f"split {row.split!r} must be one of {names}")
         elif split != first:
-            yield Problem(row.place, f"{row.image!r} is in the split {first} already")
+            yield Problem(row.location, f"{row.image!r} is in the split {first} already")
 
 
-def make_records(grouped: GroupedRows, image_dir: Path, splits: Sequence[str]) -> Checked:
+def make_records(grouped: GroupedRows, image_dir: Path, splits: Sequence[str]) -> ValidatedSplits:
     """The records of some splits, checked; images of other splits need not exist.
 
     Args:
@@ -170,11 +177,11 @@ def make_records(grouped: GroupedRows, image_dir: Path, splits: Sequence[str]) -
         made = []
         for image, rows in images.items():
             if image not in there:
-                problems.append(Problem(rows[0].place, f"no such image: {image!r}"))
+                problems.append(Problem(rows[0].location, f"no such image: {image!r}"))
             filled = [row for row in rows if _has_word(row.caption)]
             if len(filled) < len(rows):
                 problems.extend(
-                    Problem(row.place, f"the caption of {image!r} is empty")
+                    Problem(row.location, f"the caption of {image!r} is empty")
                     for row in rows
                     if row not in filled
                 )
@@ -182,7 +189,7 @@ def make_records(grouped: GroupedRows, image_dir: Path, splits: Sequence[str]) -
                 captions = tuple(row.caption.strip() for row in filled)
                 made.append(Record(image, str(image_dir / image), captions))
         records[split] = tuple(made)
-    return Checked(records, problems)
+    return ValidatedSplits(records, problems)
 
 
 def _has_word(caption: str) -> bool:
@@ -215,31 +222,31 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def describe_problems(problems: Sequence[Problem]) -> list[str]:
-    """A line for each problem: its place, then what is wrong; in the order of the files."""
+    """A line for each problem: its location, then what is wrong; in the order of the files."""
     ranks: dict[Path, int] = {}
     for problem in problems:
-        ranks.setdefault(problem.place.path, len(ranks))
+        ranks.setdefault(problem.location.path, len(ranks))
 
     def order(problem: Problem) -> tuple[int, list[int | str]]:
-        path, at = problem.place
+        path, at = problem.location
         # Text and numbers in turn, so that images[2] comes before images[10].
         parts: list[int | str] = ["", at] if isinstance(at, int) else []
         if isinstance(at, str):
             parts = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", at)]
         return ranks[path], parts
 
-    return [f"{problem.place}: {problem.what}" for problem in sorted(problems, key=order)]
+    return [f"{problem.location}: {problem.what}" for problem in sorted(problems, key=order)]
 
 
 def raise_if_problems(problems: Sequence[Problem]) -> None:
     """Does nothing without problems.
 
     Raises:
-      UserError: there are some; names them by place, up to a limit.
+      UserError: there are some; names them by location, up to a limit.
     """
     if not problems:
         return
-    paths = ", ".join(dict.fromkeys(str(problem.place.path) for problem in problems))
+    paths = ", ".join(dict.fromkeys(str(problem.location.path) for problem in problems))
     message = [f"{len(problems)} problems in {paths}"] if len(problems) > 1 else []
     message += describe_problems(problems)[:MOST_PROBLEMS]
     if len(problems) > MOST_PROBLEMS:

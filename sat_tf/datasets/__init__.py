@@ -4,21 +4,26 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from sat_tf.config import DataConfig
 from sat_tf.data.records import (
     SPLITS,
-    Checked,
     GroupedRows,
+    Problem,
     Record,
     Rows,
+    SourceLocation,
+    ValidatedObjects,
+    ValidatedSplits,
     group_rows,
     make_records,
     raise_if_problems,
 )
+from sat_tf.datasets.coco_instances import read_instances
+from sat_tf.datasets.entities import ANNOTATIONS, SENTENCES, read_entities
 from sat_tf.datasets.json_formats import read_coco, read_karpathy
 from sat_tf.datasets.splits import Lists, find_lists, read_lists
 from sat_tf.datasets.text_formats import read_csv, read_flickr_tokens, read_json_lines
@@ -41,29 +46,71 @@ def available_splits(config: DataConfig) -> tuple[str, ...]:
     return DATA_SETS[config.dataset].available(config)
 
 
-def load_splits(config: DataConfig, splits: Sequence[str]) -> dict[str, Records]:
-    """The records of the splits asked for; what only concerns other splits is not checked.
+def load_splits(
+    config: DataConfig, splits: Sequence[str], objects_for: Collection[str] | None = None
+) -> dict[str, Records]:
+    """Return the records of splits; what only concerns other splits is not checked.
 
     Args:
       config: of the data set.
       splits: of train, dev and test.
+      objects_for: those of the splits whose objects are wanted from `--boxes`; None: all.
 
     Raises:
-      UserError: a split is missing or empty, or something is wrong in a caption file or a list;
-        the problems are named, up to a limit.
+      UserError: a split is missing or empty, something is wrong in a caption file, a list or the
+        boxes, or `--boxes` has no image of a split; the problems are named, up to a limit.
     """
-    checked = check_splits(config, splits)
+    checked = check_splits(config, splits, objects_for)
     raise_if_problems(checked.problems)
     return checked.records
 
 
-def check_splits(config: DataConfig, splits: Sequence[str]) -> Checked:
-    """As `load_splits`, but hands over every problem instead of refusing them.
+def check_splits(
+    config: DataConfig, splits: Sequence[str], objects_for: Collection[str] | None = None
+) -> ValidatedSplits:
+    """Return what `load_splits` does, and every problem instead of raising an error for them.
 
     Raises:
-      UserError: the data set is not there, or a split is missing.
+      UserError: the data set is not there, a split is missing, or a file can't be read.
     """
-    return DATA_SETS[config.dataset].check(config, splits)
+    checked = DATA_SETS[config.dataset].check(config, splits)
+    wanted = splits if objects_for is None else [split for split in splits if split in objects_for]
+    return (
+        _attach_boxes(checked, Path(config.boxes), wanted) if config.boxes and wanted else checked
+    )
+
+
+def _attach_boxes(checked: ValidatedSplits, path: Path, splits: Sequence[str]) -> ValidatedSplits:
+    """Give the records of these splits the objects that a file or folder of boxes has of them."""
+    # All splits at once: a file that holds several of them is read once.
+    found = _read_boxes(
+        path, [record.image_id for split in splits for record in checked.records[split]]
+    )
+    records, problems = dict(checked.records), [*checked.problems, *found.problems]
+    for split in splits:
+        records[split] = tuple(
+            dataclasses.replace(record, objects=found.objects.get(record.image_id))
+            for record in records[split]
+        )
+        # A file of COCO's has the boxes of one split: training images may have none if it is
+        # another one that is scored.
+        are_needed = split != "train" or len(splits) == 1
+        has_none = records[split] and not any(record.objects for record in records[split])
+        if are_needed and has_none and not found.problems:
+            what = f"has no boxes of the split {split}, as of {records[split][0].image_id!r}"
+            problems.append(Problem(SourceLocation(path), what))
+    return ValidatedSplits(records, problems)
+
+
+def _read_boxes(path: Path, image_ids: Sequence[str]) -> ValidatedObjects:
+    if path.is_file():
+        return read_instances(path, image_ids)
+    if (path / ANNOTATIONS).is_dir() and (path / SENTENCES).is_dir():
+        return read_entities(path, image_ids)
+    raise UserError(
+        f"--boxes={path}: is neither a file (COCO's instances_*.json) nor a folder with "
+        f"{ANNOTATIONS} and {SENTENCES} (Flickr30k Entities)"
+    )
 
 
 class CaptionFile(NamedTuple):
@@ -112,7 +159,7 @@ class Source:
             there = set(self.read(SPLITS).images)
         return tuple(split for split in SPLITS if split in there)
 
-    def check(self, splits: Sequence[str]) -> Checked:
+    def check(self, splits: Sequence[str]) -> ValidatedSplits:
         """The records of the splits, and every problem.
 
         Raises:
@@ -252,18 +299,18 @@ def _split_of(image_id: str) -> str:
     return "dev" if share < _DEV_BELOW else "test" if share < _TEST_BELOW else "train"
 
 
-def _check_shapes(config: DataConfig, splits: Sequence[str]) -> Checked:
+def _check_shapes(config: DataConfig, splits: Sequence[str]) -> ValidatedSplits:
     # Here, not above: it imports TensorFlow, which the other data sets do not need.
     from sat_tf.shapes.builder import load_shapes
 
-    return Checked({split: load_shapes(config, split) for split in splits}, [])
+    return ValidatedSplits({split: load_shapes(config, split) for split in splits}, [])
 
 
 class DataSet(NamedTuple):
     """How to see which splits there are, and how to check and load some of them."""
 
     available: Callable[[DataConfig], tuple[str, ...]]
-    check: Callable[[DataConfig, Sequence[str]], Checked]
+    check: Callable[[DataConfig, Sequence[str]], ValidatedSplits]
 
 
 def _on_disk(find: Callable[[DataConfig], Source]) -> DataSet:

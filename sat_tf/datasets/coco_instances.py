@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sat_tf.config import MOST_PIXELS
-from sat_tf.data.objects import AnnotatedImage, AnnotatedImages, Box, NamedBox, intersect
-from sat_tf.data.records import Place, Problem
+from sat_tf.data.objects import Box, NamedBox, ObjectBoxes, intersect
+from sat_tf.data.records import Problem, SourceLocation, ValidatedObjects
 from sat_tf.datasets.json_documents import entries, is_id, read_document
 from sat_tf.vocabulary import tokenize
 
@@ -54,7 +54,7 @@ _HISSING = ("s", "x", "ch", "sh")
 Names = Mapping[tuple[str, ...], str]
 
 
-def read_instances(path: Path, image_ids: Iterable[str]) -> AnnotatedImages:
+def read_instances(path: Path, image_ids: Iterable[str]) -> ValidatedObjects:
     """The annotated ones of some images.
 
     A word of a caption names the objects of a category if it ends the category's name, the name's
@@ -72,13 +72,13 @@ def read_instances(path: Path, image_ids: Iterable[str]) -> AnnotatedImages:
     """
     document = read_document(path, _KEYS)
     if isinstance(document, Problem):
-        return AnnotatedImages({}, [document])
+        return ValidatedObjects({}, [document])
     problems: list[Problem] = []
     categories = _read_categories(path, document, problems)
     sizes = _read_sizes(path, document, problems)
     objects: dict[int | str, list[NamedBox]] = {}
-    for place, entry in entries(path, document, "annotations"):
-        found = _read_box(place, entry, sizes, categories)
+    for location, entry in entries(path, document, "annotations"):
+        found = _read_box(location, entry, sizes, categories)
         if isinstance(found, Problem):
             problems.append(found)
         else:
@@ -91,13 +91,13 @@ def read_instances(path: Path, image_ids: Iterable[str]) -> AnnotatedImages:
         for number, size in sizes.items()
     }
     found_images = ((image_id, annotated.get(Path(image_id).name)) for image_id in image_ids)
-    return AnnotatedImages({name: image for name, image in found_images if image}, problems)
+    return ValidatedObjects({name: image for name, image in found_images if image}, problems)
 
 
-def _named_by(
+def _mentions(
     names: Names, members: Mapping[str, Sequence[int]], words: Sequence[str]
 ) -> dict[int, Sequence[int]]:
-    """See `NamedBy`; members: indices of the image's objects of each category."""
+    """See `Mentions`; members: indices of the image's objects of each category."""
     longest = max(map(len, names), default=0)
     named: dict[int, Sequence[int]] = {}
     for end in range(1, len(words) + 1):
@@ -138,25 +138,25 @@ class _Size(NamedTuple):
     width: int
 
 
-def _annotated(size: _Size, objects: Sequence[NamedBox], names: Names) -> AnnotatedImage:
+def _annotated(size: _Size, objects: Sequence[NamedBox], names: Names) -> ObjectBoxes:
     members: dict[str, list[int]] = {}
     for index, thing in enumerate(objects):
         members.setdefault(thing.name, []).append(index)
-    named_by = functools.partial(_named_by, names, members)
-    return AnnotatedImage(size.height, size.width, objects, named_by)
+    mentions = functools.partial(_mentions, names, members)
+    return ObjectBoxes(size.height, size.width, objects, mentions)
 
 
 def _read_categories(
     path: Path, document: dict[str, Any], problems: list[Problem]
 ) -> dict[int | str, str]:
     categories: dict[int | str, str] = {}
-    for place, entry in entries(path, document, "categories"):
+    for location, entry in entries(path, document, "categories"):
         number, name = entry.get("id"), entry.get("name")
         if not is_id(number) or not isinstance(name, str) or not name.strip():
             what = "must have id (a number or text) and name (a text)"
-            problems.append(Problem(place, what))
+            problems.append(Problem(location, what))
         elif categories.setdefault(number, name) != name:
-            problems.append(Problem(place, f"has the id of {categories[number]!r}, {number!r}"))
+            problems.append(Problem(location, f"has the id of {categories[number]!r}, {number!r}"))
     return categories
 
 
@@ -164,7 +164,7 @@ def _read_sizes(
     path: Path, document: dict[str, Any], problems: list[Problem]
 ) -> dict[int | str, _Size]:
     sizes: dict[int | str, _Size] = {}
-    for place, entry in entries(path, document, "images"):
+    for location, entry in entries(path, document, "images"):
         number, name = entry.get("id"), entry.get("file_name")
         height, width = entry.get("height"), entry.get("width")
         if (
@@ -174,16 +174,16 @@ def _read_sizes(
             or not (type(width) is int and 0 < width <= MOST_PIXELS)
         ):
             what = "must have id, file_name (a text), height and width (numbers of pixels)"
-            problems.append(Problem(place, what))
+            problems.append(Problem(location, what))
         elif number in sizes:
-            problems.append(Problem(place, f"has the id of {sizes[number].name!r}, {number!r}"))
+            problems.append(Problem(location, f"has the id of {sizes[number].name!r}, {number!r}"))
         else:
             sizes[number] = _Size(Path(name).name, height, width)
     return sizes
 
 
 def _read_box(
-    place: Place,
+    location: SourceLocation,
     entry: dict[str, Any],
     sizes: Mapping[int | str, _Size],
     categories: Mapping[int | str, str],
@@ -191,9 +191,9 @@ def _read_box(
     """The image's id, the category and the box of an annotation."""
     image, category, bounds = entry.get("image_id"), entry.get("category_id"), entry.get("bbox")
     if not is_id(image) or image not in sizes:
-        return Problem(place, f"image_id {image!r} is that of no image")
+        return Problem(location, f"image_id {image!r} is that of no image")
     if not is_id(category) or category not in categories:
-        return Problem(place, f"category_id {category!r} is that of no category")
+        return Problem(location, f"category_id {category!r} is that of no category")
     if (
         not isinstance(bounds, list)
         or len(bounds) != 4
@@ -202,7 +202,7 @@ def _read_box(
         or not all(abs(side) <= sys.float_info.max for side in bounds)
         or min(bounds[2:]) < 0
     ):
-        return Problem(place, "must have bbox: [left, top, width, height], in pixels")
+        return Problem(location, "must have bbox: [left, top, width, height], in pixels")
     left, top, across, down = map(float, bounds)
     size = sizes[image]
     box = Box(

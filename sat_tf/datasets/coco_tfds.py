@@ -103,7 +103,7 @@ def _prepared(root: Path) -> Any:
     """The builder of coco_captions once it is on disk."""
     import tensorflow_datasets as tfds
 
-    from sat_tf.datasets.quiet_tfds import quiet_tfds
+    from sat_tf.data.quiet_tfds import quiet_tfds
 
     with quiet_tfds():
         builder = tfds.builder(_NAME, data_dir=root)
@@ -139,7 +139,7 @@ def _examples(builder: Any) -> Iterator[tuple[str, Any]]:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    from sat_tf.datasets.quiet_tfds import quiet_tfds
+    from sat_tf.data.quiet_tfds import quiet_tfds
 
     decoders = tfds.decode.PartialDecoding(
         {"image": True, "image/filename": True, "captions": {"text": True}},

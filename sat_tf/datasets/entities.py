@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sat_tf.config import MOST_PIXELS
-from sat_tf.data.objects import AnnotatedImage, AnnotatedImages, Box, NamedBox, intersect
-from sat_tf.data.records import Place, Problem
+from sat_tf.data.objects import Box, NamedBox, ObjectBoxes, intersect
+from sat_tf.data.records import Problem, SourceLocation, ValidatedObjects
 from sat_tf.data.word_classes import CONTENT, word_class
 from sat_tf.datasets.text_formats import read_lines
 from sat_tf.errors import UserError
@@ -25,7 +25,7 @@ _OPENING = "[/EN#"
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 
 
-def read_entities(folder: Path, image_ids: Iterable[str]) -> AnnotatedImages:
+def read_entities(folder: Path, image_ids: Iterable[str]) -> ValidatedObjects:
     """The annotated ones of some images.
 
     A word of a caption names an entity of the image if it is the head, the last word, of one of
@@ -41,21 +41,21 @@ def read_entities(folder: Path, image_ids: Iterable[str]) -> AnnotatedImages:
     Raises:
       UserError: a file can't be read.
     """
-    images: dict[str, AnnotatedImage] = {}
+    images: dict[str, ObjectBoxes] = {}
     problems: list[Problem] = []
     for image_id in image_ids:
         name = Path(image_id).stem
         boxes, sentences = folder / ANNOTATIONS / f"{name}.xml", folder / SENTENCES / f"{name}.txt"
         if boxes.is_file() and sentences.is_file():
             image = _read_image(boxes, sentences)
-            if isinstance(image, AnnotatedImage):
+            if isinstance(image, ObjectBoxes):
                 images[image_id] = image
             else:
                 problems += image
-    return AnnotatedImages(images, problems)
+    return ValidatedObjects(images, problems)
 
 
-def _read_image(boxes: Path, sentences: Path) -> AnnotatedImage | list[Problem]:
+def _read_image(boxes: Path, sentences: Path) -> ObjectBoxes | list[Problem]:
     """An image, or what is wrong in its two files."""
     problems: list[Problem] = []
     height, width, boxed = _read_xml(boxes, problems)
@@ -73,11 +73,11 @@ def _read_image(boxes: Path, sentences: Path) -> AnnotatedImage | list[Problem]:
             if head:
                 named.setdefault(head, []).append(len(objects))
         objects.append(NamedBox(", ".join(first for first, *_ in spoken), box))
-    named_by = functools.partial(_named_by, named)
-    return problems or AnnotatedImage(height, width, objects, named_by)
+    mentions = functools.partial(_mentions, named)
+    return problems or ObjectBoxes(height, width, objects, mentions)
 
 
-def _named_by(named: Mapping[str, Sequence[int]], words: Sequence[str]) -> dict[int, Sequence[int]]:
+def _mentions(named: Mapping[str, Sequence[int]], words: Sequence[str]) -> dict[int, Sequence[int]]:
     return {index: named[word] for index, word in enumerate(words) if word in named}
 
 
@@ -88,30 +88,32 @@ def _read_xml(path: Path, problems: list[Problem]) -> tuple[int, int, list[tuple
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from None
     except ET.ParseError as error:
-        problems.append(Problem(Place(path, error.position[0]), f"is not XML: {error}"))
+        problems.append(Problem(SourceLocation(path, error.position[0]), f"is not XML: {error}"))
         return 0, 0, []
     except (ValueError, LookupError) as error:  # an encoding that is unknown
-        problems.append(Problem(Place(path), f"is not XML that can be read: {error}"))
+        problems.append(Problem(SourceLocation(path), f"is not XML that can be read: {error}"))
         return 0, 0, []
     height, width = (_whole_number(root, f"size/{side}") for side in ("height", "width"))
     # Neither of them missing or 0.
     if not (height and width and max(height, width) <= MOST_PIXELS):
         what = "must have height and width, whole numbers from 1"
-        problems.append(Problem(Place(path, "size"), what))
+        problems.append(Problem(SourceLocation(path, "size"), what))
         return 0, 0, []
     boxes = []
     for number, thing in enumerate(root.iterfind("object"), start=1):
-        place = Place(path, f"object[{number}]")
+        location = SourceLocation(path, f"object[{number}]")
         chains = [(name.text or "").strip() for name in thing.iterfind("name")]
         if not all(chains) or not chains:
-            problems.append(Problem(place, "must have a name, the number of its chain"))
+            problems.append(Problem(location, "must have a name, the number of its chain"))
         for bounds in thing.iterfind("bndbox"):  # scenes, and what is not seen, have none
             top, left, bottom, right = (_whole_number(bounds, side) for side in _SIDES)
             if top is None or left is None or bottom is None or right is None:
                 what = f"must have {', '.join(_SIDES)}, whole numbers from 0"
-                problems.append(Problem(Place(path, f"{place.at}.bndbox"), what))
+                problems.append(Problem(SourceLocation(path, f"{location.at}.bndbox"), what))
             elif top > bottom or left > right:
-                problems.append(Problem(Place(path, f"{place.at}.bndbox"), "ends before it begins"))
+                problems.append(
+                    Problem(SourceLocation(path, f"{location.at}.bndbox"), "ends before it begins")
+                )
             else:
                 # Pixels are counted from 1, and the last one lies inside.
                 box = Box((top - 1) / height, (left - 1) / width, bottom / height, right / width)
@@ -134,7 +136,7 @@ def _read_phrases(path: Path, problems: list[Problem]) -> Iterator[tuple[str, st
         phrases = _PHRASE.findall(line)
         if len(phrases) < line.count(_OPENING):
             what = "holds a phrase that is not [/EN#CHAIN/KIND WORDS]"
-            problems.append(Problem(Place(path, number), what))
+            problems.append(Problem(SourceLocation(path, number), what))
         yield from phrases
 
 

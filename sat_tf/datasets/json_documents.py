@@ -1,11 +1,11 @@
-"""JSON documents of a whole data set, read with the places of what is wrong in them."""
+"""JSON documents of a whole data set, read with the locations of what is wrong in them."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from sat_tf.data.records import Place, Problem
+from sat_tf.data.records import Problem, SourceLocation
 from sat_tf.errors import UserError
 
 
@@ -25,24 +25,32 @@ def read_document(path: Path, keys: frozenset[str]) -> dict[str, Any] | Problem:
             object_hook=lambda found: {key: found[key] for key in keys if key in found},
         )
     except UnicodeDecodeError as error:
-        return Problem(Place(path, content.count(b"\n", 0, error.start) + 1), "is not UTF-8 text")
+        return Problem(
+            SourceLocation(path, content.count(b"\n", 0, error.start) + 1), "is not UTF-8 text"
+        )
     except json.JSONDecodeError as error:
-        return Problem(Place(path, error.lineno), f"is not JSON: {error.msg}, column {error.colno}")
+        return Problem(
+            SourceLocation(path, error.lineno), f"is not JSON: {error.msg}, column {error.colno}"
+        )
     except (ValueError, RecursionError) as error:  # endless digits, endless brackets
-        return Problem(Place(path), f"is not JSON that can be read: {error}")
-    return document if isinstance(document, dict) else Problem(Place(path), "is not a JSON object")
+        return Problem(SourceLocation(path), f"is not JSON that can be read: {error}")
+    return (
+        document
+        if isinstance(document, dict)
+        else Problem(SourceLocation(path), "is not a JSON object")
+    )
 
 
 def entries(
     path: Path, document: dict[str, Any], key: str
-) -> Iterator[tuple[Place, dict[str, Any]]]:
+) -> Iterator[tuple[SourceLocation, dict[str, Any]]]:
     """The objects of a list in the document; {} for what is none, and for the list itself."""
     listed = document.get(key)
     if not isinstance(listed, list):
-        yield Place(path, key), {}
+        yield SourceLocation(path, key), {}
         return
     for number, entry in enumerate(listed):
-        yield Place(path, f"{key}[{number}]"), entry if isinstance(entry, dict) else {}
+        yield SourceLocation(path, f"{key}[{number}]"), entry if isinstance(entry, dict) else {}
 
 
 def is_id(value: Any) -> TypeGuard[int | str]:

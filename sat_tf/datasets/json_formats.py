@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sat_tf.data.records import Place, Problem, Row, Rows
+from sat_tf.data.records import Problem, Row, Rows, SourceLocation
 from sat_tf.datasets.json_documents import entries, is_id, read_document
 
 # What is read of each document's objects. The rest, such as the words of Karpathy's sentences, is
@@ -27,66 +27,66 @@ def read_coco(path: Path, folder: str, split: str) -> Rows:
         yield document
         return
     images = _CocoImages({}, {}, {})
-    for place, entry in entries(path, document, "images"):
-        if problem := images.add(place, entry):
+    for location, entry in entries(path, document, "images"):
+        if problem := images.add(location, entry):
             yield problem
     if not isinstance(document.get("images"), list):
         return
     with_caption = set()
-    taken: dict[int | str, Place] = {}
-    for place, entry in entries(path, document, "annotations"):
-        found = _coco_caption(place, entry, images.names, taken)
+    taken: dict[int | str, SourceLocation] = {}
+    for location, entry in entries(path, document, "annotations"):
+        found = _coco_caption(location, entry, images.names, taken)
         if isinstance(found, Problem):
             yield found
             continue
         number, caption = found
         with_caption.add(number)
         if name := images.names[number]:
-            yield Row(place, f"{folder}/{name}", caption, split)
+            yield Row(location, f"{folder}/{name}", caption, split)
     for number in images.names.keys() - with_caption:
         if name := images.names[number]:
-            yield Problem(images.places[number], f"{name!r} has no caption in annotations")
+            yield Problem(images.locations[number], f"{name!r} has no caption in annotations")
 
 
 class _CocoImages(NamedTuple):
     """The images of a document of COCO's: id -> name, "" for a faulty one; where each stands."""
 
     names: dict[int | str, str]
-    places: dict[int | str, Place]
-    places_of_names: dict[str, Place]
+    locations: dict[int | str, SourceLocation]
+    places_of_names: dict[str, SourceLocation]
 
-    def add(self, place: Place, entry: dict[str, Any]) -> Problem | None:
+    def add(self, location: SourceLocation, entry: dict[str, Any]) -> Problem | None:
         """Takes an entry in; tells what is wrong with it."""
         number, name = entry.get("id"), entry.get("file_name")
         if not is_id(number):
-            return Problem(place, _COCO_IMAGE)
-        if number in self.places:
-            return Problem(place, f"has the id of {self.places[number].at}, {number!r}")
+            return Problem(location, _COCO_IMAGE)
+        if number in self.locations:
+            return Problem(location, f"has the id of {self.locations[number].at}, {number!r}")
         # A faulty one too, lest each of its captions be told to have no image.
-        self.places[number], self.names[number] = place, ""
+        self.locations[number], self.names[number] = location, ""
         if not isinstance(name, str) or not name:
-            return Problem(place, _COCO_IMAGE)
-        first = self.places_of_names.setdefault(name, place)
-        if first is not place:
-            return Problem(place, f"{name!r} is {first.at} already")
+            return Problem(location, _COCO_IMAGE)
+        first = self.places_of_names.setdefault(name, location)
+        if first is not location:
+            return Problem(location, f"{name!r} is {first.at} already")
         self.names[number] = name
         return None
 
 
 def _coco_caption(
-    place: Place,
+    location: SourceLocation,
     entry: dict[str, Any],
     images: dict[int | str, str],
-    taken: dict[int | str, Place],
+    taken: dict[int | str, SourceLocation],
 ) -> tuple[int | str, str] | Problem:
     """The id of a caption's image, and the caption; its own id is put among those taken."""
     image, caption, own = entry.get("image_id"), entry.get("caption"), entry.get("id")
     if not is_id(image) or not isinstance(caption, str):
-        return Problem(place, _COCO_CAPTION)
+        return Problem(location, _COCO_CAPTION)
     if image not in images:
-        return Problem(place, f"image_id {image!r} is that of no image")
-    if is_id(own) and taken.setdefault(own, place) is not place:
-        return Problem(place, f"has the id of {taken[own].at}, {own!r}")
+        return Problem(location, f"image_id {image!r} is that of no image")
+    if is_id(own) and taken.setdefault(own, location) is not location:
+        return Problem(location, f"has the id of {taken[own].at}, {own!r}")
     return image, caption
 
 
@@ -96,25 +96,25 @@ def read_karpathy(path: Path) -> Rows:
     if isinstance(document, Problem):
         yield document
         return
-    places: dict[str, Place] = {}
-    for place, entry in entries(path, document, "images"):
+    locations: dict[str, SourceLocation] = {}
+    for location, entry in entries(path, document, "images"):
         folder, name = entry.get("filepath", ""), entry.get("filename")
         split, sentences = entry.get("split"), entry.get("sentences")
         if not (name and split and all(isinstance(text, str) for text in (folder, name, split))):
-            yield Problem(place, "must have filename and split, and maybe filepath, as texts")
+            yield Problem(location, "must have filename and split, and maybe filepath, as texts")
             continue
         image = f"{folder}/{name}" if folder else f"{name}"
-        if places.setdefault(image, place) is not place:
-            yield Problem(place, f"{image!r} is {places[image].at} already")
+        if locations.setdefault(image, location) is not location:
+            yield Problem(location, f"{image!r} is {locations[image].at} already")
         elif not isinstance(sentences, list) or not sentences:
-            yield Problem(place, f"{image!r} has no list of sentences")
+            yield Problem(location, f"{image!r} has no list of sentences")
         else:
-            yield from _sentences(place, image, f"{split}", sentences)
+            yield from _sentences(location, image, f"{split}", sentences)
 
 
-def _sentences(place: Place, image: str, split: str, sentences: list[Any]) -> Rows:
+def _sentences(location: SourceLocation, image: str, split: str, sentences: list[Any]) -> Rows:
     for number, sentence in enumerate(sentences):
-        at = Place(place.path, f"{place.at}.sentences[{number}]")
+        at = SourceLocation(location.path, f"{location.at}.sentences[{number}]")
         raw = sentence.get("raw") if isinstance(sentence, dict) else None
         yield (
             Row(at, image, raw, split)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sat_tf.data.records import Place, Problem, Record, raise_if_problems
+from sat_tf.data.records import Problem, Record, SourceLocation, raise_if_problems
 from sat_tf.errors import UserError
 from sat_tf.storage import read_json
 
@@ -58,20 +58,20 @@ def read_results(path: Path, records: Sequence[Record]) -> list[str]:
     captions: dict[int, str] = {}
     problems = []
     for number, entry in enumerate(entries):
-        place = Place(path, f"[{number}]")
+        location = SourceLocation(path, f"[{number}]")
         if not isinstance(entry, dict) or not isinstance(entry.get("caption"), str):
-            problems.append(Problem(place, "must be an object with a text as its caption"))
+            problems.append(Problem(location, "must be an object with a text as its caption"))
             continue
         image = entry.get("image_id")
         row = rows.get(image, -1) if isinstance(image, str | int) else -1
         if row < 0:
-            problems.append(Problem(place, f"image_id {image!r} is no image of the split"))
+            problems.append(Problem(location, f"image_id {image!r} is no image of the split"))
         elif row in captions:
-            problems.append(Problem(place, f"image_id {image!r} has a caption already"))
+            problems.append(Problem(location, f"image_id {image!r} has a caption already"))
         else:
             captions[row] = entry["caption"]
     problems += [
-        Problem(Place(path), f"has no caption of {record.image_id!r}")
+        Problem(SourceLocation(path), f"has no caption of {record.image_id!r}")
         for row, record in enumerate(records)
         if row not in captions and not problems
     ]
@@ -106,7 +106,9 @@ def read_lines(
     references = [tuple(filter(None, texts)) for texts in zip(*columns, strict=True)]
     raise_if_problems(
         [
-            Problem(Place(reference_paths[0], number), "the image has no reference in any file")
+            Problem(
+                SourceLocation(reference_paths[0], number), "the image has no reference in any file"
+            )
             for number, texts in enumerate(references, start=1)
             if not texts
         ]

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sat_tf.data.records import SPLIT_NAMES, GroupedRows, Place, Problem, Row
+from sat_tf.data.records import SPLIT_NAMES, GroupedRows, Problem, Row, SourceLocation
 from sat_tf.datasets.text_formats import read_lines
 
 Lists = Mapping[str, Sequence[Path]]
@@ -34,7 +34,7 @@ def find_lists(folder: Path, patterns: Sequence[str]) -> dict[str, list[Path]]:
 class SplitLists:
     """The names that lists hold, by split, with what is wrong in the lists."""
 
-    names: dict[str, dict[str, Place]]
+    names: dict[str, dict[str, SourceLocation]]
     problems: list[Problem]
 
     def split_of(self, image: str) -> str:
@@ -55,17 +55,17 @@ class SplitLists:
             of_name: dict[str, list[str]] = {}
             for image in rows:
                 of_name.setdefault(_listed(image, names), []).append(image)
-            for name, place in names.items():
+            for name, location in names.items():
                 images = of_name.get(name, [])
                 if not images:
-                    problems.append(Problem(place, f"{name!r} has no caption in {captions}"))
+                    problems.append(Problem(location, f"{name!r} has no caption in {captions}"))
                 elif len(images) > 1:
-                    problems.append(Problem(place, f"{name!r} may be {' or '.join(images)}"))
+                    problems.append(Problem(location, f"{name!r} may be {' or '.join(images)}"))
             arranged[split] = {i: rows[i] for name in names for i in of_name.get(name, [])}
         return GroupedRows(arranged, problems)
 
 
-def _listed(image: str, names: Mapping[str, Place]) -> str:
+def _listed(image: str, names: Mapping[str, SourceLocation]) -> str:
     """What a list calls an image: with its folder or without, or without its ending; or ""."""
     base = os.path.basename(image)
     forms = (image, base, os.path.splitext(base)[0])
@@ -83,7 +83,7 @@ def read_lists(lists: Lists, splits: Iterable[str]) -> SplitLists:
       UserError: a list can't be read.
     """
     split_of: dict[str, str] = {}
-    names: dict[str, dict[str, Place]] = {}
+    names: dict[str, dict[str, SourceLocation]] = {}
     problems: list[Problem] = []
     for split in splits:
         names[split] = {}
@@ -96,10 +96,10 @@ def read_lists(lists: Lists, splits: Iterable[str]) -> SplitLists:
                 elif name := line.strip():
                     is_empty = False
                     if split_of.setdefault(name, split) == split:
-                        names[split].setdefault(name, Place(path, number))
+                        names[split].setdefault(name, SourceLocation(path, number))
                     else:
                         what = f"{name!r} is in the split {split_of[name]} already"
-                        problems.append(Problem(Place(path, number), what))
+                        problems.append(Problem(SourceLocation(path, number), what))
             if is_empty:
-                problems.append(Problem(Place(path), "lists no image"))
+                problems.append(Problem(SourceLocation(path), "lists no image"))
     return SplitLists(names, problems)

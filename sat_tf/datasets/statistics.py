@@ -4,7 +4,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from sat_tf.data.objects import ObjectBoxes
 from sat_tf.data.records import Record
 from sat_tf.vocabulary import SPECIAL, Vocabulary, tokenize
 
@@ -126,15 +125,15 @@ def describe(statistics: Mapping[str, SplitStatistics], as_set: tuple[int, int])
     return "\n".join(lines)
 
 
-def describe_objects(objects: Mapping[str, Sequence[ObjectBoxes | None]]) -> str:
-    """A line for each split: of how many images objects are known, and how many objects.
+def describe_objects(splits: Mapping[str, Sequence[Record]]) -> str:
+    """Return a line for each split: number of known objects, and of images that have them.
 
     Args:
-      objects: of the images of each split.
+      splits: records of each split.
     """
     lines = ["objects that are known"]
-    for split, images in objects.items():
-        known = [len(image.objects) for image in images if image]
+    for split, images in splits.items():
+        known = [len(image.objects.objects) for image in images if image.objects]
         lines.append(f"{split:<14}{sum(known):>10,} in {len(known):,} of {len(images):,} images")
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sat_tf.data.records import Place, Problem, Row, Rows
+from sat_tf.data.records import Problem, Row, Rows, SourceLocation
 from sat_tf.errors import UserError
 
 
@@ -19,9 +19,9 @@ def read_flickr_tokens(path: Path) -> Rows:
             name, tab, caption = line.partition("\t")
             image, _, _ = name.rpartition("#")
             if tab and image:
-                yield Row(Place(path, number), image, caption)
+                yield Row(SourceLocation(path, number), image, caption)
             else:
-                yield Problem(Place(path, number), "is not IMAGE#NUMBER<tab>CAPTION")
+                yield Problem(SourceLocation(path, number), "is not IMAGE#NUMBER<tab>CAPTION")
 
 
 def read_csv(path: Path) -> Rows:
@@ -35,18 +35,18 @@ def read_csv(path: Path) -> Rows:
     counts = [columns.count(name) for name in ("image", "caption", "split")]
     if counts not in ([1, 1, 0], [1, 1, 1]):
         what = "the header must name image and caption, and maybe split, once each; it has "
-        yield Problem(Place(path, number), what + (", ".join(columns) or "nothing"))
+        yield Problem(SourceLocation(path, number), what + (", ".join(columns) or "nothing"))
         return
     for number, fields in table:
         if isinstance(fields, Problem):
             yield fields
         elif len(fields) != len(columns):
             what = f"must have {len(columns)} columns; it has {len(fields)}"
-            yield Problem(Place(path, number), what)
+            yield Problem(SourceLocation(path, number), what)
         else:
             named = dict(zip(columns, fields, strict=True))
             split = named.get("split", "")
-            yield Row(Place(path, number), named["image"], named["caption"], split)
+            yield Row(SourceLocation(path, number), named["image"], named["caption"], split)
 
 
 def _read_table(path: Path) -> Iterator[tuple[int, list[str] | Problem]]:
@@ -62,7 +62,7 @@ def _read_table(path: Path) -> Iterator[tuple[int, list[str] | Problem]]:
         except StopIteration:
             return
         except csv.Error as error:
-            fields = Problem(Place(path, before + 1), f"is not CSV: {error}")
+            fields = Problem(SourceLocation(path, before + 1), f"is not CSV: {error}")
         for number, line in enumerate(lines[before : reader.line_num], start=before + 1):
             if isinstance(line, Problem):
                 yield number, line
@@ -76,25 +76,25 @@ def read_json_lines(path: Path) -> Rows:
         if isinstance(line, Problem):
             yield line
         elif line.strip():
-            yield _read_object(Place(path, number), line)
+            yield _read_object(SourceLocation(path, number), line)
 
 
-def _read_object(place: Place, line: str) -> Row | Problem:
+def _read_object(location: SourceLocation, line: str) -> Row | Problem:
     try:
         fields = json.loads(line)
     except json.JSONDecodeError as error:
-        return Problem(place, f"is not JSON: {error.msg}, column {error.colno}")
+        return Problem(location, f"is not JSON: {error.msg}, column {error.colno}")
     except (ValueError, RecursionError) as error:  # endless digits, endless brackets
-        return Problem(place, f"is not JSON that can be read: {error}")
+        return Problem(location, f"is not JSON that can be read: {error}")
     if not isinstance(fields, dict):
-        return Problem(place, "is not a JSON object")
+        return Problem(location, "is not a JSON object")
     texts: list[Any] = [fields.get("image"), fields.get("caption"), fields.get("split") or ""]
     if not all(isinstance(text, str) for text in texts):
         found = ", ".join(fields) or "nothing"
         return Problem(
-            place, f"must have image and caption, and maybe split, as texts; has {found}"
+            location, f"must have image and caption, and maybe split, as texts; has {found}"
         )
-    return Row(place, *texts)
+    return Row(location, *texts)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str | Problem]]:
@@ -111,6 +111,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, str | Problem]]:
         try:
             text = line.removesuffix(b"\r").decode("utf-8")
         except UnicodeDecodeError:
-            yield number, Problem(Place(path, number), "is not UTF-8 text")
+            yield number, Problem(SourceLocation(path, number), "is not UTF-8 text")
             continue
-        yield number, Problem(Place(path, number), "holds a NUL byte") if "\0" in text else text
+        yield (
+            number,
+            Problem(SourceLocation(path, number), "holds a NUL byte") if "\0" in text else text,
+        )

@@ -61,7 +61,7 @@ def _log_probabilities(patient: RunContext, sample: Sample, places: np.ndarray) 
     shared = {"tokens": tf.constant(tokens), "image_index": tf.zeros([len(tokens)], tf.int32)}
     return np.stack(
         [
-            read([{**shared, "annotations": one}]).log_probabilities.numpy().sum(axis=1)  # over T
+            read([{**shared, "features": one}]).log_probabilities.numpy().sum(axis=1)  # over T
             for one in tf.constant(sample.annotations)[:, None]
         ]
     )

@@ -39,7 +39,7 @@ def overfitting(patient: RunContext) -> CheckResult:
         run.config.decoder, attention="soft", dropout=0.0, lstm_dropout=0.0
     )
     model = CaptionModel(run.model.encoder, decoder, len(run.vocabulary))
-    model.scale_annotations(batch["annotations"])
+    model.scale_annotations(batch["features"])
     steps, per_word, per_caption = _learn(model, patient, batch)
     is_learned = _is_learned(count, per_word, per_caption)
     return judge(
@@ -72,7 +72,7 @@ def _captions(patient: RunContext) -> Batch:
         if new and len(chosen) < _CAPTIONS:
             chosen[new] = number
     return {
-        "annotations": tf.constant(annotations[list(chosen.values())]),
+        "features": tf.constant(annotations[list(chosen.values())]),
         "tokens": tf.constant(pad_captions([*chosen])),
         "image_index": tf.range(len(chosen)),
     }

@@ -112,8 +112,10 @@ class RunContext:
             source = CachedFeatures(lambda rows: kept[rows], kept.shape[1:])
         else:
             source = CachedFeatures(lambda rows: cache.read(numbers[rows]), cache.shape)
-        evaluator = Evaluator([self.run.model], self.run.vocabulary, self.config.decoding)
-        return evaluator.evaluate(records, [source], _BATCH, [None] * len(records))
+        evaluator = Evaluator(
+            [self.run.model], self.run.vocabulary, self.config.decoding, self.config.images
+        )
+        return evaluator.evaluate(records, [source], _BATCH)
 
     @functools.cached_property
     def history(self) -> list[dict[str, float]]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from sat_tf.captioning import Caption
 from sat_tf.data.images import Thumbnail
-from sat_tf.data.objects import ObjectBoxes
+from sat_tf.data.objects import Box, ObjectBoxes
 from sat_tf.inspection import FORMAT_VERSION
 from sat_tf.inspection.figures import attention_figure
 
@@ -88,8 +88,9 @@ class AttentionRecord:
         regions: Mapping[int, np.ndarray] = {}
         if self.objects:
             rows, columns = caption.alphas.shape[1:]
-            mentions = self.objects.visible_mentions(caption.words)
-            regions = self.objects.regions(caption.words, (rows, columns))
+            crop = Box(*self.thumbnail.box)
+            mentions = self.objects.visible_mentions(caption.words, crop)
+            regions = self.objects.regions(caption.words, (rows, columns), crop)
         return [
             _word(caption, index, mentions.get(index, ()), regions.get(index))
             for index in range(len(caption.words))

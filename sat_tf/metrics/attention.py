@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sat_tf.data.objects import WHOLE
 from sat_tf.data.word_classes import CONTENT, word_class
 from sat_tf.metrics.registry import AttendedCaption, EvaluationData, Metric, Need, ratio, register
 
@@ -150,8 +151,10 @@ def _grounding(data: EvaluationData) -> dict[str, Metric]:
         name: np.zeros(len(data.captions)) for names in _SCORES_OF_MAP.values() for name in names
     }
     counts = np.zeros(len(data.captions))
-    images = zip(data.attended or (), data.objects or (), strict=True)
-    for image, (caption, objects) in enumerate(images):
+    objects_of = data.objects or ()
+    crops = data.crops or [WHOLE] * len(objects_of)
+    images = zip(data.attended or (), objects_of, crops, strict=True)
+    for image, (caption, objects, crop) in enumerate(images):
         if objects is None or not caption.words:
             continue
         alphas = np.asarray(caption.alphas, np.float64)
@@ -161,7 +164,7 @@ def _grounding(data: EvaluationData) -> dict[str, Metric]:
             "centre": _centred(grid),
             "average": alphas.mean(axis=0),  # mean over T: [rows, columns]
         }
-        for word, is_inside in objects.regions(caption.words, grid).items():
+        for word, is_inside in objects.regions(caption.words, grid, crop).items():
             counts[image] += 1
             for map_name, weights in {"own": alphas[word], **baselines}.items():
                 pointing, correctness = _SCORES_OF_MAP[map_name]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from sat_tf.config import Config
-from sat_tf.data.objects import ObjectBoxes
+from sat_tf.data.objects import Box, ObjectBoxes
 from sat_tf.errors import UserError
 from sat_tf.shapes.scenes import Scene
 
@@ -98,6 +98,7 @@ class EvaluationData:
       training_captions: all captions of the training images.
       attended: the captions with their attention maps.
       objects: the objects of each image; None for an image without known objects.
+      crops: the part of each image that the encoder sees; not available: the whole images.
       scenes: the scene of each image of the embedded data set.
       log_likelihoods: of each image, the sum of log p over the tokens of its references and the
         number of these tokens, ends included: float64 [N, 2].
@@ -111,6 +112,7 @@ class EvaluationData:
     training_captions: Collection[str] | None = None
     attended: Sequence[AttendedCaption] | None = None
     objects: Sequence[ObjectBoxes | None] | None = None
+    crops: Sequence[Box] | None = None
     scenes: Sequence[Scene] | None = None
     log_likelihoods: np.ndarray | None = None
     state_sensitivities: Sequence[np.ndarray] | None = None

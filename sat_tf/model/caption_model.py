@@ -130,8 +130,8 @@ class CaptionModel(keras.Model):
             0..255, which the encoder then reads.
           training: whether an encoder that is trained is to behave so.
         """
-        if "annotations" in batch:
-            return tf.ensure_shape(batch["annotations"], [None, *self.encoder.output_shape[1:]])
+        if "features" in batch:
+            return tf.ensure_shape(batch["features"], [None, *self.encoder.output_shape[1:]])
         return self.encoder(batch["images"], training=training and self.trains_encoder)
 
     def call(

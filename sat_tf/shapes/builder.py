@@ -11,10 +11,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from sat_tf.config import DataConfig
+from sat_tf.data.quiet_tfds import quiet_tfds
 from sat_tf.data.records import Record
-from sat_tf.datasets.quiet_tfds import quiet_tfds
 from sat_tf.errors import UserError
 from sat_tf.shapes.grammar import Caption, describe
+from sat_tf.shapes.objects import scene_objects
 from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
 
 DEFAULT_FOLDER = "runs/data"
@@ -209,7 +210,7 @@ def _records(batch: dict[str, np.ndarray]) -> Iterator[Record]:
     columns = (batch[name] for name in ("image_id", "image", "captions", "scene"))
     for image_id, image, captions, scene in zip(*columns, strict=True):
         texts = tuple(caption.decode() for caption in captions)
-        yield Record(image_id.decode(), image, texts, Scene.from_json(scene))
+        yield Record(image_id.decode(), image, texts, scene_objects(Scene.from_json(scene)))
 
 
 def _prepared(config: DataConfig) -> ShapesCaptions:

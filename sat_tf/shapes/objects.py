@@ -1,11 +1,11 @@
 """Which objects of a drawn scene the words of a caption name, and where they are."""
 
+import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
-from sat_tf.data.objects import WHOLE, Box, NamedBox, ObjectBoxes, cells_inside
+from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
 from sat_tf.shapes.grammar import Mention, judge
 from sat_tf.shapes.scenes import Scene
 from sat_tf.shapes.words import COLOUR_WORDS, NOUNS
@@ -48,37 +48,28 @@ def named_objects(words: Sequence[str], scene: Scene) -> list[Mention]:
     return named
 
 
-def scene_objects(scene: Scene, seen: Box = WHOLE) -> ObjectBoxes:
-    """The objects of a scene, of which the encoder sees a part."""
+@dataclasses.dataclass(frozen=True)
+class SceneObjects(ObjectBoxes):
+    """The objects of a scene, and the scene itself."""
 
-    def named_by(words: Sequence[str]) -> dict[int, tuple[int, ...]]:
-        return {
-            mention.word_index: mention.matches
-            for mention in named_objects(words, scene)
-            if mention.exists
-        }
+    scene: Scene
 
-    things = scene.objects
-    boxes = object_boxes(scene, range(len(things)))
+
+def scene_objects(scene: Scene) -> SceneObjects:
+    """Return the objects of a scene, named by colour and shape."""
+    boxes = object_boxes(scene, range(len(scene.objects)))
     objects = [
         NamedBox(f"{thing.colour} {thing.shape}", box)
-        for thing, box in zip(things, boxes, strict=True)
+        for thing, box in zip(scene.objects, boxes, strict=True)
     ]
-    return ObjectBoxes(objects, named_by, seen)
+    mentions = functools.partial(_mentions, scene)
+    return SceneObjects(scene.size, scene.size, objects, mentions, scene)
 
 
-def word_regions(words: Sequence[str], scene: Scene, grid: tuple[int, int]) -> np.ndarray:
-    """The cells of each word's object: bool [words, rows * columns].
-
-    All false for words that name no object.
-
-    Args:
-      words: of a caption.
-      scene: seen whole by the encoder.
-      grid: rows and columns.
-    """
-    regions = np.zeros((len(words), grid[0] * grid[1]), bool)
-    for mention in judge(words, scene).mentions:
-        boxes = object_boxes(scene, mention.matches)
-        regions[mention.word_index] = cells_inside(boxes, grid).ravel()
-    return regions
+def _mentions(scene: Scene, words: Sequence[str]) -> dict[int, tuple[int, ...]]:
+    """See `sat_tf.data.objects.Mentions`."""
+    return {
+        mention.word_index: mention.matches
+        for mention in named_objects(words, scene)
+        if mention.exists
+    }

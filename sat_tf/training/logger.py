@@ -15,8 +15,7 @@ from tqdm import tqdm
 from sat_tf.captioning import make_search, read_captions
 from sat_tf.config import Config
 from sat_tf.data.images import decode_image, read_image, thumbnail
-from sat_tf.data.objects import ObjectBoxes
-from sat_tf.data.pipeline import ImageSource, iterate
+from sat_tf.data.pipeline import ImageSource, iter_batches
 from sat_tf.data.records import Record
 from sat_tf.evaluator import EvaluationResult
 from sat_tf.inspection.attention_record import AttentionRecord
@@ -133,7 +132,6 @@ class AttentionLogger:
       vocabulary: of the model.
       config: of the run.
       records: of the validation split.
-      objects: of each image.
       source: of the images.
     """
 
@@ -143,7 +141,6 @@ class AttentionLogger:
         vocabulary: Vocabulary,
         config: Config,
         records: Sequence[Record],
-        objects: Sequence[ObjectBoxes | None],
         source: ImageSource,
     ) -> None:
         self._model, self._vocabulary, self._source = model, vocabulary, source
@@ -158,7 +155,7 @@ class AttentionLogger:
                 thumbnail(decode_image(read_image(records[row].image)), config.images),
                 (),
                 records[row].captions,
-                objects[row],
+                records[row].objects,
             )
             for row in self._rows
         ]
@@ -168,7 +165,7 @@ class AttentionLogger:
         if not self._rows:
             return []
         rows = tf.data.Dataset.from_tensors({"rows": tf.constant(self._rows, tf.int64)})
-        (batch,) = iterate(self._source.read(rows), self._source)
+        (batch,) = iter_batches(self._source.attach(rows), self._source)
         found = read_captions(self._search([batch]), self._vocabulary, [self._model.grid])
         return [
             dataclasses.replace(template, captions=captions)

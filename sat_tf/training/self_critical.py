@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from sat_tf.captioning import sample_captions, search_captions
 from sat_tf.config import Config, DecodingConfig
-from sat_tf.data.pipeline import Captions
+from sat_tf.data.pipeline import TokenizedCaptions
 from sat_tf.data.records import Record
 from sat_tf.metrics.registry import Reward, make_reward
 from sat_tf.metrics.text import tokenized_references
@@ -34,10 +34,10 @@ from sat_tf.vocabulary import PAD, UNK, Vocabulary
 _NEVER = -1e9  # a logit of what can't be drawn
 
 
-def one_per_image(captions: Captions) -> Captions:
+def one_per_image(captions: TokenizedCaptions) -> TokenizedCaptions:
     """The first caption of each image, so that a plan takes each image once."""
     _, first = np.unique(captions.image, return_index=True)
-    return Captions([captions.tokens[i] for i in first], captions.image[first])
+    return TokenizedCaptions([captions.tokens[i] for i in first], captions.image[first])
 
 
 def make_self_critical(

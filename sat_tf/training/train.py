@@ -12,19 +12,18 @@ import tensorflow as tf
 
 from sat_tf.config import CONFIG_FILE, Config
 from sat_tf.data.pipeline import (
-    Captions,
+    BatchPlan,
     ImageSource,
-    Plan,
+    TokenizedCaptions,
     bucket_by_length,
     caption_batches,
     group_by_image,
     image_batches,
-    iterate,
+    iter_batches,
     tokenize_captions,
 )
 from sat_tf.data.records import Record
 from sat_tf.datasets import load_splits
-from sat_tf.datasets.known_objects import find_objects
 from sat_tf.errors import UserError
 from sat_tf.evaluator import Evaluator
 from sat_tf.metrics.registry import check_scores
@@ -109,9 +108,9 @@ class Trainer:
         self._exists = has_state(workdir)
         self.config = config = resolve(config, workdir)
         check_scores(config)  # fails now, not after an epoch
-        splits = load_splits(config.data, ("train", "dev"))
+        objects_for = ("train", "dev") if config.training.attention_supervision else ("dev",)
+        splits = load_splits(config.data, ("train", "dev"), objects_for)
         self._dev_records = splits["dev"]
-        self._dev_objects = find_objects(splits["dev"], config.data, config.images)
         self.vocabulary = self._open_vocabulary(splits["train"])
         keras.utils.set_random_seed(config.training.seed)
         self._strategy = make_strategy()
@@ -142,6 +141,7 @@ class Trainer:
             [self.model],
             self.vocabulary,
             search,
+            config.images,
             training_captions(splits["train"]),
             config.training.monitor,
         )
@@ -150,16 +150,15 @@ class Trainer:
             self.vocabulary,
             config,
             self._dev_records,
-            self._dev_objects,
             self._dev_source,
         )
 
-    def _number(self, records: Sequence[Record]) -> Captions:
+    def _number(self, records: Sequence[Record]) -> TokenizedCaptions:
         training, limit = self.config.training, self.config.data.max_caption_words
         if training.self_critical != "none":
             return one_per_image(tokenize_captions(records, self.vocabulary))
         grid = self.model.grid if training.attention_supervision else None
-        captions = tokenize_captions(records, self.vocabulary, limit, grid)
+        captions = tokenize_captions(records, self.vocabulary, limit, grid, self.config.images)
         if not captions.tokens:
             raise UserError(f"--max_caption_words={limit} leaves no training caption")
         return captions
@@ -211,16 +210,16 @@ class Trainer:
 
     def _scale_annotations(self, images: int) -> None:
         few = image_batches(min(images, SCALE_IMAGES), self._train_source, SCALE_IMAGES)
-        for batch in iterate(few, self._train_source):
+        for batch in iter_batches(few, self._train_source):
             self.model.scale_annotations(self.model.annotate(batch))
 
-    def _plan(self, epoch: int) -> Plan:
+    def _plan(self, epoch: int) -> BatchPlan:
         training, captions = self.config.training, self._train_captions
         if training.batch_by == "image":
             return group_by_image(captions.image, training.batch_size, training.seed, epoch)
         return bucket_by_length(captions.lengths, training.batch_size, training.seed, epoch)
 
-    def _batches(self, plan: Plan, skip: int) -> tf.data.Dataset:
+    def _batches(self, plan: BatchPlan, skip: int) -> tf.data.Dataset:
         return self._strategy.distribute_datasets_from_function(
             lambda context: caption_batches(
                 self._train_captions, plan, self._train_source, skip=skip, context=context
@@ -253,7 +252,7 @@ class Trainer:
         """The rest of the present epoch; False when interrupted."""
         training, progress = self.config.training, self.progress
         plan = self._plan(progress.epoch)
-        for batch in iterate(self._batches(plan, progress.step), self._train_source):
+        for batch in iter_batches(self._batches(plan, progress.step), self._train_source):
             if interrupt.wanted:
                 return False
             rate = learning_rate(training, progress.total_steps, len(plan), progress.factor)
@@ -293,7 +292,7 @@ class Trainer:
         sums, trained = progress.sums, time.monotonic()
         rate = float(self._optimizer.learning_rate.numpy())
         scored = self._evaluator.evaluate(
-            self._dev_records, [self._dev_source], training.batch_size, self._dev_objects
+            self._dev_records, [self._dev_source], training.batch_size
         )
         better = end_epoch(training, progress, scored.scores)
         captions = sums["captions"]

@@ -4,14 +4,13 @@ import numpy as np
 
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes, cells_inside, intersect
 
+WORDS = ["a", "dog"]
 
-def knows(*boxes, seen):
+
+def dogs(*boxes):
+    """Objects that the second word of any caption mentions."""
     objects = [NamedBox("dog", box) for box in boxes]
-    return ObjectBoxes(objects, lambda words: {1: range(len(boxes))}, seen)
-
-
-def regions(*boxes, seen):
-    return knows(*boxes, seen=seen).regions(["a", "dog"], (2, 2))
+    return ObjectBoxes(100, 200, objects, lambda words: {1: range(len(boxes))})
 
 
 def test_cells_are_those_whose_centre_lies_in_a_box():
@@ -26,31 +25,32 @@ def test_edges_through_centres_belong_to_the_upper_left():
     assert np.argwhere(inside).tolist() == [[0, 0]]
 
 
-def test_the_grid_lies_over_what_the_encoder_sees():
-    # Of a wide image its middle half is seen: centres at 0.3125, 0.4375, 0.5625 and 0.6875.
-    seen = Box(0.0, 0.25, 1.0, 0.75)
-    inside = cells_inside([Box(0.0, 0.0, 0.5, 0.5)], (2, 4), seen)
+def test_the_grid_covers_the_crop():
+    # The middle half of a wide image: centres at 0.3125, 0.4375, 0.5625 and 0.6875.
+    crop = Box(0.0, 0.25, 1.0, 0.75)
+    inside = cells_inside([Box(0.0, 0.0, 0.5, 0.5)], (2, 4), crop)
     assert np.argwhere(inside).tolist() == [[0, 0], [0, 1]]
-    # Of a high one its lower part: centres at 0.625 and 0.875.
+    # The lower part of a high image: centres at 0.625 and 0.875.
     inside = cells_inside([Box(0.5, 0.0, 0.7, 1.0)], (2, 1), Box(0.5, 0.0, 1.0, 1.0))
     assert inside.ravel().tolist() == [True, False]
 
 
-def test_what_lies_outside_of_what_is_seen_is_not_named():
-    seen = Box(0.0, 0.25, 1.0, 0.75)
-    assert regions(Box(0, 0, 1, 0.25), Box(0, 0.75, 1, 1), seen=seen) == {}
-    assert regions(Box(0.2, 0.4, 0.8, 0.4), seen=seen) == {}  # of no area
-    half_seen = knows(Box(0, 0, 1, 0.25), Box(0, 0, 1, 0.5), seen=seen)
-    assert half_seen.visible_mentions(["a", "dog"]) == {1: [1]}
-    assert half_seen.regions(["a", "dog"], (2, 2))[1].tolist() == [[True, False], [True, False]]
+def test_objects_outside_of_the_crop_are_not_mentioned():
+    crop = Box(0.0, 0.25, 1.0, 0.75)
+    assert dogs(Box(0, 0, 1, 0.25), Box(0, 0.75, 1, 1)).regions(WORDS, (2, 2), crop) == {}
+    assert dogs(Box(0.2, 0.4, 0.8, 0.4)).regions(WORDS, (2, 2), crop) == {}  # no area
+    half_visible = dogs(Box(0, 0, 1, 0.25), Box(0, 0, 1, 0.5))
+    assert half_visible.visible_mentions(WORDS, crop) == {1: [1]}
+    assert half_visible.visible_mentions(WORDS) == {1: [0, 1]}
+    assert half_visible.regions(WORDS, (2, 2), crop)[1].tolist() == [[True, False], [True, False]]
 
 
-def test_an_object_between_the_centres_is_named_all_the_same():
-    small = regions(Box(0.4, 0.4, 0.6, 0.6), seen=Box(0.0, 0.0, 1.0, 1.0))
+def test_an_object_between_the_centres_is_mentioned_without_a_cell():
+    small = dogs(Box(0.4, 0.4, 0.6, 0.6)).regions(WORDS, (2, 2))
     assert not small[1].any()
 
 
-def test_of_a_box_counts_what_lies_inside():
+def test_intersection_of_boxes():
     assert intersect(Box(-0.5, 0.25, 0.5, 2)) == Box(0, 0.25, 0.5, 1)
     assert intersect(Box(0, 0, 0.5, 0.5), Box(0.25, 0.125, 1, 1)) == Box(0.25, 0.125, 0.5, 0.5)
     assert intersect(Box(0.5, 1, 0.75, 2)) is None

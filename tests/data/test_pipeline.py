@@ -7,14 +7,14 @@ import tensorflow as tf
 from sat_tf.config import ImageConfig
 from sat_tf.data.pipeline import (
     CachedFeatures,
-    Captions,
     ImageReader,
+    TokenizedCaptions,
     bucket_by_length,
     bucket_in_order,
     caption_batches,
     group_by_image,
     image_batches,
-    iterate,
+    iter_batches,
     tokenize_captions,
 )
 from sat_tf.data.records import Record
@@ -100,8 +100,8 @@ def test_a_batch_holds_each_image_once(captions, source):
     (batch,) = caption_batches(captions, plan, source)
     assert batch["rows"].numpy().tolist() == [0, 2]
     assert batch["image_index"].numpy().tolist() == [1, 0, 1]
-    assert batch["annotations"].shape == (2, 2, 2, 4)
-    assert batch["annotations"][1, 0, 0, 0].numpy() == 32.0
+    assert batch["features"].shape == (2, 2, 2, 4)
+    assert batch["features"][1, 0, 0, 0].numpy() == 32.0
     assert batch["captions"].numpy() == 3.0
     for row, caption in zip(batch["tokens"].numpy(), plan[0], strict=True):
         ids = captions.tokens[caption]
@@ -138,7 +138,7 @@ def test_images_are_read_from_memory_and_files(records, tmp_path):
 
 
 def test_no_caption_is_no_batch(source):
-    assert not list(caption_batches(Captions([], np.zeros(0, np.int64)), [], source))
+    assert not list(caption_batches(TokenizedCaptions([], np.zeros(0, np.int64)), [], source))
 
 
 def test_a_damaged_cache_is_the_user_s_to_mend(captions):
@@ -148,7 +148,7 @@ def test_a_damaged_cache_is_the_user_s_to_mend(captions):
     source = CachedFeatures(read, (2, 2, 4))
     batches = caption_batches(captions, bucket_in_order(captions, 2), source)
     with pytest.raises(UserError, match="shard 3 is damaged"):
-        list(iterate(batches, source))
+        list(iter_batches(batches, source))
 
 
 def test_an_unreadable_image_is_named(records, tmp_path):
@@ -156,14 +156,16 @@ def test_an_unreadable_image_is_named(records, tmp_path):
     path.write_bytes(b"no image")
     source = ImageReader([Record("x", str(path), ("a dog",))], ImageConfig(image_size=8))
     with pytest.raises(UserError, match=r"broken\.jpg"):
-        list(iterate(image_batches(1, source, 1), source))
+        list(iter_batches(image_batches(1, source, 1), source))
 
 
 def test_regions_come_with_the_words_they_belong_to(source):
-    captions = Captions(
+    left, right = np.array([[True, False]] * 2), np.array([[False, True]] * 2)
+    captions = TokenizedCaptions(
         [np.array([3, 4, END], np.int32), np.array([5, END], np.int32)],
         np.array([0, 1]),
-        [np.array([[False] * 4, [True, False, True, False]]), np.array([[False, True] * 2])],
+        [{1: left}, {0: right}],
+        (2, 2),
     )
     (batch,) = caption_batches(captions, [np.array([1, 0])], source)
     regions = batch["regions"].numpy()

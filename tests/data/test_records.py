@@ -7,9 +7,9 @@ import pytest
 from caption_files import complaint, make_images, read
 
 from sat_tf.data.records import (
-    Place,
     Problem,
     Row,
+    SourceLocation,
     describe_problems,
     group_rows,
     make_records,
@@ -68,7 +68,7 @@ def test_an_image_folder_that_may_not_be_read_is_named(folder, monkeypatch):
 
 
 def row(image, caption, split="", line=1):
-    return Row(Place(Path("x.csv"), line), image, caption, split)
+    return Row(SourceLocation(Path("x.csv"), line), image, caption, split)
 
 
 def test_records_go_without_what_is_wrong_with_them(folder):
@@ -133,12 +133,12 @@ def test_a_caption_is_empty_if_the_tokenizer_finds_no_word(folder, caption, is_e
 def test_problems_are_in_the_order_of_the_files():
     first, second = Path("a.json"), Path("b.txt")
     places = [
-        Place(first, "images[10]"),
-        Place(second, 12),
-        Place(first, "images[2].sentences[1]"),
-        Place(second, 3),
-        Place(first),
-        Place(first, "annotations[7]"),
+        SourceLocation(first, "images[10]"),
+        SourceLocation(second, 12),
+        SourceLocation(first, "images[2].sentences[1]"),
+        SourceLocation(second, 3),
+        SourceLocation(first),
+        SourceLocation(first, "annotations[7]"),
     ]
     assert describe_problems([Problem(place, "is bad") for place in places]) == [
         "a.json: is bad",

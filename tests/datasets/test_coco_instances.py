@@ -18,7 +18,7 @@ def named(tmp_path, caption, *objects):
     path = make_instances(tmp_path / "i.json", {"a.jpg": (40, 100)}, found, CATEGORIES)
     read = read_instances(path, ["a.jpg"])
     assert read.problems == []
-    return boxes_named(read.images["a.jpg"], caption.split())
+    return boxes_named(read.objects["a.jpg"], caption.split())
 
 
 def test_a_word_names_all_objects_of_its_category(tmp_path):
@@ -60,7 +60,7 @@ def test_a_name_goes_before_a_synonym(tmp_path):
     found = [("a.jpg", "person", LEFT), ("a.jpg", "man", RIGHT)]
     path = make_instances(tmp_path / "i.json", {"a.jpg": (40, 100)}, found, ["man", "person"])
     read = read_instances(path, ["a.jpg"])
-    assert boxes_named(read.images["a.jpg"], ["man"]) == {0: [BOXES["right"]]}
+    assert boxes_named(read.objects["a.jpg"], ["man"]) == {0: [BOXES["right"]]}
 
 
 def test_each_synonym_is_of_one_category():
@@ -72,8 +72,8 @@ def test_images_are_found_by_their_names(tmp_path):
     sizes = {"a.jpg": (40, 100), "b.jpg": (7, 5)}
     path = make_instances(tmp_path / "i.json", sizes, [("b.jpg", "dog", [0, 0, 5, 7])], CATEGORIES)
     read = read_instances(path, ["val2014/b.jpg", "c.jpg"])
-    assert list(read.images) == ["val2014/b.jpg"]
-    image = read.images["val2014/b.jpg"]
+    assert list(read.objects) == ["val2014/b.jpg"]
+    image = read.objects["val2014/b.jpg"]
     assert (image.height, image.width) == (7, 5)
     assert image.objects == [("dog", Box(0, 0, 1, 1))]
     assert boxes_named(image, ["dog"]) == {0: [Box(0, 0, 1, 1)]}
@@ -114,7 +114,7 @@ def test_what_is_malformed_is_told_with_its_place(tmp_path, key, change, complai
     )
     document[key][0] |= change
     path = write_json(tmp_path / "i.json", document)
-    told = [f"{p.place}: {p.what}" for p in read_instances(path, ["b.jpg"]).problems]
+    told = [f"{p.location}: {p.what}" for p in read_instances(path, ["b.jpg"]).problems]
     assert told[0].startswith(f"{path}: {complaint}")
 
 
@@ -133,5 +133,5 @@ def test_other_documents_are_told(tmp_path, content, complaint):
     path = tmp_path / "i.json"
     path.write_text(content)
     read = read_instances(path, ["a.jpg"])
-    assert read.images == {}
+    assert read.objects == {}
     assert complaint in read.problems[0].what

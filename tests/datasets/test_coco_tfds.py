@@ -12,9 +12,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from sat_tf.config import DataConfig
+from sat_tf.data.quiet_tfds import quiet_tfds
 from sat_tf.datasets import available_splits, coco_tfds, load_splits
 from sat_tf.datasets.coco_tfds import unpacked_folder, why_unreachable
-from sat_tf.datasets.quiet_tfds import quiet_tfds
 from sat_tf.errors import UserError
 
 SPLITS = {"train": "ab", "restval": "c", "val": "d", "test": "e"}

@@ -17,12 +17,12 @@ FIRST, SECOND = Box(0.1, 0.1, 0.5, 0.3), Box(0.0, 0.5, 1.0, 1.0)
 def read(folder, *names):
     found = read_entities(folder, names)
     assert found.problems == []
-    return found.images
+    return found.objects
 
 
 def problems(folder):
     found = read_entities(folder, ["7.jpg"]).problems
-    return [f"{problem.place}: {problem.what}".removeprefix(f"{folder}/") for problem in found]
+    return [f"{problem.location}: {problem.what}".removeprefix(f"{folder}/") for problem in found]
 
 
 def test_heads_of_phrases_name_the_boxes_of_their_chain(tmp_path):
@@ -88,7 +88,7 @@ def test_malformed_annotations_are_told_with_their_place(tmp_path, objects, size
     folder = make_entities(tmp_path, "7", objects, SENTENCES, size)
     (told,) = problems(folder)
     assert told.startswith(complaint)
-    assert read_entities(folder, ["7.jpg"]).images == {}
+    assert read_entities(folder, ["7.jpg"]).objects == {}
 
 
 def test_bytes_that_are_no_xml_are_told(tmp_path):

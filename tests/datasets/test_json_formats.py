@@ -37,14 +37,14 @@ def test_coco_annotations_find_their_images(tmp_path):
         ("train2014/COCO_train2014_b.jpg", "Caption 0 of b .", "train"),
         ("train2014/COCO_train2014_a.jpg", "Caption 1 of a .", "train"),
     ]
-    assert rows[2].place.at == "annotations[2]"
+    assert rows[2].location.at == "annotations[2]"
 
 
 def test_karpathy_s_images_bring_split_and_sentences(tmp_path):
     document = karpathy({"train": ["x_a.jpg"], "restval": ["x_b.jpg"]}, lambda name: "val2014")
     rows, problems = read(tmp_path, read_karpathy, document)
     assert not problems
-    assert [(row.image, row.caption, row.split, row.place.at) for row in rows] == [
+    assert [(row.image, row.caption, row.split, row.location.at) for row in rows] == [
         ("val2014/x_a.jpg", "Caption 0 of a .", "train", "images[0].sentences[0]"),
         ("val2014/x_a.jpg", "Caption 1 of a .", "train", "images[0].sentences[1]"),
         ("val2014/x_b.jpg", "Caption 0 of b .", "restval", "images[1].sentences[0]"),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sat_tf.data.records import Place, Row, describe_problems, group_rows
+from sat_tf.data.records import Row, SourceLocation, describe_problems, group_rows
 from sat_tf.datasets.splits import find_lists, read_lists
 
 
@@ -14,7 +14,10 @@ def write(folder, **contents):
 
 
 def group(lists, *images):
-    rows = [Row(Place(Path("tokens"), n), image, "x") for n, image in enumerate(images, start=1)]
+    rows = [
+        Row(SourceLocation(Path("tokens"), n), image, "x")
+        for n, image in enumerate(images, start=1)
+    ]
     return lists.arrange(group_rows(rows, lists.split_of, use_row_splits=False), "tokens")
 
 

@@ -169,7 +169,7 @@ def test_what_is_no_number_stays_out_of_the_json(tmp_path):
 def test_names_that_are_no_unicode_are_written_all_the_same(tmp_path):
     path = tmp_path / "report.html"
     odd = b"caf\xe9.jpg".decode(errors="surrogateescape")
-    objects = ObjectBoxes([NamedBox("\ud800", Box(0, 0, 1, 1))], lambda words: {})
+    objects = ObjectBoxes(1, 1, [NamedBox("\ud800", Box(0, 0, 1, 1))], lambda words: {})
     write_report(path, [make_record(odd, objects=objects)], "A report", subtitle=odd)
     (block,) = re.findall(r'data-role="document">(.*)</script>', path.read_text(encoding="utf-8"))
     document = json.loads(block)

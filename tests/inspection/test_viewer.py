@@ -298,7 +298,7 @@ def test_objects_lie_over_the_picture_where_a_part_of_it_is_seen(show):
     seen = Box(0.0, 0.25, 1.0, 0.75)
     dog, cat = Box(0.25, 0.25, 0.5, 0.375), Box(0.0, 0.0, 0.5, 0.125)
     things = [NamedBox("dog", dog), NamedBox("cat", cat)]
-    objects = ObjectBoxes(things, lambda words: {0: [0], 1: [1]}, seen)
+    objects = ObjectBoxes(60, 120, things, lambda words: {0: [0], 1: [1]})
     looks = [hot((4, 4), 1, 0), hot((4, 4), 0, 0)]
     captions = [caption(["dog", "cat"], looks)]
     page = show(
@@ -315,7 +315,7 @@ def test_objects_lie_over_the_picture_where_a_part_of_it_is_seen(show):
 
 
 def test_a_mark_hides_no_value(show):
-    objects = ObjectBoxes([NamedBox("ox", Box(0, 0, 0.1, 0.1))], lambda words: {0: [0]})
+    objects = ObjectBoxes(1, 1, [NamedBox("ox", Box(0, 0, 0.1, 0.1))], lambda words: {0: [0]})
     certain = caption(["ox"], [hot((14, 14), 0, 0)], log_probability=0.0)
     page = show(make_record(captions=[certain], objects=objects).document())
     assert page.browser.find("value").text == "100%"

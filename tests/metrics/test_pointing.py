@@ -5,7 +5,7 @@ import pytest
 from drawn_scenes import BOTH_CIRCLES, GRID, TWO, Looked, looking, scene_of
 from evaluation_data import attended_data, metrics_of
 
-from sat_tf.data.objects import WHOLE, Box, NamedBox, ObjectBoxes
+from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
 from sat_tf.metrics.registry import SCORES
 from sat_tf.shapes.grammar import describe
 from sat_tf.shapes.objects import scene_objects
@@ -15,8 +15,9 @@ NAMES = [name for name in SCORES if name.startswith(("pointing_", "correctness_"
 NAMES.append("attention_correctness")
 
 
-def metrics_at(captions, objects):
-    return metrics_of(attended_data(captions, objects=objects), names=NAMES)
+def metrics_at(captions, objects, crops=None):
+    data = attended_data(captions, objects=objects, crops=crops)
+    return metrics_of(data, names=NAMES)
 
 
 def scores_of(captions, scenes):
@@ -28,17 +29,17 @@ def score(caption, scene, *looks):
     return scores_of([looking(caption, *looks)], [scene])
 
 
-def knows(boxes, seen=WHOLE):
+def knows(boxes):
     """Objects of which these words are the names, whatever the caption."""
     objects = [NamedBox(name, box) for name, listed in boxes.items() for box in listed]
 
-    def named_by(words):
+    def mentions(words):
         of_word = {
             word: [i for i, thing in enumerate(objects) if thing.name == word] for word in words
         }
         return {place: of_word[word] for place, word in enumerate(words) if of_word[word]}
 
-    return ObjectBoxes(objects, named_by, seen)
+    return ObjectBoxes(1, 1, objects, mentions)
 
 
 LEFT_HALF, UPPER_LEFT = Box(0, 0, 1, 0.5), Box(0, 0, 0.5, 0.5)
@@ -184,7 +185,7 @@ def test_the_null_location_is_in_no_box():
 def test_objects_outside_the_crop_do_not_count():
     alphas = np.array([[[1.0, 0.0], [0.0, 0.0]]])
     right = Box(0, 0.5, 1, 1)
-    metrics = metrics_at([Looked(["dog"], alphas)], [knows({"dog": [LEFT_HALF]}, right)])
+    metrics = metrics_at([Looked(["dog"], alphas)], [knows({"dog": [LEFT_HALF]})], [right])
     assert metrics["pointing_accuracy"].statistics.tolist() == [[0, 0]]
 
 

@@ -13,7 +13,7 @@ from sat_tf.model.decoder import START
 from sat_tf.vocabulary import END, PAD
 
 GRIDS = np.random.default_rng(0).normal(size=(3, 2, 3, 4)).astype(np.float32)
-BATCH = {"annotations": tf.constant(GRIDS)}
+BATCH = {"features": tf.constant(GRIDS)}
 TOKENS = tf.constant([[3, 4, END], [5, END, PAD], [4, 4, 4]])
 
 

@@ -75,7 +75,7 @@ def test_the_output_starts_at_the_words_frequencies():
 
 def test_a_batch_brings_annotations_or_images(grids):
     model = make_model()
-    for name in ("annotations", "images"):
+    for name in ("features", "images"):
         np.testing.assert_array_equal(model.annotate({name: tf.constant(grids)}), grids)
 
 

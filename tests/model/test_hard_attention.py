@@ -53,7 +53,7 @@ def model():
 def batch():
     grids = np.random.default_rng(2).normal(size=(1, 1, L, D)).astype(np.float32)
     return {
-        "annotations": tf.constant(grids),
+        "features": tf.constant(grids),
         "tokens": tf.constant([CAPTION]),
         "image_index": tf.constant([0]),
     }
@@ -82,7 +82,7 @@ def paths():
 def test_the_estimator_is_the_gradient_of_the_expected_loss(model, batch, reward):
     """Averaged over all L^T paths, weighted by their probability; for any fixed baseline."""
     config = TrainingConfig(**{**PLAIN, **reward})
-    a = batch["annotations"].numpy()[0, 0].astype(np.float64)
+    a = batch["features"].numpy()[0, 0].astype(np.float64)
     names = {v.path: name for name, v in reference.variables_of(model.cell).items()}
     weights = reference.weights_of(model.cell)
     estimates = {0.0: 0.0, -3.0: 0.0}
@@ -139,7 +139,7 @@ def test_the_baseline_lowers_the_variance(model, batch):
         return second - float(first @ first)
 
     weights = reference.weights_of(model.cell)
-    a = batch["annotations"].numpy()[0, 0].astype(np.float64)
+    a = batch["features"].numpy()[0, 0].astype(np.float64)
     probabilities, mean = {}, 0.0
     for path in paths():
         read = reference.teacher_force(
@@ -186,7 +186,7 @@ def test_variants_agree_with_numpy(model, batch, reward):
     )
     path, baseline = (2, 0, 1), -1.5
     sums, _ = sums_and_gradient(model, batch, config, along(path), baseline)
-    a = batch["annotations"].numpy()[0, 0].astype(np.float64)
+    a = batch["features"].numpy()[0, 0].astype(np.float64)
     read = reference.teacher_force(
         reference.weights_of(model.cell), a, CAPTION, model.config, [(i,) for i in path]
     )
@@ -264,7 +264,7 @@ def test_all_or_none_are_drawn(share):
 
 def test_contexts_of_a_finished_model(model, batch):
     """The expectation, the likeliest place, or a place drawn from alpha."""
-    annotations = batch["annotations"].numpy()[0]  # [1, L, D]
+    annotations = batch["features"].numpy()[0]  # [1, L, D]
     memory = model.cell.prepare(tf.constant(annotations))
     attention = model.cell.lstms[0].attention
     count = 4_000

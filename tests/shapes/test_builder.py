@@ -87,9 +87,9 @@ def test_records_hold_image_captions_and_scene(config):
         ids += [record.image_id for record in records]
         for record in records:
             pixels = np.asarray(Image.open(io.BytesIO(record.image)))
-            np.testing.assert_array_equal(pixels, draw_scene(record.scene))
+            np.testing.assert_array_equal(pixels, draw_scene(record.objects.scene))
             assert len(set(record.captions)) == 5
-            assert all(judge(tokenize(text), record.scene).true for text in record.captions)
+            assert all(judge(tokenize(text), record.objects.scene).true for text in record.captions)
     assert len(set(ids)) == len(ids)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sat_tf.data.objects import Box
-from sat_tf.shapes.objects import named_objects, object_boxes, scene_objects, word_regions
+from sat_tf.shapes.objects import named_objects, object_boxes, scene_objects
 from sat_tf.shapes.scenes import Background, Scene, SceneObject
 
 
@@ -25,19 +25,14 @@ def test_boxes_are_fractions_of_height_and_width():
 
 def test_nouns_have_the_region_of_their_object():
     words = ["a", "red", "star", "is", "below", "a", "red", "circle"]
-    regions = word_regions(words, SCENE, (4, 8))
-    assert regions.shape == (8, 32)
-    assert np.flatnonzero(regions.any(axis=1)).tolist() == [2, 7]
-    assert np.flatnonzero(regions[7]).tolist() == [1, 2]
-
-
-def test_words_that_are_no_caption_have_no_region_to_learn_from():
-    assert not word_regions(["red", "star", "star"], SCENE, (4, 8)).any()
+    regions = scene_objects(SCENE).regions(words, (4, 8))
+    assert sorted(regions) == [2, 7]
+    assert np.argwhere(regions[7]).tolist() == [[0, 1], [0, 2]]
 
 
 def test_words_that_are_no_caption_name_objects():
     assert [mention.word_index for mention in named_objects(["red", "star", "star"], SCENE)] == [1]
-    named = scene_objects(SCENE).named_by(["red", "star", "star", "red", "ring"])
+    named = scene_objects(SCENE).mentions(["red", "star", "star", "red", "ring"])
     assert dict(named) == {1: (1,)}  # there is no ring
 
 
@@ -47,8 +42,8 @@ def test_objects_are_called_by_colour_and_shape():
 
 
 @pytest.mark.parametrize(
-    ("seen", "cells"), [(Box(0, 0, 1, 1), [1, 2]), (Box(0, 0, 0.5, 0.5), [2, 3, 4, 5])]
+    ("crop", "cells"), [(Box(0, 0, 1, 1), [1, 2]), (Box(0, 0, 0.5, 0.5), [2, 3, 4, 5])]
 )
-def test_a_scene_of_which_a_part_is_seen(seen, cells):
-    regions = scene_objects(SCENE, seen).regions(["a", "red", "circle"], (4, 8))
+def test_a_scene_of_which_a_part_is_seen(crop, cells):
+    regions = scene_objects(SCENE).regions(["a", "red", "circle"], (4, 8), crop)
     assert sorted({int(column) for _, column in np.argwhere(regions[2])}) == cells

@@ -30,7 +30,7 @@ def step_of(optimizer, **changes):
     optimizer.build(model.trainable_variables)
     grids = np.random.default_rng(1).normal(size=(2, *GRID)).astype(np.float32)
     batch = {
-        "annotations": tf.constant(grids),
+        "features": tf.constant(grids),
         "image_index": tf.constant([0, 1]),
         "tokens": tf.constant([[4, 3, END], [5, END, PAD]]),
         "captions": tf.constant(2.0),

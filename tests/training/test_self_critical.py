@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from sat_tf.captioning import make_search, read_captions
 from sat_tf.config import DecoderConfig, from_flat
-from sat_tf.data.pipeline import Captions
+from sat_tf.data.pipeline import TokenizedCaptions
 from sat_tf.data.records import Record
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.training import self_critical
@@ -48,7 +48,7 @@ def model():
 def batch(count=2):
     grids = np.random.default_rng(0).normal(size=(2, 1, 2, 3)).astype(np.float32)
     return {
-        "annotations": tf.constant(grids[np.arange(count) % 2]),
+        "features": tf.constant(grids[np.arange(count) % 2]),
         "rows": tf.constant(np.arange(count) % 2),
     }
 
@@ -100,7 +100,7 @@ def test_the_difference_weighs_the_drawn_captions_log_probability(model, monkeyp
     assert float(sums["greedy_score"]) == 1 + 1
     assert float(sums["words"]) == 5
     # What may not be said has no share of the probability, and nothing is dropped out.
-    annotations = batch()["annotations"]
+    annotations = batch()["features"]
     logits = model(annotations, tf.constant(drawn), tf.range(2)).logits.numpy()[0].astype(float)
     logits[:, [PAD, UNK]] = -np.inf
     p = np.exp(logits / temperature)
@@ -112,7 +112,7 @@ def test_the_difference_weighs_the_drawn_captions_log_probability(model, monkeyp
 @AT_ANY_TEMPERATURE
 def test_captions_are_drawn_from_the_model(model, temperature):
     """Their shares are its probabilities; draws of a batch are not each other's."""
-    annotations = tf.repeat(batch()["annotations"][:1], 4_000, axis=0)
+    annotations = tf.repeat(batch()["features"][:1], 4_000, axis=0)
     free = dataclasses.replace(
         SETTINGS.decoding, search="sample", min_length=0, temperature=temperature
     )
@@ -181,7 +181,7 @@ def test_several_draws_of_an_image_are_averaged(model, monkeypatch):
 
 
 def test_each_image_comes_once():
-    captions = Captions(
+    captions = TokenizedCaptions(
         [np.array([3, END]), np.array([4, END]), np.array([5, END])], np.array([0, 0, 1])
     )
     once = one_per_image(captions)

@@ -12,7 +12,7 @@ SCRIPT = """
 import json, sys
 import keras, numpy as np, tensorflow as tf
 from sat_tf.config import DecoderConfig, TrainingConfig
-from sat_tf.data.pipeline import CachedFeatures, Captions, caption_batches
+from sat_tf.data.pipeline import CachedFeatures, TokenizedCaptions, caption_batches
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.training.objective import make_likelihood
 from sat_tf.training.step import make_optimizer, make_train_step
@@ -29,7 +29,7 @@ strategy = (
 random = np.random.default_rng(0)
 grids = random.normal(size=(5, 2, 3, 4)).astype(np.float16)
 tokens = [np.array([*random.integers(3, 9, n), 1], np.int32) for n in (2, 3, 3, 4, 2, 5, 3)]
-captions = Captions(tokens, np.array([0, 0, 1, 2, 3, 4, 4]))
+captions = TokenizedCaptions(tokens, np.array([0, 0, 1, 2, 3, 4, 4]))
 plan = [np.array([0, 1, 2, 6]), np.array([3, 4, 5])]
 source = CachedFeatures(lambda rows: grids[rows], (2, 3, 4))
 # A small norm, so that clipping acts: it has to act on the sum over devices.
