@@ -39,7 +39,7 @@ def settings_in(folder):
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
+def config(tmp_path_factory):
     """Config whose data set is on disk."""
     made = settings_in(tmp_path_factory.mktemp("shapes"))
     load_shapes(made, "dev")
