@@ -13,7 +13,7 @@ import tensorflow as tf
 from sat_tf.captioner import Run
 from sat_tf.config import Config
 from sat_tf.data.feature_cache import FeatureCache, find_cache
-from sat_tf.data.pipeline import CachedFeatures, ImageReader, image_batches, iterate
+from sat_tf.data.pipeline import CachedFeatures, ImageReader, image_batches, iter_batches
 from sat_tf.data.records import Record
 from sat_tf.datasets import load_splits
 from sat_tf.datasets.statistics import SplitStatistics, split_statistics
@@ -170,7 +170,7 @@ class RunContext:
 
     def _read(self, records: Sequence[Record]) -> Iterator[np.ndarray]:
         source = ImageReader(records, self.config.images)
-        for batch in iterate(image_batches(len(records), source, ENCODE_BATCH), source):
+        for batch in iter_batches(image_batches(len(records), source, ENCODE_BATCH), source):
             yield batch["images"].numpy()
 
     def encode(self, image_batch: np.ndarray) -> np.ndarray:
