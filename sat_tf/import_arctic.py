@@ -3,7 +3,7 @@
 import shlex
 
 from sat_tf import flags
-from sat_tf.config import Config, field_names, from_flat, sections, to_arguments
+from sat_tf.config import Config, from_flat, settings, to_arguments
 from sat_tf.errors import UserError
 from sat_tf.storage import check_new_folder
 
@@ -14,15 +14,6 @@ Makes a run, to be captioned with, scored, exported and trained further, out of 
 arctic-captions, the Theano code of the paper's authors. The model does not know which network
 made its annotations, from what part of the images, nor whether there was an annotation of zeros:
 flags say so, and where its data set lies. Config that are not given are those of training."""
-
-# The model says these itself, or they are of no use to one that is trained.
-_NOT_GIVEN = {"vocabulary_size", "min_word_count", "max_caption_words", "finetune_from"}
-GIVEN = [
-    name
-    for part in ("data", "images", "encoder")
-    for name in field_names(part)
-    if name not in _NOT_GIVEN
-]
 
 
 def main(argv: list[str]) -> None:
@@ -39,7 +30,7 @@ def main(argv: list[str]) -> None:
     from sat_tf.importers.arctic_files import read_arctic_model
 
     model = read_arctic_model(options.npz, options.options, options.dictionary)
-    if "data_dir" in given and model.options.dataset in _data_sets():
+    if "data_dir" in given and model.options.dataset in (settings()["dataset"].choices or ()):
         given.setdefault("dataset", model.options.dataset)
     config = from_flat(given)
     flags.quiet_tensorflow()
@@ -47,10 +38,6 @@ def main(argv: list[str]) -> None:
     from sat_tf.importers.arctic_run import write_run
 
     _tell(write_run(model, config, options.workdir), options.workdir, model.words)
-
-
-def _data_sets() -> tuple[str, ...]:
-    return sections()["data"].__dataclass_fields__["dataset"].metadata["choices"]
 
 
 def _tell(config: Config, workdir: str, words: tuple[str, ...]) -> None:
@@ -74,5 +61,5 @@ def _tell(config: Config, workdir: str, words: tuple[str, ...]) -> None:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "npz", "options", "dictionary")
-    flags.define_overrides(*GIVEN, "null_location")
+    flags.define_overrides("import_arctic")
     flags.run(main, USAGE)
