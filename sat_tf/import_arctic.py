@@ -1,65 +1,83 @@
-"""Makes a run out of a model that arctic-captions trained."""
+"""Convert a model of arctic-captions into a run."""
 
 import shlex
+from collections.abc import Sequence
+from typing import Any
 
 from sat_tf import flags
-from sat_tf.config import Config, from_flat, settings, to_arguments
+from sat_tf.config import Config, field_names, from_flat, sections, to_arguments
 from sat_tf.errors import UserError
 from sat_tf.storage import check_new_folder
+from sat_tf.vocabulary import tokenize
 
 USAGE = """python -m sat_tf.import_arctic --npz=MODEL.npz --options=MODEL.npz.pkl \\
          --dictionary=dictionary.pkl --encoder=vgg19 --workdir=RUN [--SETTING=VALUE ...]
 
-Makes a run, to be captioned with, scored, exported and trained further, out of a model of
-arctic-captions, the Theano code of the paper's authors. The model does not know which network
-made its annotations, from what part of the images, nor whether there was an annotation of zeros:
-flags say so, and where its data set lies. Config that are not given are those of training."""
+Converts a model of arctic-captions, the Theano code of the paper's authors, into a run for
+captioning, scoring, export and further training. The model's files do not say which encoder
+computed its features, from which part of the images, nor whether it had a null location: flags
+do, and where its data set is. Other settings keep the defaults of training."""
+
+# The model's options set these, or they do not apply to a trained model.
+_NOT_GIVEN = {"vocabulary_size", "min_word_count", "max_caption_words", "finetune_from"}
+GIVEN = [
+    name
+    for section in ("data", "images", "encoder")
+    for name in field_names(section)
+    if name not in _NOT_GIVEN
+]
 
 
 def main(argv: list[str]) -> None:
-    """Makes the run, and says how to use it."""
+    """Write the run and print how to use it."""
     options = flags.FLAGS
     # Before the work, so that a mistake costs none of it.
     check_new_folder(options.workdir, "workdir")
     given = flags.overrides()
     if "encoder" not in given:
         raise UserError(
-            "--encoder must be given: the network that made the annotations the model was trained "
+            "--encoder must be given: the network that computed the features the model was trained "
             "on (vgg19 in the paper)"
         )
     from sat_tf.importers.arctic_files import read_arctic_model
 
     model = read_arctic_model(options.npz, options.options, options.dictionary)
-    if "data_dir" in given and model.options.dataset in (settings()["dataset"].choices or ()):
-        given.setdefault("dataset", model.options.dataset)
-    config = from_flat(given)
+    config = given_config(given, model.options.dataset)
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
-    from sat_tf.importers.arctic_run import write_run
+    from sat_tf.importers.arctic_model import write_run
 
-    _tell(write_run(model, config, options.workdir), options.workdir, model.words)
+    print(describe_run(write_run(model, config, options.workdir), options.workdir, model.words))
 
 
-def _tell(config: Config, workdir: str, words: tuple[str, ...]) -> None:
-    from sat_tf.vocabulary import tokenize
+def given_config(given: dict[str, Any], dataset: str | None) -> Config:
+    """Return the settings given, of the model's data set if there is a folder but no name."""
+    names = sections()["data"].__dataclass_fields__["dataset"].metadata["choices"]
+    if "data_dir" in given and dataset in names:
+        given = {"dataset": dataset, **given}
+    return from_flat(given)
 
-    foreign = [word for word in words if tokenize(word) != [word]]
-    if foreign:
-        print(
+
+def describe_run(config: Config, workdir: str, words: Sequence[str]) -> str:
+    """Return what was written, and the commands that use it."""
+    lines = []
+    if foreign := [word for word in words if tokenize(word) != [word]]:
+        lines.append(
             f"{len(foreign):,} of its {len(words):,} words, {foreign[0]!r} the first of them, are "
-            "none to this package, which takes captions apart otherwise: they come in captions "
-            "that are generated, but not in those that are read"
+            "not words of this package, which splits captions in another way: they occur in "
+            "generated captions, but not in those that are read"
         )
     run = shlex.quote(workdir)
-    print(
-        f"{workdir}: a run of {config.decoder.attention} attention and {len(words):,} words\n"
-        f"  python -m sat_tf.caption --workdir={run} IMAGE ...\n"
+    lines += [
+        f"{workdir}: a run of {config.decoder.attention} attention and {len(words):,} words",
+        f"  python -m sat_tf.caption --workdir={run} IMAGE ...",
         f"  python -m sat_tf.train --start_from={run} --workdir=NEW "
-        f"{shlex.join(to_arguments(config))}"
-    )
+        f"{shlex.join(to_arguments(config))}",
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "npz", "options", "dictionary")
-    flags.define_overrides("import_arctic")
+    flags.define_overrides(*GIVEN, "null_location")
     flags.run(main, USAGE)

@@ -143,8 +143,8 @@ def make_shapes(o: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 def make_weights(options: dict[str, Any], seed: int = 5) -> dict[str, np.ndarray]:
     """Random float32 weights, biases among them.
 
-    They are large, and the seed is chosen, so that each of them tells through all layers: a test
-    sees that it moves a probability by more than parity tests forgive.
+    They are large, and the seed is chosen, so that each has an effect through all layers: a test
+    checks that it changes a probability by more than parity tests tolerate.
     """
     random = np.random.default_rng(seed)
     weights = {}
@@ -186,7 +186,7 @@ class Python2Pickler(pickle._Pickler):
 def python2_pickle(value: Any, protocol: int = 0) -> bytes:
     buffer = io.BytesIO()
     Python2Pickler(buffer, protocol).dump(value)
-    # The name of the room that NumPy 1 had.
+    # The name of the package in NumPy 1.
     return buffer.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
 
 

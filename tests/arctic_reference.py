@@ -13,7 +13,7 @@ import numpy as np
 Weights = Mapping[str, np.ndarray]
 Options = Mapping[str, Any]
 # (alpha [L], step, layer) -> the weights [L] that make the context of it: SPEC's s or alpha.
-Look = Callable[[np.ndarray, int, int], np.ndarray]
+Weighting = Callable[[np.ndarray, int, int], np.ndarray]
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def dense(w: Weights, name: str, x: np.ndarray) -> np.ndarray:
 
 
 def at_expectation(alpha: np.ndarray, step: int, layer: int) -> np.ndarray:
-    """`sampling=False`, which `generate_caps.py` takes unless it is told otherwise."""
+    """`sampling=False`, which `generate_caps.py` takes by default."""
     return alpha
 
 
@@ -39,32 +39,32 @@ def at_argmax(alpha: np.ndarray, step: int, layer: int) -> np.ndarray:
     return np.eye(len(alpha))[alpha.argmax()]
 
 
-def at_locations(locations: Sequence[Sequence[int | None]]) -> Look:
-    """Given locations [T][layer] in place of drawn ones; None is where alpha itself is taken."""
+def at_locations(locations: Sequence[Sequence[int | None]]) -> Weighting:
+    """Given locations [T][layer] instead of sampled ones; None where alpha itself is taken."""
 
-    def look(alpha: np.ndarray, step: int, layer: int) -> np.ndarray:
+    def weighting(alpha: np.ndarray, step: int, layer: int) -> np.ndarray:
         location = locations[step][layer]
         return alpha if location is None else np.eye(len(alpha))[location]
 
-    return look
+    return weighting
 
 
-def at_draws(random: np.random.Generator, semi_sampling_p: float) -> Look:
+def at_samples(random: np.random.Generator, semi_sampling_p: float) -> Weighting:
     """`sampling=True`: at each step, each layer first draws whether it samples.
 
     (The training graph draws that once for all steps and captions of a minibatch.)
     """
 
-    def look(alpha: np.ndarray, step: int, layer: int) -> np.ndarray:
+    def weighting(alpha: np.ndarray, step: int, layer: int) -> np.ndarray:
         if random.random() >= semi_sampling_p:
             return alpha
         return np.eye(len(alpha))[random.choice(len(alpha), p=alpha)]
 
-    return look
+    return weighting
 
 
 def run_encoder(w: Weights, name: str, a: np.ndarray) -> np.ndarray:
-    """An LSTM over annotations in the order given: [L, D'] -> [L, H]. Its bias counts twice."""
+    """An LSTM over features in the order given: [L, D'] -> [L, H]. Its bias counts twice."""
     hidden, memory, states = *np.zeros((2, len(w[f"{name}_U"]))), []
     for a_i in a:
         gates = a_i @ w[f"{name}_W"] + hidden @ w[f"{name}_U"] + 2 * w[f"{name}_b"]
@@ -78,7 +78,7 @@ def run_encoder(w: Weights, name: str, a: np.ndarray) -> np.ndarray:
 def encode(w: Weights, options: Options, a: np.ndarray, graph: str = "sampler") -> np.ndarray:
     """What the decoder attends to: [L, ctx_dim] -> [L, D].
 
-    The sampler's second LSTM reads the annotations backwards. That of the training graph, which
+    The sampler's second LSTM reads the features backwards. That of the training graph, which
     made its weights, reads them forwards: what is turned round there is the order of the batch.
     """
     if not options["lstm_encoder"]:
@@ -88,7 +88,7 @@ def encode(w: Weights, options: Options, a: np.ndarray, graph: str = "sampler") 
     return np.concatenate([run_encoder(w, "encoder", a), second], axis=1)
 
 
-def in_bfloat16(options: Options, x: np.ndarray) -> np.ndarray:
+def halve(options: Options, x: np.ndarray) -> np.ndarray:
     return 0.5 * x if options["use_dropout"] else x
 
 
@@ -98,10 +98,10 @@ def layer_names(options: Options, name: str) -> list[str]:
 
 
 def initial_states(w: Weights, options: Options, a: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-    """h and c of each layer from annotations [L, D]."""
+    """h and c of each layer from features [L, D]."""
     x = a.mean(axis=0)
     for layer in range(1, options["n_layers_init"]):
-        x = in_bfloat16(options, np.maximum(dense(w, f"ff_init_{layer}", x), 0))
+        x = halve(options, np.maximum(dense(w, f"ff_init_{layer}", x), 0))
     names = zip(layer_names(options, "ff_state"), layer_names(options, "ff_memory"), strict=True)
     return [(np.tanh(dense(w, state, x)), np.tanh(dense(w, memory, x))) for state, memory in names]
 
@@ -144,34 +144,34 @@ def word_probabilities(
     w: Weights, options: Options, ey: np.ndarray, h: np.ndarray, z: np.ndarray
 ) -> np.ndarray:
     """[V] of the last layer's h and context and the word before."""
-    x = dense(w, "ff_logit_lstm", in_bfloat16(options, h))
+    x = dense(w, "ff_logit_lstm", halve(options, h))
     if options["prev2out"]:
         x = x + ey
     if options["ctx2out"]:
         x = x + dense(w, "ff_logit_ctx", z)
-    x = in_bfloat16(options, np.tanh(x))
+    x = halve(options, np.tanh(x))
     for layer in range(1, options["n_layers_out"]):
-        x = in_bfloat16(options, np.maximum(dense(w, f"ff_logit_h{layer}", x), 0))
+        x = halve(options, np.maximum(dense(w, f"ff_logit_h{layer}", x), 0))
     return softmax(dense(w, "ff_logit", x))
 
 
-def read_caption(
+def predict(
     weights: Weights,
     options: Options,
-    annotations: np.ndarray,
+    features: np.ndarray,
     tokens: Sequence[int],
-    look: Look = at_expectation,
+    weighting: Weighting = at_expectation,
     graph: str = "sampler",
 ) -> dict[str, np.ndarray]:
     """Each step's probabilities [T, V] given the tokens before it; alphas [T, L] and betas [T].
 
     alpha and beta are the last layer's; beta is 1 without a selector. Soft attention
-    (`deterministic`) takes no heed of `look`.
+    (`deterministic`) ignores `weighting`.
     """
     w = {name: np.asarray(value, np.float64) for name, value in weights.items()}
-    a = encode(w, options, np.asarray(annotations, np.float64), graph)
+    a = encode(w, options, np.asarray(features, np.float64), graph)
     if options["attn_type"] == "deterministic":
-        look = at_expectation
+        weighting = at_expectation
     states = initial_states(w, options, a)
     ey = np.zeros(options["dim_word"])
     rows: dict[str, list[Any]] = {"probabilities": [], "alphas": [], "betas": []}
@@ -180,7 +180,7 @@ def read_caption(
         for layer, name in enumerate(layer_names(options, "decoder")):
             h, c = states[layer]
             alpha, beta = attend(w, name, options, a, h)
-            z = beta * (look(alpha, step, layer) @ a)
+            z = beta * (weighting(alpha, step, layer) @ a)
             x, c = run_layer(w, name, options, x, z, h, c)
             states[layer] = x, c
         rows["probabilities"].append(word_probabilities(w, options, ey, x, z))

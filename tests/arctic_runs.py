@@ -1,25 +1,44 @@
-"""Runs made of random models of arctic-captions, with an encoder that any such model can have."""
+"""Random models of arctic-captions as models of this package, with an encoder any of them fits."""
 
+import functools
 from pathlib import Path
 
 import arctic_models
 import keras
 
-from sat_tf.captioner import Run
 from sat_tf.config import Config, from_flat
-from sat_tf.importers.arctic_files import read_arctic_model
-from sat_tf.importers.arctic_run import write_run
+from sat_tf.importers.arctic_files import ArcticModel, ArcticOptions
+from sat_tf.importers.arctic_model import build_caption_model, decoder_settings
+from sat_tf.model.caption_model import CaptionModel
 
-SIDE, GRID = 6, (3, 2)  # of its image and its annotations
+SIDE, GRID = 6, (3, 2)  # of the encoder's image and its features
 
 
-def write_encoder(path: Path, size: int) -> Path:
-    """A network of one convolution that makes annotations of `size` numbers."""
+@functools.cache
+def make_encoder(size: int) -> keras.Model:
+    """An encoder of one convolution, whose features have `size` channels."""
     keras.utils.set_random_seed(3)
     strides = (SIDE // GRID[0], SIDE // GRID[1])
     pixels = keras.Input((SIDE, SIDE, 3))
-    keras.Model(pixels, keras.layers.Conv2D(size, strides, strides)(pixels)).save(path)
+    return keras.Model(pixels, keras.layers.Conv2D(size, strides, strides)(pixels))
+
+
+def write_encoder(path: Path, size: int) -> Path:
+    make_encoder(size).save(path)
     return path
+
+
+def make_arctic_model(options: dict, words: tuple[str, ...] = arctic_models.WORDS) -> ArcticModel:
+    """The model as it is read from its files."""
+    names = {"RL_sumCost": "rl_sum_cost"}
+    known = {names.get(name, name): value for name, value in options.items()}
+    checked = ArcticOptions(**{name: known[name] for name in ArcticOptions.__dataclass_fields__})
+    return ArcticModel(checked, arctic_models.make_weights(options), words)
+
+
+def make_caption_model(model: ArcticModel, null_location: bool = False) -> CaptionModel:
+    encoder = make_encoder(model.options.ctx_dim)
+    return build_caption_model(model, encoder, decoder_settings(model.options, null_location))
 
 
 def given_settings(encoder: Path, **changes) -> Config:
@@ -30,11 +49,3 @@ def given_settings(encoder: Path, **changes) -> Config:
         "cache_features": False,
     }
     return from_flat({**values, **changes})
-
-
-def import_model(folder: Path, options: dict, **changes) -> Run:
-    """Writes a model into `folder`, imports it into `folder`/run, and reads that run."""
-    paths = arctic_models.write_model(folder, options)
-    encoder = write_encoder(folder / "encoder.keras", options["ctx_dim"])
-    write_run(read_arctic_model(**paths), given_settings(encoder, **changes), folder / "run")
-    return Run.load(folder / "run", Config.load(folder / "run"))

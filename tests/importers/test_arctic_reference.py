@@ -9,12 +9,12 @@ L, TOKENS = 5, [3, 8, 2, 0]
 VARIANTS = pytest.mark.parametrize("variant", arctic_models.VARIANTS.values(), ids=str)
 
 
-def read(options, look=reference.at_expectation, graph="sampler", tokens=TOKENS, **changed):
+def read(options, weighting=reference.at_expectation, graph="sampler", tokens=TOKENS, **changed):
     weights = {**arctic_models.make_weights(options), **changed}
-    return reference.read_caption(weights, options, annotations(options), tokens, look, graph)
+    return reference.predict(weights, options, features(options), tokens, weighting, graph)
 
 
-def annotations(options):
+def features(options):
     return np.random.default_rng(1).normal(size=(L, options["ctx_dim"]))
 
 
@@ -29,63 +29,63 @@ def test_it_gives_distributions_that_every_weight_changes(variant):
     assert (out["betas"] < 1).all() == options["selector"]
     assert out["probabilities"].max() < 0.9
     for name, value in arctic_models.make_weights(options).items():
-        # Only what is added to all scores alike does not tell.
+        # What is added to all scores has no effect.
         changed = read(options, **{name: value * 1.5 + 0.1})["probabilities"]
         distance = abs(changed - out["probabilities"]).max()
         assert (distance > 1e-4) != name.endswith("c_tt"), name
 
 
 @VARIANTS
-def test_it_depends_on_the_annotations_and_the_words_before(variant):
+def test_it_depends_on_the_features_and_the_previous_words(variant):
     options = arctic_models.make_options(**variant)
-    weights, a = arctic_models.make_weights(options), annotations(options)
-    out = reference.read_caption(weights, options, a, TOKENS)
-    other = reference.read_caption(weights, options, a + 0.3, TOKENS)
+    weights, a = arctic_models.make_weights(options), features(options)
+    out = reference.predict(weights, options, a, TOKENS)
+    other = reference.predict(weights, options, a + 0.3, TOKENS)
     assert abs(other["probabilities"] - out["probabilities"]).max() > 1e-5
-    later = reference.read_caption(weights, options, a, [7, *TOKENS[1:]])
+    later = reference.predict(weights, options, a, [7, *TOKENS[1:]])
     np.testing.assert_array_equal(later["probabilities"][0], out["probabilities"][0])
     assert abs(later["probabilities"][1:] - out["probabilities"][1:]).max() > 1e-5
 
 
-def test_the_order_of_locations_tells_the_recurrent_encoder_alone():
+def test_the_order_of_locations_matters_to_the_lstm_encoder_alone():
     for variant, same in ((arctic_models.PUBLISHED, True), (arctic_models.ENCODER, False)):
         options = arctic_models.make_options(**variant)
-        weights, a = arctic_models.make_weights(options), annotations(options)
-        out = reference.read_caption(weights, options, a, TOKENS)
-        turned = reference.read_caption(weights, options, a[::-1], TOKENS)
+        weights, a = arctic_models.make_weights(options), features(options)
+        out = reference.predict(weights, options, a, TOKENS)
+        turned = reference.predict(weights, options, a[::-1], TOKENS)
         assert np.allclose(out["probabilities"], turned["probabilities"]) == same
 
 
-def test_the_graphs_differ_in_the_recurrent_encoder_alone():
+def test_the_graphs_differ_in_the_lstm_encoder_alone():
     for variant, same in ((arctic_models.DEEP, True), (arctic_models.ENCODER, False)):
         options = arctic_models.make_options(**variant)
         training = read(options, graph="training")["probabilities"]
         assert np.allclose(read(options)["probabilities"], training) == same
 
 
-def test_hard_attention_looks_where_it_is_told():
+def test_hard_attention_takes_the_given_locations():
     options = arctic_models.make_options(attn_type="stochastic", temperature=1.7)
     soft, first = read(options), read(options, reference.at_locations([[0]] * 4))
     assert abs(first["probabilities"] - soft["probabilities"]).max() > 1e-3
-    alike = read(options, reference.at_locations([[None]] * 4))
-    np.testing.assert_array_equal(alike["probabilities"], soft["probabilities"])
+    expected = read(options, reference.at_locations([[None]] * 4))
+    np.testing.assert_array_equal(expected["probabilities"], soft["probabilities"])
     best = read(options, reference.at_argmax)
     given = reference.at_locations([[alpha.argmax()] for alpha in best["alphas"]])
     np.testing.assert_array_equal(read(options, given)["probabilities"], best["probabilities"])
-    never = read(options, reference.at_draws(np.random.default_rng(0), semi_sampling_p=0.0))
+    never = read(options, reference.at_samples(np.random.default_rng(0), semi_sampling_p=0.0))
     np.testing.assert_array_equal(never["probabilities"], soft["probabilities"])
 
 
-def test_soft_attention_knows_neither_looks_nor_temperature():
+def test_soft_attention_ignores_weighting_and_temperature():
     plain = read(arctic_models.make_options())["probabilities"]
     warm = read(arctic_models.make_options(temperature=3.0), reference.at_argmax)["probabilities"]
     np.testing.assert_array_equal(plain, warm)
 
 
-def test_draws_follow_alpha():
-    look = reference.at_draws(np.random.default_rng(0), semi_sampling_p=1.0)
+def test_samples_follow_alpha():
+    weighting = reference.at_samples(np.random.default_rng(0), semi_sampling_p=1.0)
     alpha = np.array([0.1, 0.6, 0.3])
-    mean = np.mean([look(alpha, 0, 0) for _ in range(4000)], axis=0)
+    mean = np.mean([weighting(alpha, 0, 0) for _ in range(4000)], axis=0)
     np.testing.assert_allclose(mean, alpha, atol=0.03)
 
 
@@ -105,9 +105,7 @@ def test_halved_states_are_halved_weights():
             folded[name] = half
     off = {**options, "use_dropout": False, "use_dropout_lstm": False}
     expected = read(options)
-    out = reference.read_caption(folded, off, annotations(options), TOKENS)
+    out = reference.predict(folded, off, features(options), TOKENS)
     np.testing.assert_allclose(out["probabilities"], expected["probabilities"], rtol=1e-6)
-    whole = reference.read_caption(
-        arctic_models.make_weights(options), off, annotations(options), TOKENS
-    )
+    whole = reference.predict(arctic_models.make_weights(options), off, features(options), TOKENS)
     assert abs(whole["probabilities"] - expected["probabilities"]).max() > 1e-3
