@@ -6,7 +6,7 @@ Each is 0 to 100, and 0 where there is nothing to count.
 from collections.abc import Sequence
 
 from sat_tf.metrics.registry import EvaluationData, Metric, Need, ratio, register
-from sat_tf.shapes.grammar import judge
+from sat_tf.shapes.judge import judge
 from sat_tf.shapes.objects import named_objects
 
 _GROUP = "truth"

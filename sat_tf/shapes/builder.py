@@ -1,4 +1,4 @@
-"""The embedded data set: a tensorflow-datasets builder that draws its scenes, without a network."""
+"""The embedded data set: a tensorflow-datasets builder that generates it, without downloads."""
 
 import dataclasses
 import io
@@ -14,22 +14,22 @@ from sat_tf.config import DataConfig
 from sat_tf.data.quiet_tfds import quiet_tfds
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
-from sat_tf.shapes.grammar import Caption, describe
+from sat_tf.shapes.judge import Caption, describe
 from sat_tf.shapes.objects import scene_objects
 from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
 
 DEFAULT_FOLDER = "runs/data"
-CAPTIONS_OF_A_SCENE = 5
-# Told apart from the scene's own stream of random numbers by this third part of their seed.
+CAPTIONS_PER_SCENE = 5
+# Third part of the captions' seed, so that their random numbers are not those of the scene.
 _CAPTION_STREAM = 1
-# Two scenes count as the same when their objects lie in the same cells of so fine a grid.
+# Two scenes count as equal if their objects are in the same cells of a grid of this many rows.
 _CELLS = 8
-_READ_AT_ONCE = 256  # examples
+_READ_BATCH = 256  # examples
 
 
 @dataclasses.dataclass(kw_only=True)
 class ShapesConfig(tfds.core.BuilderConfig):
-    """Scenes of each split, side in pixels, and the seed that makes them all."""
+    """Number of scenes of each split, their side in pixels, and the seed of the data set."""
 
     train: int
     dev: int
@@ -41,17 +41,17 @@ class ShapesConfig(tfds.core.BuilderConfig):
 class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
     """Scenes of one to four coloured shapes, with five true captions each.
 
-    Raise `VERSION` whenever scenes or captions change: prepared data of another version is not
+    Increase `VERSION` whenever scenes or captions change, so that data of earlier versions is not
     read.
 
     Features of an example:
       image: PNG, uint8 [size, size, 3].
       image_id: the split and a number.
-      captions: five strings, lower case, words with single spaces between.
+      captions: five strings, lower case, words separated by single spaces.
       objects: shape, colour, size and box of each object.
-      mentions: a row for each object that a noun speaks of: number of the caption, position of
-        the noun among its words, number of the object.
-      scene: the whole scene as JSON; `Scene.from_json` reads it.
+      mentions: for each object that a noun refers to, the index of the caption, of the noun among
+        its words, and of the object.
+      scene: the scene as JSON, see `Scene.from_json`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -73,7 +73,7 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
                 {
                     "image": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
                     "image_id": text,
-                    "captions": tfds.features.Sequence(text, length=CAPTIONS_OF_A_SCENE),
+                    "captions": tfds.features.Sequence(text, length=CAPTIONS_PER_SCENE),
                     "objects": tfds.features.Sequence(objects),
                     "mentions": tfds.features.Sequence(mentions),
                     "scene": text,
@@ -108,10 +108,11 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
 
 
 def make_splits(config: ShapesConfig) -> dict[str, list[tuple[int, Scene]]]:
-    """The scenes of each split, with their indices; no scene is in two splits.
+    """Return the scenes of each split with their indices; no scene is in two splits.
 
-    Scenes with the same objects in nearly the same places count as one, whatever the background.
-    The test and the dev split come first: they stay as they are when more are drawn for training.
+    Scenes with the same objects at nearly the same positions count as equal, whatever the
+    background. The test and the dev split come first, so that they do not depend on the size of
+    the training split.
     """
     taken: set[tuple[Any, ...]] = set()
     splits: dict[str, list[tuple[int, Scene]]] = {"test": [], "dev": [], "train": []}
@@ -130,20 +131,20 @@ def make_splits(config: ShapesConfig) -> dict[str, list[tuple[int, Scene]]]:
 
 
 def scene_content(scene: Scene) -> tuple[Any, ...]:
-    """What is where in a scene, roughly; equal for scenes that count as the same."""
+    """Return kinds and approximate positions of the objects, the same for scenes that are equal."""
     return tuple(
         sorted(
-            (thing.shape, thing.colour, *(int(_CELLS * at / scene.size) for at in thing.centre))
+            (*thing.kind, *(int(_CELLS * at / scene.size) for at in thing.centre))
             for thing in scene.objects
         )
     )
 
 
 def describe_scene(seed: int, index: int, scene: Scene) -> list[Caption]:
-    """The captions of the scene with that index, all different."""
+    """Generate the captions of the scene with that index, all different."""
     random = np.random.default_rng((seed, index, _CAPTION_STREAM))
     captions: dict[str, Caption] = {}
-    while len(captions) < CAPTIONS_OF_A_SCENE:
+    while len(captions) < CAPTIONS_PER_SCENE:
         caption = describe(scene, random)
         captions.setdefault(caption.text, caption)
     return list(captions.values())
@@ -175,10 +176,10 @@ def _mention_rows(captions: list[Caption]) -> list[dict[str, int]]:
 
 
 def load_shapes(config: DataConfig, split: str) -> tuple[Record, ...]:
-    """The records of a split; draws the data set when it is not in `data_dir` yet.
+    """Return the records of a split; generates the data set if it is not in `data_dir`.
 
     Args:
-      config: `data_dir`, and the sizes and seed under `shapes_`.
+      config: `data_dir` and the settings of the shapes.
       split: "train", "dev" or "test".
 
     Raises:
@@ -192,16 +193,16 @@ def load_shapes(config: DataConfig, split: str) -> tuple[Record, ...]:
     try:
         with quiet_tfds():
             dataset = builder.as_dataset(split=split, decoders=decoders)
-        # Many at a time: the step from TensorFlow to NumPy costs more than the reading.
+        # In batches: converting from TensorFlow to NumPy takes longer than reading.
         records = tuple(
             record
-            for batch in tfds.as_numpy(dataset.batch(_READ_AT_ONCE))
+            for batch in tfds.as_numpy(dataset.batch(_READ_BATCH))
             for record in _records(batch)
         )
     except (tf.errors.DataLossError, tf.errors.NotFoundError, ValueError) as error:
         raise UserError(
             f"{builder.data_path}: this data set is damaged ({str(error).splitlines()[0]}): "
-            "delete the folder, and it will be drawn again"
+            "delete the folder to have it generated again"
         ) from None
     return records
 
@@ -214,10 +215,10 @@ def _records(batch: dict[str, np.ndarray]) -> Iterator[Record]:
 
 
 def _prepared(config: DataConfig) -> ShapesCaptions:
-    """The builder of the data set that the settings ask for, once it is on disk."""
+    """Return the builder of the data set that is configured, after generating it if need be."""
     counts = {name: getattr(config, f"shapes_{name}") for name in ("train", "dev", "test")}
     geometry = {"size": config.shapes_size, "seed": config.shapes_seed}
-    # Data sets of other sizes or seeds live beside each other.
+    # Data sets of other sizes or seeds have other folders.
     name = "_".join(f"{key}{value}" for key, value in {**counts, **geometry}.items())
     folder = config.data_dir or DEFAULT_FOLDER
     with quiet_tfds():
@@ -225,8 +226,8 @@ def _prepared(config: DataConfig) -> ShapesCaptions:
             data_dir=folder, config=ShapesConfig(name=name, **counts, **geometry)
         )
         if not builder.is_prepared():
-            # A folder that is there without its description is unfinished: it is drawn anew,
-            # where tfds by itself would trust it.
+            # A folder without a description is incomplete: generated again, although tfds would
+            # use it.
             download = tfds.download.DownloadConfig(
                 download_mode=tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS
             )

@@ -1,4 +1,4 @@
-"""Which objects of a drawn scene the words of a caption name, and where they are."""
+"""The objects of a scene, and the words of any caption that mention them."""
 
 import dataclasses
 import functools
@@ -6,46 +6,9 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
-from sat_tf.shapes.grammar import Mention, judge
+from sat_tf.shapes.judge import Mention, judge, objects_of_kind
+from sat_tf.shapes.language import COLOUR_OF, SHAPE_OF
 from sat_tf.shapes.scenes import Scene
-from sat_tf.shapes.words import COLOUR_WORDS, NOUNS
-
-_COLOUR_OF = {word: colour for colour, words in COLOUR_WORDS.items() for word in words}
-_SHAPE_OF = {
-    word: shape
-    for shape, nouns in NOUNS.items()
-    for singular_and_plural in nouns
-    for word in singular_and_plural
-}
-
-
-def object_boxes(scene: Scene, objects: Iterable[int]) -> tuple[Box, ...]:
-    """The boxes of these of the scene's objects."""
-    drawn = (scene.objects[index].box for index in objects)
-    return tuple(
-        Box(top / scene.size, left / scene.size, bottom / scene.size, right / scene.size)
-        for left, top, right, bottom in drawn
-    )
-
-
-def named_objects(words: Sequence[str], scene: Scene) -> list[Mention]:
-    """The objects that a caption names, grammatical or not, and those of the scene that fit.
-
-    An object is named by a colour and a shape right after it.
-    """
-    judged = {mention.word_index: mention.matches for mention in judge(words, scene).mentions}
-    named = []
-    for index, (before, noun) in enumerate(itertools.pairwise(words), start=1):
-        colour, shape = _COLOUR_OF.get(before), _SHAPE_OF.get(noun)
-        if colour is not None and shape is not None:
-            kin = tuple(
-                place
-                for place, thing in enumerate(scene.objects)
-                if (thing.shape, thing.colour) == (shape, colour)
-            )
-            # The judge also knows which of several is meant by its size or its place.
-            named.append(Mention(index, judged.get(index, kin), bool(kin)))
-    return named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,19 +20,37 @@ class SceneObjects(ObjectBoxes):
 
 def scene_objects(scene: Scene) -> SceneObjects:
     """Return the objects of a scene, named by colour and shape."""
+    names = (f"{thing.colour} {thing.shape}" for thing in scene.objects)
     boxes = object_boxes(scene, range(len(scene.objects)))
-    objects = [
-        NamedBox(f"{thing.colour} {thing.shape}", box)
-        for thing, box in zip(scene.objects, boxes, strict=True)
-    ]
-    mentions = functools.partial(_mentions, scene)
-    return SceneObjects(scene.size, scene.size, objects, mentions, scene)
+    objects = [NamedBox(name, box) for name, box in zip(names, boxes, strict=True)]
+    return SceneObjects(
+        scene.size, scene.size, objects, functools.partial(_mentions, scene), scene
+    )
 
 
 def _mentions(scene: Scene, words: Sequence[str]) -> dict[int, tuple[int, ...]]:
     """See `sat_tf.data.objects.Mentions`."""
-    return {
-        mention.word_index: mention.matches
-        for mention in named_objects(words, scene)
-        if mention.exists
-    }
+    named = named_objects(words, scene)
+    return {mention.word_index: mention.matches for mention in named if mention.exists}
+
+
+def object_boxes(scene: Scene, objects: Iterable[int]) -> tuple[Box, ...]:
+    """Return the boxes of some of the scene's objects, given by index."""
+    edges = ([edge / scene.size for edge in scene.objects[index].box] for index in objects)
+    return tuple(Box(top, left, bottom, right) for left, top, right, bottom in edges)
+
+
+def named_objects(words: Sequence[str], scene: Scene) -> list[Mention]:
+    """Return the mentions of objects in a caption, grammatical or not.
+
+    A colour followed by a shape names an object.
+    """
+    judged = {mention.word_index: mention.matches for mention in judge(words, scene).mentions}
+    named = []
+    for index, (before, noun) in enumerate(itertools.pairwise(words), start=1):
+        shape, colour = SHAPE_OF.get(noun), COLOUR_OF.get(before)
+        if shape is not None and colour is not None:
+            kind = objects_of_kind(scene, (shape, colour))
+            # In a true caption, size and position tell apart objects of the same kind.
+            named.append(Mention(index, judged.get(index, kind), bool(kind)))
+    return named

@@ -1,12 +1,13 @@
-"""Scenes of the embedded data set: what is in them, where, and their pixels.
+"""Scenes of the embedded data set: coloured shapes over a background, and their pixels.
 
-All geometry is a share of the scene's side, so that a scene of any side looks alike.
+Lengths are fractions of the scene's side, so that scenes of all sizes have the same proportions.
 """
 
 import functools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,32 +22,32 @@ COLOURS = {
     "white": (244, 244, 244),
     "black": (22, 22, 22),
 }
-# Width of an object, least and greatest, as a share of the side.
+# Width of an object: least and greatest fraction of the side.
 SIZES = {"small": (0.20, 0.235), "large": (0.31, 0.375)}
-MOST_OBJECTS = 4
+MAX_OBJECTS = 4
 BACKGROUNDS = ("flat", "gradient", "noise", "stripes", "checks")
 
-_SHADE_JITTER = 11  # levels a colour may stray, each channel
-_GRAYS = (110, 160)  # a background's lightness: between black and white, away from both
-_TINT = 14  # levels a background may stray from gray
-_GAP = 0.03  # least distance between objects, share of the side
+_SHADE_JITTER = 11  # greatest deviation from a colour, levels of each channel
+_GRAYS = (110, 160)  # lightness of backgrounds: distinct from black and white
+_TINT = 14  # greatest deviation of a background from gray, levels
+_GAP = 0.03  # least distance between objects, fraction of the side
 _MARGIN = 0.015  # least distance to the frame
-_REPEAT = 0.25  # chance that an object takes shape and colour of an earlier one
-_PLACING_TRIES = 30
-_OVERSAMPLING = 4  # samples per pixel and axis that give edges their smoothness
-_NOISE_KNOTS = 7  # random values per axis that soft noise runs through
+_REPEAT = 0.25  # probability that an object has the shape and colour of an earlier one
+_ATTEMPTS = 30  # random positions tried for an object
+_OVERSAMPLING = 4  # antialiasing: samples per pixel and axis
+_NOISE_KNOTS = 7  # random values per axis that soft noise interpolates
 
 
 @dataclass(frozen=True, slots=True)
 class SceneObject:
-    """One object: what it is and where.
+    """One object of a scene.
 
     Attributes:
       shape: one of `SHAPES`.
       colour: one of `COLOURS`.
       size: "small" or "large".
-      shade: the RGB levels it is drawn with, near its colour's own.
-      box: left, top, right, bottom in pixels; right and bottom lie outside.
+      shade: its RGB levels, near those of its colour.
+      box: left, top, right, bottom in pixels; right and bottom are exclusive.
     """
 
     shape: str
@@ -54,6 +55,11 @@ class SceneObject:
     size: str
     shade: tuple[int, int, int]
     box: tuple[int, int, int, int]
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Shape and colour."""
+        return self.shape, self.colour
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -64,14 +70,14 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """Two muted colours and how they mix.
+    """Two muted colours and the pattern that mixes them.
 
     Attributes:
       kind: one of `BACKGROUNDS`.
       first: RGB levels.
       second: RGB levels.
       angle: direction of gradient and stripes, radians.
-      period: width of a pair of stripes or checks, share of the side.
+      period: width of a pair of stripes or checks, fraction of the side.
       seed: of the soft noise.
     """
 
@@ -92,40 +98,33 @@ class Scene:
     objects: tuple[SceneObject, ...]
 
     def to_json(self) -> str:
-        """The scene as one line of JSON, the form it is stored in."""
+        """Return the scene as one line of JSON, as it is stored."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Scene":
-        """The scene that `to_json` wrote."""
+        """Return the scene that `to_json` wrote."""
+
+        def with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+            return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+
         value = json.loads(text)
-        ground = value["background"]
-        ground["first"], ground["second"] = tuple(ground["first"]), tuple(ground["second"])
-        objects = tuple(
-            SceneObject(
-                thing["shape"],
-                thing["colour"],
-                thing["size"],
-                tuple(thing["shade"]),
-                tuple(thing["box"]),
-            )
-            for thing in value["objects"]
-        )
-        return cls(value["size"], Background(**ground), objects)
+        objects = tuple(SceneObject(**with_tuples(thing)) for thing in value["objects"])
+        return cls(value["size"], Background(**with_tuples(value["background"])), objects)
 
 
 def make_scene(seed: int, index: int, size: int) -> Scene:
-    """The scene of a number: a pure function of its arguments.
+    """Generate a scene: a pure function of its arguments.
 
     Args:
-      seed: of the whole data set.
-      index: the scene's number, from 0.
+      seed: of the data set.
+      index: number of the scene, from 0.
       size: side in pixels.
     """
     rng = np.random.default_rng((seed, index))
-    count = int(rng.integers(1, MOST_OBJECTS + 1))
+    count = int(rng.integers(1, MAX_OBJECTS + 1))
     objects: tuple[SceneObject, ...] | None = None
-    # Large objects may leave no room for the last one: then all are drawn anew.
+    # Large objects may leave no room for the last one: then start again.
     while objects is None:
         objects = _make_objects(rng, count, size)
     return Scene(size, _make_background(rng), objects)
@@ -142,11 +141,11 @@ def _make_objects(
         else:
             shape, colour = _pick(rng, SHAPES), _pick(rng, tuple(COLOURS))
         size = _pick(rng, tuple(SIZES))
-        least, most = (round(share * side) for share in SIZES[size])
+        least, most = (round(fraction * side) for fraction in SIZES[size])
         box = _find_room(rng, int(rng.integers(least, most + 1)), side, objects)
         if box is None:
             return None
-        objects.append(SceneObject(shape, colour, size, _stray(rng, colour), box))
+        objects.append(SceneObject(shape, colour, size, _jitter(rng, colour), box))
     return tuple(objects)
 
 
@@ -154,7 +153,7 @@ def _find_room(
     rng: np.random.Generator, width: int, side: int, objects: Sequence[SceneObject]
 ) -> tuple[int, int, int, int] | None:
     margin, gap = max(1, round(_MARGIN * side)), round(_GAP * side)
-    corners = rng.integers(margin, side - margin - width + 1, size=(_PLACING_TRIES, 2))
+    corners = rng.integers(margin, side - margin - width + 1, size=(_ATTEMPTS, 2))
     for left, top in corners.tolist():
         right, bottom = left + width, top + width
         if all(
@@ -172,7 +171,7 @@ def _pick(rng: np.random.Generator, items: Sequence[str]) -> str:
     return items[int(rng.integers(len(items)))]
 
 
-def _stray(rng: np.random.Generator, colour: str) -> tuple[int, int, int]:
+def _jitter(rng: np.random.Generator, colour: str) -> tuple[int, int, int]:
     jitter = rng.integers(-_SHADE_JITTER, _SHADE_JITTER + 1, size=3)
     red, green, blue = np.clip(np.array(COLOURS[colour]) + jitter, 0, 255).tolist()
     return red, green, blue
@@ -192,7 +191,7 @@ def _make_background(rng: np.random.Generator) -> Background:
 
 
 def draw_scene(scene: Scene) -> np.ndarray:
-    """The scene's pixels, edges smoothed: uint8 [size, size, 3], RGB."""
+    """Render a scene with antialiasing: uint8 [size, size, 3], RGB."""
     pixels = _draw_background(scene.background, scene.size)
     for thing in scene.objects:
         left, top, right, bottom = thing.box
@@ -203,7 +202,7 @@ def draw_scene(scene: Scene) -> np.ndarray:
 
 
 def _draw_background(ground: Background, side: int) -> np.ndarray:
-    """Float32 [side, side, 3] in 0..255."""
+    """Render a background: float32 [side, side, 3], 0..255."""
     x, y = _grid(side)
     along = x * np.cos(ground.angle) + y * np.sin(ground.angle)
     if ground.kind == "flat":
@@ -225,23 +224,23 @@ def _draw_background(ground: Background, side: int) -> np.ndarray:
 
 @functools.lru_cache
 def _grid(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels' centres as shares of the side: x [1, side] and y [side, 1]."""
+    """Return the pixels' centres as fractions of the side: x [1, side] and y [side, 1]."""
     centres = (np.arange(side) + 0.5) / side
     return centres[None, :], centres[:, None]
 
 
 @functools.lru_cache
 def _interpolation(side: int) -> np.ndarray:
-    """Weights [side, knots] of linear interpolation between evenly spaced knots."""
+    """Return the weights [side, knots] of linear interpolation between evenly spaced knots."""
     at = np.linspace(0, _NOISE_KNOTS - 1, side)[:, None]
     return np.maximum(0.0, 1 - np.abs(at - np.arange(_NOISE_KNOTS)))
 
 
 @functools.lru_cache(maxsize=1024)
 def _coverage(shape: str, width: int) -> np.ndarray:
-    """Share of each pixel that the shape covers, float32 [width, width].
+    """Return the fraction of each pixel that a shape covers: float32 [width, width].
 
-    The shape fills its square box from edge to edge.
+    The shape touches all sides of its box.
     """
     samples = width * _OVERSAMPLING
     at = (np.arange(samples) + 0.5) / samples * 2 - 1
@@ -251,7 +250,7 @@ def _coverage(shape: str, width: int) -> np.ndarray:
 
 
 def _inside(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Whether points of the square -1..1 (y downwards) lie in the shape."""
+    """Return whether points of the square -1..1 (y downwards) are in the shape."""
     radius = np.hypot(x, y)
     if shape == "circle":
         return radius <= 1
@@ -271,7 +270,7 @@ def _inside(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _inside_polygon(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Even-odd rule: a point lies inside when a ray from it crosses the outline oddly often."""
+    """Even-odd rule: a ray from a point inside crosses the outline an odd number of times."""
     inside = np.zeros(np.broadcast_shapes(x.shape, y.shape), bool)
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         if y0 != y1:
@@ -281,7 +280,7 @@ def _inside_polygon(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.nda
 
 
 def _star_corners() -> np.ndarray:
-    """A five-pointed star's ten corners, stretched to fill the square; [10, 2]."""
+    """Return the corners of a five-pointed star that touches all sides of the square: [10, 2]."""
     angles = np.pi * np.arange(10) / 5
     radii = np.where(np.arange(10) % 2 == 0, 1, 0.42)
     corners = np.stack([radii * np.sin(angles), -radii * np.cos(angles)], axis=1)

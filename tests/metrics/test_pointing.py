@@ -7,7 +7,7 @@ from evaluation_data import attended_data, metrics_of
 
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
 from sat_tf.metrics.registry import SCORES
-from sat_tf.shapes.grammar import describe
+from sat_tf.shapes.judge import describe
 from sat_tf.shapes.objects import scene_objects
 from sat_tf.shapes.scenes import make_scene
 

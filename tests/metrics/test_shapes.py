@@ -5,7 +5,7 @@ import pytest
 from drawn_scenes import BOTH_CIRCLES, STAR, TWO, scene_of
 from evaluation_data import evaluation_data, metrics_of
 
-from sat_tf.shapes.grammar import describe
+from sat_tf.shapes.judge import describe
 from sat_tf.shapes.scenes import make_scene
 
 

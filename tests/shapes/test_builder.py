@@ -19,7 +19,7 @@ from sat_tf.shapes.builder import (
     make_splits,
     scene_content,
 )
-from sat_tf.shapes.grammar import judge
+from sat_tf.shapes.judge import judge
 from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene
 from sat_tf.vocabulary import tokenize
 

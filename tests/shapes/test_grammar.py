@@ -6,9 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sat_tf.shapes.grammar import describe, judge
+from sat_tf.shapes.judge import describe, judge
+from sat_tf.shapes.language import every_word, read
 from sat_tf.shapes.scenes import Background, Scene, SceneObject, make_scene
-from sat_tf.shapes.words import every_word, read
 
 SCENES = [make_scene(7, index, 64) for index in range(1000)]
 

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES
-from sat_tf.shapes.words import (
+from sat_tf.shapes.language import (
     FORMS,
     OBJECT_SLOTS,
     PHRASES,
@@ -16,6 +15,7 @@ from sat_tf.shapes.words import (
     read,
     write,
 )
+from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES
 from sat_tf.vocabulary import tokenize
 
 

@@ -1,0 +1,280 @@
+"""Captions that are true of a scene: their generation, and a judge of any caption.
+
+A generated caption states only what is clearly so (the STATED constants); the judge tolerates a
+little more (the TRUE constants), so that no generated caption is a borderline case.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sat_tf.shapes.language import (
+    FORMS,
+    OBJECT_SLOTS,
+    PHRASES,
+    Form,
+    NounPhrase,
+    Position,
+    Reading,
+    Slot,
+    read,
+    write,
+)
+from sat_tf.shapes.scenes import Scene
+
+# A is left of B if its centre is at least this far to the left of B's, as a fraction of the side.
+# To be stated, the offset must also be larger than the one up or down.
+STATED_MARGIN = 0.2
+TRUE_MARGIN = 0.1
+# Width of the outer columns and rows of the picture, fraction of the side.
+STATED_EDGE = 1 / 3
+TRUE_EDGE = 2 / 5
+# Half the width of the middle column and row.
+STATED_MIDDLE = 1 / 10
+TRUE_MIDDLE = 1 / 6
+
+MAX_WORDS = 14  # of a generated caption
+_STATED_SIZES = 0.3  # fraction of objects whose size a generated caption states
+# Probability of each kind of statement for scenes with several objects, and with one.
+_KINDS_OF_SEVERAL = {"relation": 0.36, "position": 0.16, "count": 0.12, "plain": 0.36}
+_KINDS_OF_ONE = {"position": 0.3, "plain": 0.7}
+# Unit vector (right, down) of each relation.
+_DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 1)}
+
+# For each noun phrase, the indices of the objects that it refers to.
+_Referents = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A noun of a caption and the objects that it may refer to.
+
+    Attributes:
+      word_index: index of the noun among the caption's words.
+      matches: indices of the scene's objects; empty if none fits.
+      exists: whether an object of that shape and colour is in the scene, whatever its size.
+    """
+
+    word_index: int
+    matches: tuple[int, ...]
+    exists: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A true caption: its words, and the objects that its nouns refer to."""
+
+    words: tuple[str, ...]
+    mentions: tuple[Mention, ...]
+
+    @property
+    def text(self) -> str:
+        """The words, separated by spaces."""
+        return " ".join(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether a caption is true of a scene.
+
+    Attributes:
+      grammatical: whether one of the language's forms fits the caption.
+      true: whether it is grammatical and true of the scene.
+      kind: "relation", "position", "count" or "plain", see `Form`; "" if it is not grammatical.
+      mentions: its nouns in order. If the caption is true, their matches are the objects that
+        make it true; if not, those of the shape and colour named.
+    """
+
+    grammatical: bool
+    true: bool
+    kind: str
+    mentions: tuple[Mention, ...]
+
+    @property
+    def relational(self) -> bool:
+        """Whether the caption states a relation between objects."""
+        return self.kind == "relation"
+
+
+def judge(words: Sequence[str], scene: Scene) -> Judgement:
+    """Judge whether a caption, of any words, is true of a scene.
+
+    True means: there are distinct objects for its nouns, of the shape, colour and size named, such
+    that each relation and position holds; counts are exact.
+    """
+    reading = read(words)
+    if reading is None:
+        return Judgement(False, False, "", ())
+    candidates = [_candidates(phrase, scene) for phrase in reading.phrases]
+    true = [found for found in _distinct(candidates) if _holds(reading, found, scene)]
+    mentions = []
+    for number, (phrase, noun) in enumerate(zip(reading.phrases, reading.nouns, strict=True)):
+        kind = objects_of_kind(scene, (phrase.shape, phrase.colour))
+        matches = {index for found in true for index in found[number]}
+        mentions.append(Mention(noun, tuple(sorted(matches)) or kind, bool(kind)))
+    return Judgement(True, bool(true), reading.kind, tuple(mentions))
+
+
+def objects_of_kind(scene: Scene, kind: tuple[str | None, str | None]) -> tuple[int, ...]:
+    """Return the indices of the scene's objects of that shape and colour."""
+    return tuple(index for index, thing in enumerate(scene.objects) if thing.kind == kind)
+
+
+def _distinct(candidates: Sequence[Sequence[tuple[int, ...]]]) -> Iterator[_Referents]:
+    """Yield every choice of one candidate for each phrase that uses no object twice."""
+    for referents in itertools.product(*candidates):
+        indices = [index for part in referents for index in part]
+        if len(set(indices)) == len(indices):
+            yield referents
+
+
+def _candidates(phrase: NounPhrase, scene: Scene) -> list[tuple[int, ...]]:
+    """Return the sets of objects that fit a noun phrase by itself."""
+    fitting = tuple(
+        index
+        for index in objects_of_kind(scene, (phrase.shape, phrase.colour))
+        if phrase.size in (None, scene.objects[index].size)
+    )
+    if phrase.count is None:
+        return [(index,) for index in fitting]
+    return [fitting] if len(fitting) == phrase.count else []
+
+
+def _holds(reading: Reading, referents: _Referents, scene: Scene) -> bool:
+    """Return whether the stated relations and positions hold of these objects."""
+    # Only phrases that refer to a single object have relations and positions.
+    centres = [_centre(scene, part[0]) for part in referents]
+    return all(
+        _offset(centres[first], centres[second], relation)[0] >= TRUE_MARGIN
+        for first, relation, second in reading.relations
+    ) and all(
+        _is_at(centres[number], position, TRUE_EDGE, TRUE_MIDDLE)
+        for number, position in reading.positions
+    )
+
+
+def _centre(scene: Scene, index: int) -> tuple[float, float]:
+    """Return an object's centre (x, y) as fractions of the side."""
+    x, y = scene.objects[index].centre
+    return x / scene.size, y / scene.size
+
+
+def _offset(
+    first: tuple[float, float], second: tuple[float, float], relation: str
+) -> tuple[float, float]:
+    """Return the offset of `first` from `second` along a relation's direction, and across it."""
+    right, down = _DIRECTIONS[relation]
+    x, y = first[0] - second[0], first[1] - second[1]
+    return x * right + y * down, abs(x * down) + abs(y * right)
+
+
+def _is_at(centre: tuple[float, float], position: Position, edge: float, middle: float) -> bool:
+    """Return whether a centre is in a column and row of the picture."""
+    for at, part in zip(centre, position, strict=True):
+        if part in ("left", "top"):
+            inside = at <= edge
+        elif part in ("right", "bottom"):
+            inside = at >= 1 - edge
+        else:
+            inside = part is None or abs(at - 0.5) <= middle
+        if not inside:
+            return False
+    return True
+
+
+def describe(scene: Scene, rng: np.random.Generator) -> Caption:
+    """Generate a caption of at most `MAX_WORDS` words that is clearly true of the scene.
+
+    If the scene allows no statement of the kind chosen, another kind is stated instead.
+    """
+    kinds = _KINDS_OF_ONE if len(scene.objects) == 1 else _KINDS_OF_SEVERAL
+    kind = str(rng.choice(list(kinds), p=list(kinds.values())))
+    while True:
+        attempts = (_state(each, scene, rng) for each in (kind, "relation", "position", "plain"))
+        form, referents = next(filter(None, attempts))  # any scene has a plain statement
+        words, nouns = write(form, _meanings(form, referents, scene, rng), rng)
+        if len(words) <= MAX_WORDS:
+            mentions = (Mention(noun, part) for noun, part in zip(nouns, referents, strict=True))
+            return Caption(words, tuple(mentions))
+
+
+def _state(kind: str, scene: Scene, rng: np.random.Generator) -> tuple[Form, _Referents] | None:
+    """Choose a form of that kind, and objects of which it can state something clearly true."""
+    forms = [form for form in FORMS if form.kind == kind]
+    while forms:
+        weights = np.array([form.weight for form in forms])
+        form = forms.pop(int(rng.choice(len(forms), p=weights / weights.sum())))
+        options = [_options(slot, scene) for slot in form.slots if slot in OBJECT_SLOTS]
+        clear = [found for found in _distinct(options) if _is_clear(form, found, scene)]
+        if clear:
+            return form, clear[int(rng.integers(len(clear)))]
+    return None
+
+
+def _options(slot: Slot, scene: Scene) -> list[tuple[int, ...]]:
+    """Return the sets of objects that a slot's noun phrase can refer to."""
+    if slot is Slot.ONE:
+        return [(index,) for index in range(len(scene.objects))]
+    kinds = dict.fromkeys(objects_of_kind(scene, thing.kind) for thing in scene.objects)
+    return [kind for kind in kinds if (len(kind) > 1) == (slot is Slot.MANY)]
+
+
+def _is_clear(form: Form, referents: _Referents, scene: Scene) -> bool:
+    """Return whether the form can state something clearly true of these objects."""
+    first, *others = (part[0] for part in referents)
+    if form.kind == "relation":
+        return all(_clear_relation(scene, first, other) for other in others)
+    if form.kind == "position":
+        return all(_clear_positions(scene, index) for index in (first, *others))
+    # "A red circle and a red circle" is true of two, but unnatural.
+    kinds = {scene.objects[index].kind for index in (first, *others)}
+    return len(kinds) == len(referents)
+
+
+def _clear_relation(scene: Scene, first: int, second: int) -> str | None:
+    """Return the relation of the first object to the second; None if it is not clear."""
+    for relation in _DIRECTIONS:
+        along, across = _offset(_centre(scene, first), _centre(scene, second), relation)
+        if along >= STATED_MARGIN and along > across:
+            return relation
+    return None
+
+
+def _clear_positions(scene: Scene, index: int) -> list[Position]:
+    """Return the positions in the picture that an object clearly has."""
+    centre = _centre(scene, index)
+    return [
+        position
+        for position in PHRASES[Slot.POSITION]
+        if _is_at(centre, position, STATED_EDGE, STATED_MIDDLE)
+    ]
+
+
+def _meanings(
+    form: Form, referents: _Referents, scene: Scene, rng: np.random.Generator
+) -> list[Any]:
+    """Choose the meaning of each slot that has one."""
+    meanings: list[Any] = []
+    parts, positioned, related = iter(referents), iter(referents), iter(referents[1:])
+    for slot in form.slots:
+        if slot in OBJECT_SLOTS:
+            meanings.append(_noun_phrase(slot, next(parts), scene, rng))
+        elif slot is Slot.RELATION:
+            meanings.append(_clear_relation(scene, referents[0][0], next(related)[0]))
+        elif slot is Slot.POSITION:
+            clear = _clear_positions(scene, next(positioned)[0])
+            meanings.append(clear[int(rng.integers(len(clear)))])
+    return meanings
+
+
+def _noun_phrase(
+    slot: Slot, part: tuple[int, ...], scene: Scene, rng: np.random.Generator
+) -> NounPhrase:
+    thing = scene.objects[part[0]]
+    # "Two small red circles" counts the small ones only: stated if all of them are small.
+    same_size = len({scene.objects[index].size for index in part}) == 1
+    size = thing.size if same_size and rng.random() < _STATED_SIZES else None
+    return NounPhrase(thing.shape, thing.colour, size, None if slot is Slot.ONE else len(part))
