@@ -5,8 +5,7 @@ chooses words for a meaning, `read` finds the meaning of words.
 """
 
 import enum
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -260,21 +259,27 @@ def _fill(
                 yield [(table[words[start:end]], end), *rest]
 
 
+def _inverse(table: Mapping[Any, Sequence[Any]]) -> list[tuple[Any, Any]]:
+    """Return (phrase, meaning) of every phrase of a table."""
+    return [(phrase, meaning) for meaning, phrases in table.items() for phrase in phrases]
+
+
 def _object_meanings(slot: Slot) -> dict[tuple[str, ...], NounPhrase]:
     """Return the meaning of every phrase of an object slot."""
-    tables = (_counts(slot), SIZE_WORDS, COLOUR_WORDS, NOUNS)
     return {
-        _join(slot, *phrases): NounPhrase(shape, colour, size, count)
-        for (count, counts), (size, sizes), (colour, colours), (shape, nouns) in itertools.product(
-            *(table.items() for table in tables)
+        _join(slot, count_phrase, size_word, colour_word, noun): NounPhrase(
+            shape, colour, size, count
         )
-        for phrases in itertools.product(counts, sizes, colours, nouns)
+        for count_phrase, count in _inverse(_counts(slot))
+        for size_word, size in _inverse(SIZE_WORDS)
+        for colour_word, colour in _inverse(COLOUR_WORDS)
+        for noun, shape in _inverse(NOUNS)
     }
 
 
 # Slot -> the words of each phrase -> meaning.
 _MEANINGS: dict[Slot, dict[tuple[str, ...], Any]] = {
-    slot: {tuple(text.split()): meaning for meaning, texts in table.items() for text in texts}
+    slot: {tuple(text.split()): meaning for text, meaning in _inverse(table)}
     for slot, table in PHRASES.items()
 } | {slot: _object_meanings(slot) for slot in OBJECT_SLOTS}
 _LONGEST_PHRASE = max(len(phrase) for table in _MEANINGS.values() for phrase in table)

@@ -23,9 +23,7 @@ def scene_objects(scene: Scene) -> SceneObjects:
     names = (f"{thing.colour} {thing.shape}" for thing in scene.objects)
     boxes = object_boxes(scene, range(len(scene.objects)))
     objects = [NamedBox(name, box) for name, box in zip(names, boxes, strict=True)]
-    return SceneObjects(
-        scene.size, scene.size, objects, functools.partial(_mentions, scene), scene
-    )
+    return SceneObjects(scene.size, scene.size, objects, functools.partial(_mentions, scene), scene)
 
 
 def _mentions(scene: Scene, words: Sequence[str]) -> dict[int, tuple[int, ...]]:

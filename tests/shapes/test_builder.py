@@ -1,6 +1,7 @@
-"""The builder of the embedded data set: what it stores, and what it does with what is there."""
+"""The builder of the embedded data set: what it stores, and how it treats existing folders."""
 
 import dataclasses
+import hashlib
 import io
 from pathlib import Path
 
@@ -15,19 +16,21 @@ from sat_tf.shapes import builder
 from sat_tf.shapes.builder import (
     ShapesCaptions,
     ShapesConfig,
+    describe_scene,
     load_shapes,
     make_splits,
     scene_content,
 )
 from sat_tf.shapes.judge import judge
-from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene
+from sat_tf.shapes.language import every_word
+from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
 from sat_tf.vocabulary import tokenize
 
 SPLITS = {"train": 40, "dev": 8, "test": 12}
 CONFIG = ShapesConfig(name="tiny", **SPLITS, size=48, seed=3)
 
 
-def settings_in(folder):
+def config_in(folder):
     return DataConfig(
         data_dir=str(folder),
         shapes_train=40,
@@ -40,8 +43,8 @@ def settings_in(folder):
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """Config whose data set is on disk."""
-    made = settings_in(tmp_path_factory.mktemp("shapes"))
+    """Settings whose data set is on disk."""
+    made = config_in(tmp_path_factory.mktemp("shapes"))
     load_shapes(made, "dev")
     return made
 
@@ -51,19 +54,49 @@ def folder_of(config):
     return folder
 
 
+def test_scenes_and_captions_of_a_seed_are_the_published_ones():
+    """Raise the builder's VERSION before changing these digests."""
+    scenes, captions, judgements = (hashlib.sha256() for _ in range(3))
+    rng = np.random.default_rng(5)
+    words, before = sorted(every_word()), make_scene(7, 199, 64)
+    for index in range(200):
+        scene = make_scene(7, index, 64)
+        scenes.update(scene.to_json().encode())
+        for caption in describe_scene(7, index, scene):
+            captions.update(repr((caption.text, rows(caption.mentions))).encode())
+            mutated = rng.random(len(caption.words)) < 0.15
+            other = rng.integers(len(words), size=len(caption.words))
+            text = np.where(mutated, np.array(words)[other], caption.words).tolist()
+            for judged in (caption.words, caption.words[:-2], text):
+                for seen in (scene, before):
+                    found = judge(judged, seen)
+                    values = found.grammatical, found.true, found.kind, rows(found.mentions)
+                    judgements.update(repr(values).encode())
+        before = scene
+    assert [each.hexdigest()[:16] for each in (scenes, captions, judgements)] == [
+        "c026dbc3a35636ca",
+        "64d5395b585fe8d6",
+        "4c8c9ef103e1d4bc",
+    ]
+
+
+def rows(mentions):
+    return [(mention.word_index, mention.matches, mention.exists) for mention in mentions]
+
+
 def test_no_scene_is_in_two_splits():
-    splits = make_splits(dataclasses.replace(CONFIG, train=4000, dev=1500, test=1500))
+    splits = make_splits(dataclasses.replace(CONFIG, train=1500, dev=700, test=700))
     contents = {
         split: {scene_content(scene) for _, scene in scenes} for split, scenes in splits.items()
     }
     assert contents["train"].isdisjoint(contents["test"] | contents["dev"])
     assert contents["dev"].isdisjoint(contents["test"])
-    # Some scenes had to be left out for that: else this test would show nothing.
+    # Some scenes were left out for that: else this test would show nothing.
     last = max(index for scenes in splits.values() for index, _ in scenes)
-    assert last + 1 > 4000 + 1500 + 1500
+    assert last + 1 > 1500 + 700 + 700
 
 
-def test_a_scene_s_content_leaves_out_background_and_order():
+def test_scenes_that_differ_in_background_and_order_are_equal():
     (_, scene), *_ = [pair for pair in make_splits(CONFIG)["train"] if len(pair[1].objects) > 1]
     (_, other), *_ = make_splits(CONFIG)["test"]
     twin = Scene(scene.size, other.background, scene.objects[::-1])
@@ -71,7 +104,7 @@ def test_a_scene_s_content_leaves_out_background_and_order():
     assert scene_content(other) != scene_content(scene)
 
 
-def test_scored_splits_stay_when_training_grows():
+def test_dev_and_test_do_not_depend_on_the_size_of_train():
     small, large = make_splits(CONFIG), make_splits(dataclasses.replace(CONFIG, train=80))
     assert {split: len(scenes) for split, scenes in small.items()} == SPLITS
     assert small["test"] == large["test"]
@@ -93,8 +126,8 @@ def test_records_hold_image_captions_and_scene(config):
     assert len(set(ids)) == len(ids)
 
 
-def test_the_same_seed_draws_the_same_data_set(config, tmp_path):
-    again = settings_in(tmp_path)
+def test_the_same_seed_gives_the_same_data_set(config, tmp_path):
+    again = config_in(tmp_path)
     assert load_shapes(again, "test") == load_shapes(config, "test")
     other = dataclasses.replace(again, shapes_seed=4)
     assert load_shapes(other, "test") != load_shapes(config, "test")
@@ -125,15 +158,15 @@ def test_the_builder_stores_boxes_and_mentions(config):
     assert mentioned >= 5 * SPLITS["train"]
 
 
-def test_it_is_quiet(tmp_path, capfd):
-    load_shapes(settings_in(tmp_path), "dev")
+def test_generating_prints_nothing(tmp_path, capfd):
+    load_shapes(config_in(tmp_path), "dev")
     output, errors = capfd.readouterr()
     assert output == ""
     assert "shapes" not in errors
 
 
-def test_an_interrupted_data_set_is_drawn_again(tmp_path, monkeypatch):
-    config = settings_in(tmp_path)
+def test_an_interrupted_data_set_is_generated_again(tmp_path, monkeypatch):
+    config = config_in(tmp_path)
 
     def interrupt(scene):
         raise KeyboardInterrupt
@@ -145,8 +178,8 @@ def test_an_interrupted_data_set_is_drawn_again(tmp_path, monkeypatch):
     assert len(load_shapes(config, "dev")) == 8
 
 
-def test_an_unfinished_folder_is_not_trusted(config, tmp_path):
-    unfinished = settings_in(tmp_path)
+def test_an_incomplete_folder_is_not_used(config, tmp_path):
+    unfinished = config_in(tmp_path)
     folder = tmp_path / folder_of(config).relative_to(config.data_dir)
     folder.mkdir(parents=True)
     (folder / "shapes_captions-dev.tfrecord-00000-of-00001").write_bytes(b"half")
@@ -154,7 +187,7 @@ def test_an_unfinished_folder_is_not_trusted(config, tmp_path):
 
 
 def test_a_damaged_data_set_is_named(tmp_path):
-    config = settings_in(tmp_path)
+    config = config_in(tmp_path)
     load_shapes(config, "dev")
     (shard,) = folder_of(config).glob("*-dev.tfrecord*")
     whole = shard.read_bytes()
@@ -169,4 +202,4 @@ def test_a_damaged_data_set_is_named(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"--data_dir=.*file"):
-        load_shapes(settings_in(tmp_path / "file"), "dev")
+        load_shapes(config_in(tmp_path / "file"), "dev")
