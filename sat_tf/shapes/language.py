@@ -191,9 +191,11 @@ def _choose(items: Sequence[Any], rng: np.random.Generator) -> Any:
     return items[int(rng.integers(len(items)))]
 
 
-def _counts(slot: Slot) -> dict[Any, tuple[str, ...]]:
+def _counts(slot: Slot) -> Mapping[Any, tuple[str, ...]]:
     """Return the phrases of each count that an object slot can state."""
-    return {Slot.ONE: {None: ("",)}, Slot.ALONE: {1: ("",)}, Slot.MANY: COUNT_PHRASES}[slot]
+    if slot is Slot.MANY:
+        return COUNT_PHRASES
+    return {1 if slot is Slot.ALONE else None: ("",)}
 
 
 def _join(slot: Slot, count: str, size: str, colour: str, noun: tuple[str, str]) -> tuple[str, ...]:
