@@ -1,7 +1,7 @@
 """Evaluate a run on a split of its data set, compare two runs, or score another system's captions.
 
-The functions below `main` take arguments and may be imported; TensorFlow, which takes seconds to
-import, is imported where they need it and not for `--help` or a wrong flag.
+The functions below `main` may be imported; each returns a table and a document for `--output`.
+TensorFlow takes seconds to import: only `load` does, not `--help`, a wrong flag or `--results`.
 """
 
 import dataclasses
@@ -30,7 +30,6 @@ vocabulary. --report writes one HTML file that shows captions and attention, the
 --data_dir (or --workdir of a run on it), text with --references."""
 
 _ONLY_FOR = {"captions": ("workdir",), "report": ("workdir",), "references": ("results",)}
-_SORT_BY = "smoothed BLEU-4"  # of the report at first: the worst captions come first
 
 
 def main(argv: list[str]) -> None:
@@ -47,78 +46,92 @@ def main(argv: list[str]) -> None:
         if options[name].value and mode not in modes:
             raise UserError(f"--{name} is not for --{mode}")
     split, batch_size = options.split, options.decode_batch_size
-    if mode == "results":
-        path = Path(options.results)
-        data = read_results(path, options.references, options.workdir, split, overrides)
-        text, document = score_results(path, *data)
-    elif mode == "compare":
+    if options.results:
+        path, references = Path(options.results), options.references
+        captions = read_results(path, references, options.workdir, split, overrides)
+        table, document = score_results(*captions)
+        document["results"] = str(path)
+    elif options.compare:
         workdirs = options.compare.split(",")
         if len(workdirs) != 2:
             raise UserError(f"--compare={options.compare}: name two runs, RUN_A,RUN_B")
-        captioners = [_load([workdir], overrides) for workdir in workdirs]
-        results = [captioner.evaluate(split, batch_size) for captioner in captioners]
-        text, document = compare(workdirs, *results)
+        captioners = [load([workdir], overrides) for workdir in workdirs]
+        table, document = compare(
+            workdirs, *(captioner.evaluate(split, batch_size) for captioner in captioners)
+        )
         document["split"] = split
     else:
-        captioner = _load(options.workdir.split(","), overrides)
+        captioner = load(options.workdir.split(","), overrides)
         result = captioner.evaluate(split, batch_size)
-        text, document = describe(captioner, result)
+        table, document = describe(captioner, result)
         document["split"] = split
-    print(text)
+    print(table)
     if options.output:
         write_json(options.output, document)
     if options.captions:
-        write_captions(options.captions, captioner, result)
+        from sat_tf.datasets.result_files import results_document
+
+        texts = [caption.text for caption in result.captions]
+        numbered = captioner.config.data.dataset == "coco"
+        write_json(options.captions, results_document(result.records, texts, numbered))
     if options.report:
         title = f"{split}: {len(result.records)} images"
         write_report(options.report, captioner, result, title, options.workdir)
 
 
+def load(workdirs: Sequence[str], overrides: Mapping[str, Any]) -> "Captioner":
+    """Load a run, or an ensemble; errors in settings come before TensorFlow is imported."""
+    for workdir in workdirs:
+        override(Config.load(workdir), **overrides)
+    flags.quiet_tensorflow()
+    from sat_tf.captioner import Captioner
+
+    return Captioner.load(*workdirs, **overrides)
+
+
 def describe(captioner: "Captioner", result: "EvaluationResult") -> tuple[str, dict[str, Any]]:
-    """Return the table of scores, and the document of --output: scores, captions, settings."""
-    from sat_tf.metrics.attention import beta_by_word_class
-    from sat_tf.metrics.registry import left_out
-    from sat_tf.metrics.tables import score_table
+    """Return the table, and scores, captions and settings as one document."""
+    from sat_tf.metrics import attention, registry, tables
     from sat_tf.model.encoder import encoder_fingerprint
 
-    document = {
+    runs = [
+        {
+            "settings": dataclasses.asdict(run.config),
+            "vocabulary": run.vocabulary.fingerprint,
+            "encoder": encoder_fingerprint(run.model.encoder, run.config.images),
+        }
+        for run in captioner.runs
+    ]
+    captions = [
+        {
+            "image_id": record.image_id,
+            "caption": caption.text,
+            "log_probability": caption.log_probability,
+            "score": caption.score,
+            "references": list(record.captions),
+        }
+        for record, caption in zip(result.records, result.captions, strict=True)
+    ]
+    return tables.score_table(result.scores, result.intervals), {
         "images": len(result.records),
-        "runs": [
-            {
-                "settings": dataclasses.asdict(run.config),
-                "vocabulary": run.vocabulary.fingerprint,
-                "encoder": encoder_fingerprint(run.model.encoder, run.config.images),
-            }
-            for run in captioner.runs
-        ],
+        "runs": runs,
         "scores": result.scores,
         "intervals": result.intervals,
-        "left_out": left_out(),
-        "beta_by_word_class": beta_by_word_class(result.captions),
-        "captions": [
-            {
-                "image_id": record.image_id,
-                "caption": caption.text,
-                "log_probability": caption.log_probability,
-                "score": caption.score,
-                "references": list(record.captions),
-            }
-            for record, caption in zip(result.records, result.captions, strict=True)
-        ],
+        "left_out": registry.left_out(),
+        "beta_by_word_class": attention.beta_by_word_class(result.captions),
+        "captions": captions,
     }
-    return score_table(result.scores, result.intervals), document
 
 
 def compare(
     workdirs: Sequence[str], first: "EvaluationResult", second: "EvaluationResult"
 ) -> tuple[str, dict[str, Any]]:
-    """Return the table and the document of two runs' scores and their differences.
+    """Return the scores of two runs and their differences.
 
     Raises:
       UserError: the runs were scored on different images or references.
     """
-    from sat_tf.metrics.bootstrap import differences
-    from sat_tf.metrics.tables import difference_table
+    from sat_tf.metrics import bootstrap, tables
 
     images = [[(r.image_id, r.captions) for r in result.records] for result in (first, second)]
     if images[0] != images[1]:
@@ -126,57 +139,44 @@ def compare(
             f"--compare={','.join(workdirs)}: the split of the first has other images or "
             "references than the second's"
         )
-    found = differences(first.metrics, second.metrics)
-    document = {
+    differences = bootstrap.differences(first.metrics, second.metrics)
+    return tables.difference_table(first.scores, second.scores, differences), {
         "images": len(first.records),
         "runs": dict(zip(workdirs, (first.scores, second.scores), strict=True)),
-        "differences": {name: one._asdict() for name, one in found.items()},
+        "differences": {name: one._asdict() for name, one in differences.items()},
     }
-    return difference_table(first.scores, second.scores, found), document
 
 
 def score_results(
-    path: Path, captions: Sequence[str], references: Sequence[Sequence[str]]
+    captions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[str, dict[str, Any]]:
-    """Return the table and the document of the scores of captions read from a file."""
-    from sat_tf.metrics.bootstrap import intervals
-    from sat_tf.metrics.registry import EvaluationData, compute_scores
-    from sat_tf.metrics.tables import score_table
-    from sat_tf.metrics.text import tokenized
+    """Return the scores of any system's captions, one an image."""
+    from sat_tf.metrics import bootstrap, registry, tables, text
 
-    data = EvaluationData(
-        [tokenized(text) for text in captions],
-        [[tokenized(text) for text in texts] for texts in references],
-    )
-    metrics = compute_scores(data)
+    tokenized = [[text.tokenized(reference) for reference in image] for image in references]
+    data = registry.EvaluationData([text.tokenized(caption) for caption in captions], tokenized)
+    metrics = registry.compute_scores(data)
     scores = {name: metric.score for name, metric in metrics.items()}
-    document: dict[str, Any] = {"results": str(path), "images": len(captions), "scores": scores}
-    document["intervals"] = intervals(metrics)
-    return score_table(scores, document["intervals"]), document
+    intervals = bootstrap.intervals(metrics)
+    document: dict[str, Any] = {"images": len(captions), "scores": scores, "intervals": intervals}
+    return tables.score_table(scores, intervals), document
 
 
 def read_results(
-    path: Path, reference_files: str, workdir: str, split: str, overrides: Mapping[str, Any]
+    path: Path, references: str, workdir: str, split: str, overrides: Mapping[str, Any]
 ) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Read the captions of a file, and the references of each image.
+    """Read the captions of a file and the references of each image.
 
-    Args:
-      path: of captions; JSON, or text with one caption a line.
-      reference_files: of text: files of references, with commas between.
-      workdir: of JSON: a run on the data set, if `overrides` does not name it.
-      split: of that data set.
-      overrides: settings by name.
-
-    Raises:
-      UserError: the captions or their references can't be read, or do not fit each other.
+    References of text stand in further files; those of JSON are of the split of a data set, which
+    the overrides or a run name.
     """
     from sat_tf.datasets import result_files
 
     if path.suffix != ".json":
-        if not reference_files:
+        if not references:
             raise UserError(f"--results={path}: is text: give the files of --references too")
-        return result_files.read_lines(path, [Path(name) for name in reference_files.split(",")])
-    if reference_files:
+        return result_files.read_lines(path, [Path(name) for name in references.split(",")])
+    if references:
         raise UserError(f"--references is for --results of text; those of {path} are the split's")
     if workdir:
         data = override(Config.load(workdir), **overrides).data
@@ -195,29 +195,17 @@ def read_results(
     return result_files.read_results(path, records), [record.captions for record in records]
 
 
-def write_captions(path: str, captioner: "Captioner", result: "EvaluationResult") -> None:
-    """Write the best captions in COCO's results format."""
-    from sat_tf.datasets.result_files import results_document
-
-    numbered = captioner.config.data.dataset == "coco"
-    texts = [caption.text for caption in result.captions]
-    write_json(path, results_document(result.records, texts, numbered))
-
-
 def write_report(
     path: str, captioner: "Captioner", result: "EvaluationResult", title: str, subtitle: str
 ) -> None:
-    """Write an HTML report of each image with its captions and attention."""
+    """Write an HTML report of each image with its captions and attention, worst captions first."""
     from sat_tf.inspection import report
     from sat_tf.inspection.attention_record import AttentionRecord
     from sat_tf.metrics.text import sentence_bleu, tokenized_references
 
-    images = zip(
-        result.records,
-        result.generated,
-        tokenized_references(result.records),
-        strict=True,
-    )
+    sort_by = "smoothed BLEU-4"
+    references = tokenized_references(result.records)
+    images = zip(result.records, result.generated, references, strict=True)
     records = (
         AttentionRecord(
             record.image_id,
@@ -225,20 +213,11 @@ def write_report(
             captions,
             record.captions,
             record.objects,
-            {_SORT_BY: sentence_bleu(captions[0].text, references)},
+            {sort_by: sentence_bleu(captions[0].text, texts)},
         )
-        for record, captions, references in images
+        for record, captions, texts in images
     )
-    report.write_report(path, records, title, subtitle, _SORT_BY)
-
-
-def _load(workdirs: Sequence[str], overrides: Mapping[str, Any]) -> "Captioner":
-    for workdir in workdirs:
-        override(Config.load(workdir), **overrides)  # errors before TensorFlow is imported
-    flags.quiet_tensorflow()
-    from sat_tf.captioner import Captioner
-
-    return Captioner.load(*workdirs, **overrides)
+    report.write_report(path, records, title, subtitle, sort_by)
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ class Evaluator:
             attended=best,
             objects=[record.objects for record in records],
             crops=[*map(self._crop, records)],
-            scenes=scenes if len(scenes) == len(records) else None,
+            scenes=scenes if len(scenes) == len(records) else (),
             log_likelihoods=self._log_likelihoods(records, sources, batch_size),
             state_sensitivities=sensitivities,
         )
@@ -135,8 +135,8 @@ class Evaluator:
 
     def _log_likelihoods(
         self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int
-    ) -> np.ndarray:
-        """Return the log likelihood and the tokens of each image's references: float64 [N, 2]."""
+    ) -> list[tuple[float, float]]:
+        """Return the log likelihood and the number of tokens of each image's references."""
         references = tokenize_captions(records, self._vocabulary)
         plan = bucket_in_order(references, batch_size)
         read = [caption_batches(references, plan, source) for source in sources]
@@ -147,4 +147,4 @@ class Evaluator:
             log_p = self._read(batches).log_probabilities.numpy().astype(np.float64)
             np.add.at(sums[:, 0], images, log_p.sum(axis=1))  # sum over T: [B]
             np.add.at(sums[:, 1], images, np.sum(first["tokens"] != PAD, axis=1))
-        return sums
+        return [(log_p, count) for log_p, count in sums.tolist()]

@@ -7,35 +7,39 @@ so do baselines that ignore the word. Each is 0 to 100, and 0 where there is not
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sat_tf.data.objects import WHOLE
 from sat_tf.data.word_classes import CONTENT, word_class
-from sat_tf.metrics.registry import AttendedCaption, EvaluationData, Metric, Need, ratio, register
+from sat_tf.metrics.registry import EvaluationData, Metric, Need, ratio, register
+
+if TYPE_CHECKING:
+    from sat_tf.captioning import Caption
 
 _GROUP = "attention"
 
-ATTENTION = Need("needs attention maps", is_in_data=lambda data: data.attended is not None)
+ATTENTION = Need("needs attention maps", is_in_data=lambda data: bool(data.attended))
 GATE = Need(
     "needs a gating scalar",
-    is_in_data=lambda data: any(np.any(np.asarray(c.betas) != 1) for c in data.attended or ()),
+    is_in_data=lambda data: any(np.any(np.asarray(c.betas) != 1) for c in data.attended),
 )
 PAIRS = Need(
     "needs --batch_size of 2 or more: it exchanges the states of captions in a batch",
-    is_in_data=lambda data: any(map(len, data.state_sensitivities or ())),
+    is_in_data=lambda data: any(map(len, data.state_sensitivities)),
     is_in_run=lambda config: config.training.batch_size > 1,
 )
 BOXES = Need(
     "needs --boxes, or --dataset=shapes",
-    is_in_data=lambda data: any(objects is not None for objects in data.objects or ()),
+    is_in_data=lambda data: any(objects is not None for objects in data.objects),
     is_in_run=lambda config: config.data.dataset == "shapes" or bool(config.data.boxes),
 )
 
 
 def _maps(data: EvaluationData) -> list[np.ndarray]:
     """Return the maps of each caption, float64 [n, L]."""
-    alphas = [np.asarray(caption.alphas, np.float64) for caption in data.attended or ()]
+    alphas = [np.asarray(caption.alphas, np.float64) for caption in data.attended]
     return [each.reshape(len(each), each.shape[1] * each.shape[2]) for each in alphas]
 
 
@@ -97,7 +101,7 @@ def state_sensitivity(data: EvaluationData) -> Metric:
 
     0 where attention does not depend on h at all.
     """
-    return _mean(data.state_sensitivities or ())
+    return _mean(data.state_sensitivities)
 
 
 def _mean_beta(data: EvaluationData, is_content: bool) -> Metric:
@@ -107,7 +111,7 @@ def _mean_beta(data: EvaluationData, is_content: bool) -> Metric:
             np.asarray(caption.betas, np.float64)[
                 [(word_class(word) == CONTENT) == is_content for word in caption.words]
             ]
-            for caption in data.attended or ()
+            for caption in data.attended
         ]
     )
 
@@ -118,7 +122,7 @@ for _name, _is_content in (("beta_content", True), ("beta_function", False)):
     )
 
 
-def beta_by_word_class(captions: Sequence[AttendedCaption]) -> dict[str, float]:
+def beta_by_word_class(captions: Sequence["Caption"]) -> dict[str, float]:
     """Return the mean beta, 0 to 1, of each class of words that occurs.
 
     The classes are those of `sat_tf.data.word_classes`.
@@ -130,8 +134,9 @@ def beta_by_word_class(captions: Sequence[AttendedCaption]) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in sorted(betas.items())}
 
 
-# Maps that are compared with boxes: the word's own alpha, and baselines that ignore the word.
-_SCORES_OF_MAP = {
+# Maps that are compared with boxes: the word's own alpha, and baselines that ignore the word. Each
+# with the names of its two scores.
+_GROUNDING = {
     "own": ("pointing_accuracy", "attention_correctness"),
     "uniform": ("pointing_uniform", "correctness_uniform"),
     "centre": ("pointing_centre", "correctness_centre"),
@@ -142,51 +147,44 @@ _SCORES_OF_MAP = {
 def _grounding(data: EvaluationData) -> dict[str, Metric]:
     """Compute pointing accuracy and attention correctness of each map, means over words.
 
-    A word counts if it names an object that is in the image. Pointing: whether the centre of the
-    cell with the largest weight lies in a box of the object; of cells that tie, the share inside.
-    Correctness (Liu et al., 2017): the mass of the cells whose centres lie in such a box. Several
-    objects that a word may mean count as one region. The null location is in no box.
+    A word counts if it names an object in the image. Pointing: whether the centre of the cell with
+    the largest weight lies in a box of the object; of cells that tie, the share inside. Correctness
+    (Liu et al., 2017): the mass of the cells whose centres lie in such a box. Several objects that
+    a word may mean are one region. The null location is in no box.
     """
-    sums = {
-        name: np.zeros(len(data.captions)) for names in _SCORES_OF_MAP.values() for name in names
-    }
-    counts = np.zeros(len(data.captions))
-    objects_of = data.objects or ()
-    crops = data.crops or [WHOLE] * len(objects_of)
-    images = zip(data.attended or (), objects_of, crops, strict=True)
+    shape = len(data.captions), len(_GROUNDING)
+    hits, masses, counts = np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
+    crops = data.crops or [WHOLE] * len(data.objects)
+    images = zip(data.attended, data.objects, crops, strict=True)
     for image, (caption, objects, crop) in enumerate(images):
         if objects is None or not caption.words:
             continue
         alphas = np.asarray(caption.alphas, np.float64)
         grid = alphas.shape[1:]
-        baselines = {
-            "uniform": np.full(grid, 1 / (grid[0] * grid[1])),
-            "centre": _centred(grid),
-            "average": alphas.mean(axis=0),  # mean over T: [rows, columns]
-        }
+        uniform = np.full(grid, 1 / (grid[0] * grid[1]))
+        baselines = uniform, _centred(grid), alphas.mean(axis=0)  # mean over T
         for word, is_inside in objects.regions(caption.words, grid, crop).items():
             counts[image] += 1
-            for map_name, weights in {"own": alphas[word], **baselines}.items():
-                pointing, correctness = _SCORES_OF_MAP[map_name]
-                sums[pointing][image] += is_inside[weights == weights.max()].mean()
-                sums[correctness][image] += weights[is_inside].sum()
-    return {name: ratio(values.tolist(), counts.tolist(), 100) for name, values in sums.items()}
+            for column, weights in enumerate((alphas[word], *baselines)):
+                hits[image, column] += is_inside[weights == weights.max()].mean()
+                masses[image, column] += weights[is_inside].sum()
+    return {
+        name: ratio(sums[:, column].tolist(), counts.tolist(), 100)
+        for column, names in enumerate(_GROUNDING.values())
+        for name, sums in zip(names, (hits, masses), strict=True)
+    }
 
 
 def _centred(grid: tuple[int, int]) -> np.ndarray:
-    """Weights that fall off linearly from the centre to the edges; sum to 1, [rows, columns]."""
+    """Return weights that fall off linearly from the centre to the edges and sum to 1."""
     # In whole numbers: cells equally near the centre must be equal for a tie.
     down, across = (length - np.abs(2 * np.arange(length) + 1 - length) for length in grid)
     weights = np.outer(down, across)
     return weights / weights.sum()
 
 
-def _register_grounding(name: str, is_baseline: bool) -> None:
-    @register(name, group=_GROUP, needs=(ATTENTION, BOXES), can_monitor=not is_baseline)
-    def compute(data: EvaluationData) -> Metric:
-        return data.shared(_grounding)[name]
-
-
-for _column in (0, 1):  # pointing, then correctness
-    for _map, _names in _SCORES_OF_MAP.items():
-        _register_grounding(_names[_column], is_baseline=_map != "own")
+for _map, _names in _GROUNDING.items():
+    for _name in _names:
+        register(_name, group=_GROUP, needs=(ATTENTION, BOXES), can_monitor=_map == "own")(
+            lambda data, name=_name: data.shared(_grounding)[name]
+        )

@@ -1,6 +1,6 @@
 """Bootstrap confidence intervals: scores of images resampled with replacement (Koehn, 2004)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -68,23 +68,20 @@ def differences(
 
 
 def _resample(metrics: Mapping[str, Metric], seed: int) -> dict[str, np.ndarray]:
-    """Compute each score of the same resamples: float64 [R]."""
+    """Compute each score that can be resampled of the same resamples: float64 [R]."""
     metrics = {name: metric for name, metric in metrics.items() if metric.can_resample}
-    sizes = {len(metric.statistics) for metric in metrics.values()}
+    if not metrics:
+        return {}
+    (size,) = {len(metric.statistics) for metric in metrics.values()}
+    random = np.random.default_rng(seed)
     sums: dict[str, list[np.ndarray]] = {name: [] for name in metrics}
-    for counts in _counts(sizes.pop(), seed) if sizes else ():
+    for _ in range(0, RESAMPLES, _CHUNK):
+        # How often each image is in each resample: [_CHUNK, N]
+        counts = random.multinomial(size, np.full(size, 1.0 / size), size=_CHUNK).astype(np.float64)
         for name, metric in metrics.items():
             sums[name].append(counts @ metric.statistics)
     # [R, S] -> [R]
     return {name: metric.compute(np.concatenate(sums[name])) for name, metric in metrics.items()}
-
-
-def _counts(size: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield how often each image is in each resample: float64 [_CHUNK, N]."""
-    random = np.random.default_rng(seed)
-    shares = np.full(size, 1.0 / size)
-    for _ in range(0, RESAMPLES, _CHUNK):
-        yield random.multinomial(size, shares, size=_CHUNK).astype(np.float64)
 
 
 def _interval(values: np.ndarray) -> Interval:

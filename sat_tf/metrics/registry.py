@@ -1,18 +1,16 @@
 """The registry of scores: what a score is called, what it needs, how it is computed.
 
-A score is registered once, by a decorator around the function that computes it:
-
     @register("mean_length", group="words")
     def mean_length(data: EvaluationData) -> Metric:
         return mean([len(caption.split()) for caption in data.captions])
 
-Evaluation, `--monitor`, rewards of self-critical training, tables, TensorBoard's groups and the
-bootstrap read the registry. It imports no TensorFlow.
+Evaluations, `--monitor`, `--self_critical`, tables, TensorBoard's groups and the bootstrap read the
+registry, which imports no TensorFlow.
 """
 
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,7 +19,11 @@ from sat_tf.data.objects import Box, ObjectBoxes
 from sat_tf.errors import UserError
 from sat_tf.shapes.scenes import Scene
 
+if TYPE_CHECKING:
+    from sat_tf.captioning import Caption
+
 _T = TypeVar("_T")
+_Compute = TypeVar("_Compute", bound=Callable[["EvaluationData"], "Metric"])
 
 
 class Metric(NamedTuple):
@@ -43,13 +45,7 @@ class Metric(NamedTuple):
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float], scale: float = 1) -> Metric:
-    """Return `scale` times the ratio of two sums over images; 0 where the denominator is 0.
-
-    Args:
-      numerators: one an image.
-      denominators: one an image.
-      scale: a factor, such as 100 for percent.
-    """
+    """Return `scale` times the ratio of two sums over images; 0 where there is nothing to count."""
 
     def compute(sums: np.ndarray) -> np.ndarray:
         numerator, denominator = sums[..., 0], sums[..., 1]
@@ -61,7 +57,7 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], scale: flo
 
 
 def mean(values: Sequence[float]) -> Metric:
-    """Return the mean over images of a score that each image has by itself."""
+    """Return the mean over images of a score of single images."""
     return ratio(values, [1.0] * len(values))
 
 
@@ -70,52 +66,25 @@ def corpus_score(value: float) -> Metric:
     return Metric(np.array([[value]], np.float64), lambda sums: sums[..., 0], can_resample=False)
 
 
-class AttendedCaption(Protocol):
-    """A caption of n words with its attention maps, such as `sat_tf.captioning.Caption`."""
-
-    @property
-    def words(self) -> Sequence[str]:
-        """The words, without the end token."""
-
-    @property
-    def alphas(self) -> np.ndarray:
-        """Float [n, rows, columns]; each map sums to 1, or less with a null location."""
-
-    @property
-    def betas(self) -> np.ndarray:
-        """Float [n]; all 1 if the model has no gating scalar."""
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluationData:
-    """What scores are computed from: lists with one entry an image; None is not available.
+    """What scores are computed from: sequences with one entry an image, empty if not available.
 
     Captions and references are tokenized, with one space between words.
-
-    Attributes:
-      captions: one caption an image; may be empty strings.
-      references: the references of each image, which may differ in number.
-      training_captions: all captions of the training images.
-      attended: the captions with their attention maps.
-      objects: the objects of each image; None for an image without known objects.
-      crops: the part of each image that the encoder sees; not available: the whole images.
-      scenes: the scene of each image of the embedded data set.
-      log_likelihoods: of each image, the sum of log p over the tokens of its references and the
-        number of these tokens, ends included: float64 [N, 2].
-      state_sensitivities: of each word, how far alpha moves with another caption's LSTM state, see
-        `sat_tf.metrics.state_sensitivity`: arrays of n words, or of none where the image was alone
-        in its batch.
     """
 
     captions: Sequence[str]
-    references: Sequence[Sequence[str]]
-    training_captions: Collection[str] | None = None
-    attended: Sequence[AttendedCaption] | None = None
-    objects: Sequence[ObjectBoxes | None] | None = None
-    crops: Sequence[Box] | None = None
-    scenes: Sequence[Scene] | None = None
-    log_likelihoods: np.ndarray | None = None
-    state_sensitivities: Sequence[np.ndarray] | None = None
+    references: Sequence[Sequence[str]]  # their number may differ by image
+    training_captions: Collection[str] = ()  # of all training images
+    attended: "Sequence[Caption]" = ()  # the captions with their attention maps
+    objects: Sequence[ObjectBoxes | None] = ()
+    crops: Sequence[Box] = ()  # the part of each image that the encoder sees; empty: the whole
+    scenes: Sequence[Scene] = ()  # of the embedded data set
+    # Of the references of an image: the sum of log p of their tokens, ends included, and the number
+    # of these tokens.
+    log_likelihoods: Sequence[tuple[float, float]] = ()
+    # Of each word of a caption, see `state_sensitivity`; none if the image was alone in its batch.
+    state_sensitivities: Sequence[np.ndarray] = ()
     _shared: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -134,19 +103,12 @@ class EvaluationData:
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """A condition without which a score is not computed.
-
-    Attributes:
-      reason: what is missing where the condition does not hold; follows the score's name.
-      is_installed: whether this installation meets it.
-      is_in_data: whether these captions meet it.
-      is_in_run: whether the validations of a training run with this config meet it.
-    """
+    """A condition without which a score is not computed, and the reason that is given then."""
 
     reason: str
     is_installed: Callable[[], bool] = lambda: True
     is_in_data: Callable[[EvaluationData], bool] = lambda data: True
-    is_in_run: Callable[[Config], bool] = lambda config: True
+    is_in_run: Callable[[Config], bool] = lambda config: True  # in validations of a training run
 
 
 # (image numbers [B], captions) -> float32 [B]: the score of each caption against the references of
@@ -156,27 +118,16 @@ Reward = Callable[[np.ndarray, Sequence[str]], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """A registered score.
-
-    Attributes:
-      name: as tables, files and `--monitor` call it.
-      compute: the function of the evaluation data.
-      group: of curves in TensorBoard.
-      needs: what it is not computed without.
-      higher_is_better: whether `--monitor` maximizes it.
-      can_monitor: whether `--monitor` takes it.
-      is_slow: whether validations leave it out unless it is monitored.
-      make_reward: makes the reward of `--self_critical` from the tokenized references of each
-        image, if the score can be one.
-    """
+    """A registered score."""
 
     name: str
     compute: Callable[[EvaluationData], Metric]
-    group: str
+    group: str  # of curves in TensorBoard
     needs: tuple[Need, ...] = ()
     higher_is_better: bool = True
     can_monitor: bool = True
-    is_slow: bool = False
+    is_slow: bool = False  # validations leave it out unless it is monitored
+    # Makes the reward of `--self_critical` from the references of each image, if it can be one.
     make_reward: Callable[[Sequence[Sequence[str]]], Reward] | None = None
 
     @property
@@ -186,8 +137,6 @@ class Score:
 
 
 SCORES: dict[str, Score] = {}  # all registered scores by name, in the order of tables
-
-_Compute = TypeVar("_Compute", bound=Callable[[EvaluationData], Metric])
 
 
 def register(name: str, **attributes: Any) -> Callable[[_Compute], _Compute]:
@@ -229,21 +178,18 @@ def check_scores(config: Config) -> None:
     Raises:
       UserError: there is no such score, or the run or the installation lacks what it needs.
     """
-    training = config.training
-    names = [name for name, score in SCORES.items() if score.can_monitor]
-    if training.monitor not in names:
-        raise UserError(f"--monitor={training.monitor}: must be one of {', '.join(names)}")
-    for need in SCORES[training.monitor].needs:
-        if not (need.is_installed() and need.is_in_run(config)):
-            raise UserError(f"--monitor={training.monitor} {need.reason}")
+    monitors = [name for name, score in SCORES.items() if score.can_monitor]
     rewards = ["none", *(name for name, score in SCORES.items() if score.make_reward)]
-    if training.self_critical not in rewards:
-        raise UserError(
-            f"--self_critical={training.self_critical}: must be one of {', '.join(rewards)}"
-        )
-    if training.self_critical != "none" and SCORES[training.self_critical].missing:
-        missing = SCORES[training.self_critical].missing
-        raise UserError(f"--self_critical={training.self_critical} {missing}")
+    training = config.training
+    for flag, name, names in (
+        ("monitor", training.monitor, monitors),
+        ("self_critical", training.self_critical, rewards),
+    ):
+        if name not in names:
+            raise UserError(f"--{flag}={name}: must be one of {', '.join(names)}")
+        for need in SCORES[name].needs if name != "none" else ():
+            if not (need.is_installed() and need.is_in_run(config)):
+                raise UserError(f"--{flag}={name} {need.reason}")
 
 
 def make_reward(name: str, references: Sequence[Sequence[str]]) -> Reward:

@@ -8,21 +8,26 @@ from collections.abc import Sequence
 from sat_tf.metrics.registry import EvaluationData, Metric, Need, ratio, register
 from sat_tf.shapes.judge import judge
 from sat_tf.shapes.objects import named_objects
+from sat_tf.shapes.scenes import Scene
 
 _GROUP = "truth"
 
 SCENES = Need(
     "needs --dataset=shapes",
-    is_in_data=lambda data: data.scenes is not None,
+    is_in_data=lambda data: bool(data.scenes),
     is_in_run=lambda config: config.data.dataset == "shapes",
 )
 
 
-def _judged(data: EvaluationData) -> list[tuple[bool, bool]]:
-    """Judge each caption against the scene of its image: whether it is true, and relational."""
-    pairs = zip(data.captions, data.scenes or (), strict=True)
+def _judge(captions: Sequence[str], scenes: Sequence[Scene]) -> list[tuple[bool, bool]]:
+    """Return whether each caption is true of its scene, and whether it states a relation."""
+    pairs = zip(captions, scenes, strict=True)
     judged = [judge(caption.split(), scene) for caption, scene in pairs]
-    return [(verdict.true, verdict.relational) for verdict in judged]
+    return [(one.true, one.relational) for one in judged]
+
+
+def _judged(data: EvaluationData) -> list[tuple[bool, bool]]:
+    return _judge(data.captions, data.scenes)
 
 
 def _percent(holds: Sequence[bool]) -> Metric:
@@ -34,7 +39,7 @@ def true_objects(data: EvaluationData) -> Metric:
     """Compute the named objects that are in the scene; a colour and a shape after it name one."""
     mentions = [
         [mention.exists for mention in named_objects(caption.split(), scene)]
-        for caption, scene in zip(data.captions, data.scenes or (), strict=True)
+        for caption, scene in zip(data.captions, data.scenes, strict=True)
     ]
     return ratio([sum(each) for each in mentions], [len(each) for each in mentions], 100)
 
@@ -61,8 +66,6 @@ def relational_captions(data: EvaluationData) -> Metric:
 @register("shuffled_true_captions", group=_GROUP, needs=(SCENES,), can_monitor=False)
 def shuffled_true_captions(data: EvaluationData) -> Metric:
     """Compute the captions that are true of the next image's scene: a baseline."""
-    scenes = data.scenes or ()
-    if len(scenes) < 2:
-        return _percent([False] * len(scenes))
-    pairs = zip(data.captions, [*scenes[1:], scenes[0]], strict=True)
-    return _percent([judge(caption.split(), scene).true for caption, scene in pairs])
+    others = [*data.scenes[1:], data.scenes[0]]
+    judged = _judge(data.captions, others)
+    return _percent([is_true and len(others) > 1 for is_true, _ in judged])

@@ -42,7 +42,7 @@ JAVA = Need(
     "needs Java, and there is no java on the PATH",
     is_installed=lambda: shutil.which("java") is not None,
 )
-MODEL = Need("needs a model", is_in_data=lambda data: data.log_likelihoods is not None)
+MODEL = Need("needs a model", is_in_data=lambda data: bool(data.log_likelihoods))
 TRAINING_CAPTIONS = Need(
     "needs the training captions", is_in_data=lambda data: bool(data.training_captions)
 )
@@ -224,12 +224,11 @@ def _meteor_process() -> Any:
 @register("perplexity", group=_GROUP, needs=(MODEL,), higher_is_better=False)
 def perplexity(data: EvaluationData) -> Metric:
     """Compute exp of the mean -log p of a token over all references, ends included."""
-    assert data.log_likelihoods is not None
 
     def compute(sums: np.ndarray) -> np.ndarray:
         return np.exp(np.minimum(-sums[..., 0] / sums[..., 1], _MAX_NATS))
 
-    return Metric(data.log_likelihoods, compute)
+    return Metric(np.asarray(data.log_likelihoods, np.float64), compute)
 
 
 @register("mean_length", group=_GROUP)
@@ -241,7 +240,7 @@ def mean_length(data: EvaluationData) -> Metric:
 @register("novel_captions", group=_GROUP, needs=(TRAINING_CAPTIONS,))
 def novel_captions(data: EvaluationData) -> Metric:
     """Compute the percentage of captions that are no training caption word by word."""
-    known = data.training_captions or ()
+    known = data.training_captions
     return mean([100.0 * (caption not in known) for caption in data.captions])
 
 

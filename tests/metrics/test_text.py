@@ -95,17 +95,17 @@ def test_novel_captions_are_no_training_captions():
     captions = ["a dog", "a cat", "a dog", ""]
     known = evaluation_data(captions, training_captions=frozenset({"a dog", "dog a cat"}))
     assert scores_of(known, "words")["novel_captions"] == pytest.approx(50.0)
-    for training_captions in (None, frozenset()):
+    for training_captions in ((), frozenset()):
         unknown = evaluation_data(captions, training_captions=training_captions)
         assert "novel_captions" not in metrics_of(unknown, "words")
 
 
 def test_perplexity_is_of_all_tokens():
-    log_likelihoods = np.array([[-2 * np.log(8), 2], [-4 * np.log(2), 1]])
+    log_likelihoods = [(-2 * np.log(8), 2), (-4 * np.log(2), 1)]
     data = evaluation_data(["a", "b"], log_likelihoods=log_likelihoods)
     assert scores_of(data, "words")["perplexity"] == pytest.approx(2 ** (10 / 3))
 
 
 def test_perplexity_does_not_overflow():
-    data = evaluation_data(["a"], log_likelihoods=np.array([[-1e6, 1]]))
+    data = evaluation_data(["a"], log_likelihoods=[(-1e6, 1)])
     assert 1e300 < scores_of(data, "words")["perplexity"] < np.inf
