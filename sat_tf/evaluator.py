@@ -25,7 +25,6 @@ from sat_tf.metrics.registry import EvaluationData, Metric, compute_scores
 from sat_tf.metrics.state_sensitivity import make_state_sensitivity
 from sat_tf.metrics.text import tokenized_references
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.shapes.objects import SceneObjects
 from sat_tf.vocabulary import PAD, Vocabulary
 
 
@@ -113,7 +112,6 @@ class Evaluator:
             lengths = [len(best.words) if len(captions) > 1 else 0 for best, *_ in captions]
             sensitivities += [row[:length] for row, length in zip(moves, lengths, strict=True)]
         best = [captions[0] for captions in generated]
-        scenes = [r.objects.scene for r in records if isinstance(r.objects, SceneObjects)]
         data = EvaluationData(
             captions=[caption.text for caption in best],
             references=tokenized_references(records),
@@ -121,7 +119,6 @@ class Evaluator:
             attended=best,
             objects=[record.objects for record in records],
             crops=[*map(self._crop, records)],
-            scenes=scenes if len(scenes) == len(records) else (),
             log_likelihoods=self._log_likelihoods(records, sources, batch_size),
             state_sensitivities=sensitivities,
         )

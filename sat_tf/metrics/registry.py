@@ -17,7 +17,6 @@ import numpy as np
 from sat_tf.config import Config
 from sat_tf.data.objects import Box, ObjectBoxes
 from sat_tf.errors import UserError
-from sat_tf.shapes.scenes import Scene
 
 if TYPE_CHECKING:
     from sat_tf.captioning import Caption
@@ -79,7 +78,6 @@ class EvaluationData:
     attended: "Sequence[Caption]" = ()  # the captions with their attention maps
     objects: Sequence[ObjectBoxes | None] = ()
     crops: Sequence[Box] = ()  # the part of each image that the encoder sees; empty: the whole
-    scenes: Sequence[Scene] = ()  # of the embedded data set
     # Of the references of an image: the sum of log p of their tokens, ends included, and the number
     # of these tokens.
     log_likelihoods: Sequence[tuple[float, float]] = ()

@@ -7,16 +7,20 @@ from collections.abc import Sequence
 
 from sat_tf.metrics.registry import EvaluationData, Metric, Need, ratio, register
 from sat_tf.shapes.judge import judge
-from sat_tf.shapes.objects import named_objects
+from sat_tf.shapes.objects import SceneObjects, named_objects
 from sat_tf.shapes.scenes import Scene
 
 _GROUP = "truth"
 
 SCENES = Need(
     "needs --dataset=shapes",
-    is_in_data=lambda data: bool(data.scenes),
+    is_in_data=lambda data: bool(data.objects) and len(_scenes(data)) == len(data.objects),
     is_in_run=lambda config: config.data.dataset == "shapes",
 )
+
+
+def _scenes(data: EvaluationData) -> list[Scene]:
+    return [objects.scene for objects in data.objects if isinstance(objects, SceneObjects)]
 
 
 def _judge(captions: Sequence[str], scenes: Sequence[Scene]) -> list[tuple[bool, bool]]:
@@ -27,7 +31,7 @@ def _judge(captions: Sequence[str], scenes: Sequence[Scene]) -> list[tuple[bool,
 
 
 def _judged(data: EvaluationData) -> list[tuple[bool, bool]]:
-    return _judge(data.captions, data.scenes)
+    return _judge(data.captions, _scenes(data))
 
 
 def _percent(holds: Sequence[bool]) -> Metric:
@@ -39,7 +43,7 @@ def true_objects(data: EvaluationData) -> Metric:
     """Compute the named objects that are in the scene; a colour and a shape after it name one."""
     mentions = [
         [mention.exists for mention in named_objects(caption.split(), scene)]
-        for caption, scene in zip(data.captions, data.scenes, strict=True)
+        for caption, scene in zip(data.captions, _scenes(data), strict=True)
     ]
     return ratio([sum(each) for each in mentions], [len(each) for each in mentions], 100)
 
@@ -66,6 +70,6 @@ def relational_captions(data: EvaluationData) -> Metric:
 @register("shuffled_true_captions", group=_GROUP, needs=(SCENES,), can_monitor=False)
 def shuffled_true_captions(data: EvaluationData) -> Metric:
     """Compute the captions that are true of the next image's scene: a baseline."""
-    others = [*data.scenes[1:], data.scenes[0]]
-    judged = _judge(data.captions, others)
-    return _percent([is_true and len(others) > 1 for is_true, _ in judged])
+    first, *others = _scenes(data)
+    judged = _judge(data.captions, [*others, first])
+    return _percent([is_true and bool(others) for is_true, _ in judged])

@@ -139,7 +139,7 @@ def test_scores_whose_data_are_missing_are_not_computed():
     captions = [looking("a red circle and a blue star", (1, 0), (0, 2))]
     attended = set(compute_scores(attended_data(captions), monitor="bleu_4")) - text
     assert attended == {"attention_entropy", "attention_change", "attention_coverage"}
-    data = attended_data(captions, objects=[scene_objects(TWO)], scenes=[TWO])
+    data = attended_data(captions, objects=[scene_objects(TWO)])
     with_objects = set(compute_scores(data, monitor="bleu_4")) - attended - text
     assert {name.split("_")[0] for name in with_objects - {"attention_correctness"}} == {
         *("pointing", "correctness"),

@@ -6,11 +6,12 @@ from drawn_scenes import BOTH_CIRCLES, STAR, TWO, scene_of
 from evaluation_data import evaluation_data, metrics_of
 
 from sat_tf.shapes.judge import describe
+from sat_tf.shapes.objects import scene_objects
 from sat_tf.shapes.scenes import make_scene
 
 
 def truth_metrics(captions, scenes):
-    return metrics_of(evaluation_data(captions, scenes=scenes), "truth")
+    return metrics_of(evaluation_data(captions, objects=[*map(scene_objects, scenes)]), "truth")
 
 
 def scores_of(captions, scenes):
