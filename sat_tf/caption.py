@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sat_tf import flags
-from sat_tf.config import Config, field_names, override
+from sat_tf.config import Config, override
 from sat_tf.errors import UserError
 from sat_tf.storage import check_target
 from sat_tf.vocabulary import tokenize
@@ -44,10 +44,12 @@ def main(argv: list[str]) -> int:
         check_figure_path(options.figure)
     workdirs, changes = options.workdir.split(","), flags.overrides()
     config = [override(Config.load(workdir), **changes) for workdir in workdirs]
-    if options.num_return_sequences > config[0].decoding.beam_size:
+    decoding = config[0].decoding
+    if options.num_return_sequences > decoding.num_captions:
+        needed = "beam_size" if decoding.search == "beam" else "num_samples"
         raise UserError(
-            f"--num_return_sequences={options.num_return_sequences} needs as large a --beam_size "
-            f"(here {config[0].decoding.beam_size})"
+            f"--num_return_sequences={options.num_return_sequences} needs as large a --{needed} "
+            f"(here {decoding.num_captions})"
         )
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
@@ -147,5 +149,5 @@ if __name__ == "__main__":
     flags.define_command_flags(
         "workdir", "figure", "report", "text", "num_return_sequences", "decode_batch_size"
     )
-    flags.define_overrides(*field_names("decoding"))
+    flags.define_overrides("caption")
     flags.run(main, USAGE, takes_arguments=True)

@@ -108,7 +108,7 @@ def search_captions(
     if config.search == "sample":
         decoded = sample(
             *walk,
-            draws=config.beam_size,
+            draws=config.num_samples,
             temperature=config.temperature,
             top_k=config.top_k,
             top_p=config.top_p,
@@ -119,8 +119,8 @@ def search_captions(
     else:
         decoded = beam_search(*walk, beam_size=config.beam_size)
     for (alphas, betas), model in zip(decoded.looks, models, strict=True):
-        alphas.set_shape([None, config.beam_size, None, model.location_count])
-        betas.set_shape([None, config.beam_size, None])
+        alphas.set_shape([None, config.num_captions, None, model.location_count])
+        betas.set_shape([None, config.num_captions, None])
     return decoded
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sat_tf import flags
-from sat_tf.config import Config, field_names, from_flat, override
+from sat_tf.config import Config, from_flat, override
 from sat_tf.errors import UserError
 from sat_tf.storage import check_target, write_json
 
@@ -225,5 +225,5 @@ if __name__ == "__main__":
         *("workdir", "compare", "results", "references", "split"),
         *("output", "captions", "report", "decode_batch_size"),
     )
-    flags.define_overrides(*field_names("data"), "cache_dir", *field_names("decoding"))
+    flags.define_overrides("evaluate")
     flags.run(main, USAGE)

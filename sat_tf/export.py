@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import sat_tf
 from sat_tf import flags
-from sat_tf.config import MOST_PIXELS, Config, field_names, override
+from sat_tf.config import MOST_PIXELS, Config, override
 from sat_tf.errors import UserError
 from sat_tf.storage import atomic_path, check_new_folder, read_json, write_json
 from sat_tf.workdir import SCORES_FILE
@@ -204,5 +204,5 @@ def _model_card(run: "Run", workdir: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "export_dir", "precision", "max_pixels")
-    flags.define_overrides("data_dir", "captions_file", *field_names("decoding"))
+    flags.define_overrides("export")
     flags.run(main, USAGE)

@@ -1,85 +1,76 @@
-"""Config <-> absl flags: the only place that defines a flag.
+"""Config <-> absl flags; the only file that defines flags.
 
-A command defines what it takes, at the end of its file:
+A command defines its flags at the end of its file, and reads them in `main` alone:
 
     if __name__ == "__main__":
         flags.define_settings()
         flags.define_command_flags("workdir")
         flags.run(main, "python -m sat_tf.train --workdir=RUN [--SETTING=VALUE ...]")
 
-and reads it once, in `main`: `flags.settings_from_flags()`, `flags.FLAGS.workdir`.
-
-A flagfile holds one `--name=value` a line; lines that open with `#` or `//` are comments. Of two
-values the later one counts, so a file that includes another (`--flagfile=...`) first may change
-a few of its lines. As everywhere in absl, paths are relative to the working directory, the
-paths of included files too.
+A flagfile (`--flagfile=FILE`) holds one `--name=value` a line; lines that start with `#` or `//`
+are comments. Of two values the later one counts, so a file that includes another one first may
+change some of its values. Paths are relative to the working directory, those of included files
+too.
 """
 
 import contextlib
-import dataclasses
 import faulthandler
 import os
 import signal
 import sys
 import tempfile
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from absl import app
 from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 from sat_tf import config
-from sat_tf.config import Config
-from sat_tf.config.setting import setting
+from sat_tf.config import Config, Setting
 from sat_tf.errors import UserError
 
 FLAGS = absl_flags.FLAGS
 
-# The heading of a group of flags is the name absl files them under; the settings' are their parts.
-COMMAND_GROUP = "command"
-
-COMMAND_FLAGS: dict[str, Any] = {
-    "workdir": setting("", "Folder of the run: settings, vocabulary, checkpoints and scores."),
-    "split": setting("test", "Part of the data set.", choices=("train", "dev", "test")),
-    "output": setting("", "JSON file that receives everything that is found, with the settings."),
-    "captions": setting(
-        "", "JSON file that receives the captions, one an image, in COCO's results format."
+# The heading of a command's own flags in `--help`; settings stand under their section.
+COMMAND = "command"
+COMMAND_FLAGS = {
+    "workdir": Setting("", "Folder of the run: config, vocabulary, checkpoints and scores."),
+    "split": Setting("test", "Split of the data set.", choices=("train", "dev", "test")),
+    "output": Setting("", "JSON file to write all results to, with the settings."),
+    "captions": Setting(
+        "", "JSON file to write the captions to, one an image, in COCO's results format."
     ),
-    "compare": setting("", "RUN_A,RUN_B: two runs to be compared on the same images."),
-    "results": setting(
+    "compare": Setting("", "RUN_A,RUN_B: two runs to compare on the same images."),
+    "results": Setting(
         "",
-        "Captions of another system to be scored: a .json file in COCO's results format, or text "
-        "with one caption a line.",
+        "Captions of another system to score: a .json file in COCO's results format, or text with "
+        "one caption a line.",
     ),
-    "references": setting(
+    "references": Setting(
         "",
-        "For --results of text: files of references, with commas between: the first one of each "
-        "image, the second ones and so on; an empty line where there is none.",
+        "For --results of text: comma-separated files of references, the first one of each image, "
+        "the second ones and so on; an empty line where there is none.",
     ),
-    "figure": setting("", "Picture (.png, .pdf or .svg) of where the model looked, word by word."),
-    "report": setting("", "HTML file of images, captions and attention, to open in a browser."),
-    "text": setting("", "A sentence to be scored in place of captions that are searched for."),
-    "num_return_sequences": setting(
-        1, "Captions printed of each image, in the order of the search.", minimum=1
-    ),
-    "export_dir": setting("", "Folder that receives the SavedModel; must not hold files yet."),
-    "precision": setting(
+    "figure": Setting("", "Figure (.png, .pdf or .svg) of the attention at each word."),
+    "report": Setting("", "HTML file of images, captions and attention, to open in a browser."),
+    "text": Setting("", "Sentence to score as the caption of each image, in place of a search."),
+    "num_return_sequences": Setting(1, "Captions to print of each image, best first.", minimum=1),
+    "export_dir": Setting("", "New folder for the SavedModel."),
+    "precision": Setting(
         "float32",
         "Weights and arithmetic of the export: float32, or bfloat16 of half the size.",
         choices=("float32", "bfloat16"),
     ),
-    "max_pixels": setting(
-        config.MOST_PIXELS, "Images of more pixels are refused before they are decoded.", minimum=1
+    "max_pixels": Setting(
+        config.MOST_PIXELS, "Images of more pixels are rejected before decoding.", minimum=1
     ),
-    "decode_batch_size": setting(64, "Images captioned at once.", minimum=1),
-    "npz": setting("", "Weights that arctic-captions saved (MODEL.npz)."),
-    "options": setting("", "Options that arctic-captions saved with them (MODEL.npz.pkl)."),
-    "dictionary": setting("", "Dictionary that arctic-captions was trained with (.pkl)."),
+    "decode_batch_size": Setting(64, "Images in a batch.", minimum=1),
+    "npz": Setting("", "Weights that arctic-captions saved (MODEL.npz)."),
+    "options": Setting("", "Options that arctic-captions saved with them (MODEL.npz.pkl)."),
+    "dictionary": Setting("", "Dictionary that arctic-captions was trained with (.pkl)."),
 }
-# Flags that must be given, each with those that may stand in its place.
+# Flags that must be given, each with the flags that may replace it.
 REQUIRED: dict[str, tuple[str, ...]] = {
     "workdir": ("compare", "results"),
     "export_dir": (),
@@ -88,82 +79,80 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "dictionary": (),
 }
 
-_HELP = {"-h", "-?", "-help", "--help", "--helpshort"}
-
 
 def define_settings(flag_values: absl_flags.FlagValues = FLAGS) -> None:
-    """Defines one flag for each setting of every part."""
-    for part, fields in config.sections().items():
-        for field in dataclasses.fields(fields):
-            _define(field.name, field, field.default, part, flag_values)
+    """Define one flag for each setting."""
+    for section, declared in config.sections().items():
+        for name, setting in declared.settings().items():
+            _define(name, setting, setting.default, section, flag_values)
 
 
 def settings_from_flags(flag_values: absl_flags.FlagValues = FLAGS) -> Config:
-    """The settings that the flags of `define_settings` hold.
+    """Return the config of the flags that `define_settings` defined.
 
     Raises:
-      UserError: a value is outside its limits, or two settings contradict each other.
+      UserError: a value is outside its limits, or two settings conflict.
     """
-    names = config.to_flat(Config())
-    return config.from_flat({name: flag_values[name].value for name in names})
+    return config.from_flat({name: flag_values[name].value for name in config.settings()})
 
 
-def define_overrides(*names: str, flag_values: absl_flags.FlagValues = FLAGS) -> None:
-    """Defines flags for those settings of a finished run that a command may change."""
-    for part, fields in config.sections().items():
-        for field in dataclasses.fields(fields):
-            if field.name in names:
-                _define(field.name, field, None, part, flag_values)
+def define_overrides(command: str, flag_values: absl_flags.FlagValues = FLAGS) -> None:
+    """Define flags for the settings that `command` takes; they have no default."""
+    for section, declared in config.sections().items():
+        for name, setting in declared.settings().items():
+            if command in setting.commands:
+                _define(name, setting, None, section, flag_values)
 
 
 def overrides(flag_values: absl_flags.FlagValues = FLAGS) -> dict[str, Any]:
-    """The values given for flags of `define_overrides`, by the settings' names."""
+    """Return the values given for flags of `define_overrides`, by the settings' names."""
     by_group = flag_values.flags_by_module_dict()
-    given = (flag for part in config.sections() for flag in by_group.get(part, ()))
+    given = (flag for section in config.sections() for flag in by_group.get(section, ()))
     return {flag.name: flag.value for flag in given if flag.value is not None}
 
 
 def define_command_flags(*names: str, flag_values: absl_flags.FlagValues = FLAGS) -> None:
-    """Defines the named flags of `COMMAND_FLAGS`; those in `REQUIRED` must be given."""
+    """Define the named flags of `COMMAND_FLAGS`; those in `REQUIRED` must be given."""
     for name in names:
-        field = COMMAND_FLAGS[name]
-        _define(name, field, field.default, COMMAND_GROUP, flag_values)
+        _define(name, COMMAND_FLAGS[name], COMMAND_FLAGS[name].default, COMMAND, flag_values)
 
 
 def run(
     main: Callable[[list[str]], int | None], usage: str, *, takes_arguments: bool = False
 ) -> NoReturn:
-    """Parses the command line, calls `main` and exits.
+    """Parse the command line, call `main` and exit.
 
-    `main` receives the program's name and the arguments that are no flags. The exit status is
-    what it returns, 0 for None; 1 after a `UserError` or an error of the file system; 2 for a
-    wrong command line; 130 after Ctrl-C; 143 when it is told to terminate. None of these prints a
-    stack trace, and what was half written is removed.
+    The exit status is what `main` returns, 0 for None; 1 after a `UserError` or an error of the
+    file system; 2 for a wrong command line; 130 after Ctrl-C; 143 after SIGTERM. None of these
+    prints a stack trace, and partly written files are removed.
 
     Args:
-      main: the command.
-      usage: how to call it, the first line of `--help`, and in further lines what it does.
+      main: the command; its argument is the program's name and the arguments that are no flags.
+      usage: the first lines of `--help`: how to call the command, and what it does.
       takes_arguments: whether arguments that are no flags are allowed.
     """
-    status: Any = 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
+        if {"-h", "-?", "-help", "--help", "--helpshort"}.intersection(sys.argv[1:]):
+            print(help_text(usage), flush=True)
+            sys.exit()
         try:
-            app.run(main, flags_parser=lambda argv: _parse_or_exit(argv, usage, takes_arguments))
-        except SystemExit as finished:
-            status = finished.code
+            arguments = parse(sys.argv, takes_arguments=takes_arguments)
+        except UserError as error:
+            sys.exit(_report(f"{error} (see --help)", status=2))
+        status = main(arguments)
         sys.stdout.flush()
     except UserError as error:
-        status = _complain(str(error))
+        status = _report(str(error))
     except KeyboardInterrupt:
         status = 130
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`); Python would complain again at exit.
+        # The reader of our output has gone (`| head`); Python would report it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except OSError as error:
         reason = error.strerror or str(error)
-        status = _complain(f"{error.filename}: {reason}" if error.filename else reason)
+        status = _report(f"{error.filename}: {reason}" if error.filename else reason)
     sys.exit(status)
 
 
@@ -173,71 +162,62 @@ def parse(
     takes_arguments: bool = False,
     flag_values: absl_flags.FlagValues = FLAGS,
 ) -> list[str]:
-    """Parses `argv`, the program's name first; returns what is no flag.
+    """Parse `argv`, the program's name first; return what is no flag.
 
     Raises:
       UserError: an unknown flag, a value of the wrong type, a missing flag, an argument that the
         command does not take, or a flagfile that can't be read, includes itself or has a line
         that is no flag of this command.
     """
-    for position, argument in enumerate(argv):
-        if argument.startswith(("--flagfile=", "-flagfile=")):
-            _check_flagfile(argument.split("=", 1)[1], (), flag_values)
-        elif argument in ("--flagfile", "-flagfile") and position + 1 < len(argv):
-            _check_flagfile(argv[position + 1], (), flag_values)
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        flag, _, value = argument.partition("=")
+        if flag in ("--flagfile", "-flagfile"):
+            _check_flagfile(value or following, (), flag_values)
     try:
-        left = flag_values(list(argv))
+        arguments = flag_values(list(argv))
     except (absl_flags.Error, ValueError) as error:
         # absl reports `--noflag=value` as a bare ValueError.
         raise UserError(str(error)) from None
-    if len(left) > 1 and not takes_arguments:
-        raise UserError(f"unexpected argument {left[1]!r}: flags are written --name=value")
+    if len(arguments) > 1 and not takes_arguments:
+        raise UserError(f"unexpected argument {arguments[1]!r}: flags are written --name=value")
     for name, others in REQUIRED.items():
-        there = [each for each in (name, *others) if each in flag_values]
-        if name in there and not any(flag_values[each].value for each in there):
-            raise UserError(
-                f"{' or '.join(f'--{each}' for each in there)} must be given: "
-                f"{COMMAND_FLAGS[name].metadata['help']}"
-            )
-    return left
+        defined = [each for each in (name, *others) if each in flag_values]
+        if name in defined and not any(flag_values[each].value for each in defined):
+            names = " or ".join(f"--{each}" for each in defined)
+            raise UserError(f"{names} must be given: {COMMAND_FLAGS[name].help}")
+    return arguments
 
 
 def help_text(usage: str, flag_values: absl_flags.FlagValues = FLAGS) -> str:
-    """`usage`, then this command's flags by group, each with its default and its help."""
-    blocks = [f"usage: {usage}"]
-    by_group = flag_values.flags_by_module_dict()
-    for group in (COMMAND_GROUP, *config.sections()):
-        if group in by_group:
-            blocks.append("\n".join([f"{group}:", *map(_describe, by_group[group])]))
-    blocks.append(
-        "--flagfile=FILE reads flags from a file, one a line; --helpfull adds absl's own."
-    )
-    return "\n\n".join(blocks)
+    """Return `usage`, and the help of this command's flags by section."""
+    sections = map(flag_values.module_help, (COMMAND, *config.sections()))
+    closing = "--flagfile=FILE reads flags from a file, one a line."
+    return "\n".join([f"usage: {usage}", *filter(None, sections), f"\n{closing}"])
 
 
 def quiet_tensorflow() -> None:
-    """Imports TensorFlow and lists its devices without its start-up notices.
+    """Import TensorFlow and list its devices without its start-up notices.
 
-    When that fails, all that was held back is printed. `TF_CPP_MIN_LOG_LEVEL` below 3 in the
-    environment shows everything.
+    If that fails, the notices are printed. `TF_CPP_MIN_LOG_LEVEL` below 3 in the environment shows
+    them always.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") < "3":
         return
     with _held_back_stderr():
-        # Here, not above: `--help` and errors in flags must not wait for it.
+        # Not at the top: `--help` and errors in flags must not wait for it.
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-    # TensorFlow and tfds tell at length what they do, in the same log.
+    # TensorFlow and tensorflow-datasets log their progress.
     absl_logging.set_verbosity(absl_logging.ERROR)
 
 
 @contextlib.contextmanager
 def _held_back_stderr() -> Iterator[None]:
-    """Keeps what is written to file descriptor 2; prints it only if the body raises."""
+    """Hold back what is written to file descriptor 2; print it only if the body raises."""
     sys.stderr.flush()
     original = os.dup(2)
-    # A crash in native code raises nothing: let it at least say where it happened.
+    # A crash in native code raises nothing: report where it happened.
     report_crash = not faulthandler.is_enabled()
     if report_crash:
         faulthandler.enable(original)
@@ -258,33 +238,30 @@ def _held_back_stderr() -> Iterator[None]:
 
 
 def _define(
-    name: str, field: Any, default: Any, group: str, flag_values: absl_flags.FlagValues
+    name: str, setting: Setting, default: Any, group: str, flag_values: absl_flags.FlagValues
 ) -> None:
-    """Defines the flag of a `setting`; its type is that of the setting's own default."""
+    """Define the flag of a setting; its type is that of the setting's own default."""
+    help_ = setting.help + setting.condition
     flag: absl_flags.Flag
-    if isinstance(field.default, bool):
-        flag = absl_flags.BooleanFlag(name, default, field.metadata["help"])
+    if isinstance(setting.default, bool):
+        flag = absl_flags.BooleanFlag(name, default, help_)
+    elif setting.choices is not None:
+        flag = absl_flags.EnumFlag(name, default, help_, setting.choices)
     else:
-        serializer: absl_flags.ArgumentSerializer = absl_flags.ArgumentSerializer()
-        flag = absl_flags.Flag(_parser(field), serializer, name, default, field.metadata["help"])
+        limits: Any = (setting.minimum, setting.maximum)
+        parser: absl_flags.ArgumentParser = absl_flags.ArgumentParser()
+        if isinstance(setting.default, int):
+            parser = absl_flags.IntegerParser(*limits)
+        elif isinstance(setting.default, float):
+            parser = absl_flags.FloatParser(*limits)
+        flag = absl_flags.Flag(parser, absl_flags.ArgumentSerializer(), name, default, help_)
     absl_flags.DEFINE_flag(flag, flag_values, module_name=group)
-
-
-def _parser(field: Any) -> absl_flags.ArgumentParser:
-    minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
-    if field.metadata["choices"] is not None:
-        return absl_flags.EnumParser(field.metadata["choices"])
-    if isinstance(field.default, int):
-        return absl_flags.IntegerParser(minimum, maximum)
-    if isinstance(field.default, float):
-        return absl_flags.FloatParser(minimum, maximum)
-    return absl_flags.ArgumentParser()
 
 
 def _check_flagfile(
     path: str, including: tuple[str, ...], flag_values: absl_flags.FlagValues
 ) -> None:
-    """Refuses, with file and line, what absl would report without them or pass over."""
+    """Reject, with file and line, what absl would report without them or ignore."""
     name = os.path.expanduser(path.strip())
     where = f"{including[-1]}: " if including else ""
     if name in including:
@@ -307,31 +284,7 @@ def _check_flagfile(
             raise UserError(f"{name}:{number}: unknown flag {flag}")
 
 
-def _parse_or_exit(argv: Sequence[str], usage: str, takes_arguments: bool) -> list[str]:
-    if _HELP.intersection(argv[1:]):
-        print(help_text(usage))
-        sys.exit(0)
-    try:
-        return parse(argv, takes_arguments=takes_arguments)
-    except UserError as error:
-        sys.exit(_complain(f"{error} (see --help)", status=2))
-
-
-def _complain(message: str, status: int = 1) -> int:
+def _report(message: str, status: int = 1) -> int:
+    """Print an error; return the exit status."""
     print(f"error: {message}", file=sys.stderr)
     return status
-
-
-def _describe(flag: absl_flags.Flag) -> str:
-    """A flag's lines of `--help`."""
-    if flag.boolean:
-        head = f"  --[no]{flag.name}"
-        default = "" if flag.default is None else f" (default: {'on' if flag.default else 'off'})"
-    else:
-        value = flag.default_unparsed
-        head = f"  --{flag.name}={'...' if value is None else value}"
-        default = ""
-    choices = getattr(flag.parser, "enum_values", None)
-    allowed = f" [{', '.join(choices)}]" if choices else ""
-    text = f"{flag.help}{default}{allowed}"
-    return head + "\n" + textwrap.fill(text, 96, initial_indent=" " * 8, subsequent_indent=" " * 8)

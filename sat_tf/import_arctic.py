@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sat_tf import flags
-from sat_tf.config import Config, field_names, from_flat, sections, to_arguments
+from sat_tf.config import Config, from_flat, settings, to_arguments
 from sat_tf.errors import UserError
 from sat_tf.storage import check_new_folder
 from sat_tf.vocabulary import tokenize
@@ -17,15 +17,6 @@ Converts a model of arctic-captions, the Theano code of the paper's authors, int
 captioning, scoring, export and further training. The model's files do not say which encoder
 computed its features, from which part of the images, nor whether it had a null location: flags
 do, and where its data set is. Other settings keep the defaults of training."""
-
-# The model's options set these, or they do not apply to a trained model.
-_NOT_GIVEN = {"vocabulary_size", "min_word_count", "max_caption_words", "finetune_from"}
-GIVEN = [
-    name
-    for section in ("data", "images", "encoder")
-    for name in field_names(section)
-    if name not in _NOT_GIVEN
-]
 
 
 def main(argv: list[str]) -> None:
@@ -52,8 +43,7 @@ def main(argv: list[str]) -> None:
 
 def given_config(given: dict[str, Any], dataset: str | None) -> Config:
     """Return the settings given, of the model's data set if there is a folder but no name."""
-    names = sections()["data"].__dataclass_fields__["dataset"].metadata["choices"]
-    if "data_dir" in given and dataset in names:
+    if "data_dir" in given and dataset in (settings()["dataset"].choices or ()):
         given = {"dataset": dataset, **given}
     return from_flat(given)
 
@@ -79,5 +69,5 @@ def describe_run(config: Config, workdir: str, words: Sequence[str]) -> str:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "npz", "options", "dictionary")
-    flags.define_overrides(*GIVEN, "null_location")
+    flags.define_overrides("import_arctic")
     flags.run(main, USAGE)

@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 
 from sat_tf import flags
-from sat_tf.metrics.registry import check_scores
 
 USAGE = """python -m sat_tf.train --workdir=RUN [--flagfile=FILE] [--SETTING=VALUE ...]
 
@@ -16,9 +15,11 @@ held-out split is scored (RUN/scores.json) and one picture of attention drawn
 def main(argv: list[str]) -> int:
     """Trains; exit status 130 when interrupted."""
     config, workdir = flags.settings_from_flags(), Path(flags.FLAGS.workdir)
+    # These take seconds to import: not for `--help` or a wrong flag.
+    from sat_tf.metrics.registry import check_scores
+
     check_scores(config)
     flags.quiet_tensorflow()
-    # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
     from sat_tf.datasets import available_splits, load_splits
     from sat_tf.inspection.figures import attention_figure, save_figure

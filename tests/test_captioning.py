@@ -24,7 +24,7 @@ VARIANTS = {
     "beam": SETTINGS,
     "normalised": dataclasses.replace(SETTINGS, length_normalization="length"),
     "no repeats": dataclasses.replace(SETTINGS, no_repeat_ngram=2, min_length=3),
-    "sample": dataclasses.replace(SETTINGS, search="sample", temperature=2.0),
+    "sample": dataclasses.replace(SETTINGS, search="sample", num_samples=4, temperature=2.0),
 }
 
 
@@ -67,7 +67,7 @@ def test_looks_and_scores_equal_those_of_teacher_forcing(models, batches, config
     models, batches = models[:members], batches[:members]
     decoded = make_search(models, config)(batches)
     beams, steps = decoded.tokens.shape[1:]
-    assert beams == config.beam_size
+    assert beams == config.num_captions
     tokens = tf.reshape(decoded.tokens, [IMAGES * beams, steps])
     index = tf.repeat(tf.range(IMAGES), beams)
     read = make_reader(models, SETTINGS)(
@@ -165,7 +165,7 @@ def test_settings_reach_the_draws(models, batches, monkeypatch):
 
     monkeypatch.setattr(captioning, "sample", note)
     config = DecodingConfig(
-        search="sample", beam_size=2, temperature=0.5, top_k=4, top_p=0.9, sampling_seed=7
+        search="sample", num_samples=2, temperature=0.5, top_k=4, top_p=0.9, sampling_seed=7
     )
     make_search(models, config)(batches)
     assert asked == {"draws": 2, "temperature": 0.5, "top_k": 4, "top_p": 0.9, "seed": 7}

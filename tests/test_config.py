@@ -1,35 +1,57 @@
-"""Config: checked when made, the same after JSON."""
+"""Config: validated when built, unchanged by JSON, conflicts named by both flags."""
 
-import dataclasses
 import json
 
 import pytest
 
 from sat_tf import config
-from sat_tf.config import CONFIG_FILE, Config, from_flat, override, to_flat
+from sat_tf.config import CONFIG_FILE, Config, from_flat, override, settings, to_flat
+from sat_tf.config.setting import Not, as_flag
 from sat_tf.errors import UserError
 
 CHANGED = {"seed": 7, "dataset": "files", "data_dir": "photos", "gate": "none", "dropout": 0.25}
+# Settings that others need beside them.
+NEEDED = {"dataset": {"data_dir": "data"}, "self_critical": {"start_from": "run"}}
+
+
+def other_value(name):
+    """A valid value of a setting that is not the default."""
+    declared = settings()[name]
+    if declared.choices is not None:
+        return next(choice for choice in declared.choices if choice != declared.default)
+    if isinstance(declared.default, bool):
+        return not declared.default
+    if isinstance(declared.default, int):
+        return declared.default + 1
+    if isinstance(declared.default, float):
+        return declared.default / 2 or 0.5
+    return "cider" if name == "self_critical" else "elsewhere"
 
 
 def test_json_round_trip(tmp_path):
-    settings = from_flat(CHANGED)
-    settings.save(tmp_path)
-    assert Config.load(tmp_path) == settings != Config()
+    changed = from_flat(CHANGED)
+    changed.save(tmp_path)
+    assert Config.load(tmp_path) == changed != Config()
 
 
 def test_flat_round_trip():
-    settings = from_flat(CHANGED)
-    assert from_flat(to_flat(settings)) == config
-    assert to_flat(settings)["data_dir"] == "photos"
+    changed = from_flat(CHANGED)
+    assert from_flat(to_flat(changed)) == changed
+    assert to_flat(changed)["data_dir"] == "photos"
 
 
-def test_field_names_are_unique_over_the_parts():
-    names = [f.name for part in config.sections().values() for f in dataclasses.fields(part)]
+def test_setting_names_are_unique_over_the_sections():
+    names = [name for section in config.sections() for name in config.field_names(section)]
     assert len(names) == len(set(names)) == len(to_flat(Config()))
 
 
-def test_an_integer_will_do_for_a_float():
+def test_declarations_name_existing_settings():
+    for name, declared in settings().items():
+        assert declared.only_for.keys() <= settings().keys(), name
+        assert not (declared.mutable and declared.defines_model), name
+
+
+def test_an_integer_is_accepted_for_a_float():
     rate = from_flat({"learning_rate": 1}).training.learning_rate
     assert (rate, type(rate)) == (1.0, float)
 
@@ -67,18 +89,50 @@ def test_an_unknown_setting_is_named():
         ({"encoder_weights": "none"}, "--finetune_from=all"),
         ({"image_size": 300}, "--shorter_side=256"),
         ({"dataset": "files"}, "--data_dir"),
-        ({"captions_file": "x.csv"}, "--captions_file"),
-        ({"splits": "lists"}, "--splits"),
-        ({"boxes": "instances.json"}, "--boxes"),
+        ({"dataset": "files", "data_dir": "d", "attention_supervision": 0.1}, "--boxes"),
+        ({"min_length": 9, "max_length": 8}, "--min_length=9"),
     ],
 )
-def test_contradictions_are_named(values, named):
+def test_conflicts_are_named(values, named):
     with pytest.raises(UserError, match=named):
         from_flat(values)
 
 
+def conditions():
+    """Each setting that has an effect only for some value of another one, with that one."""
+    return [(name, other) for name, each in settings().items() for other in each.only_for]
+
+
+def with_conditions(name, **changes):
+    """Values with which the setting `name` has an effect, but for `changes`."""
+    values = {name: other_value(name)}
+    for other, wanted in settings()[name].only_for.items():
+        default = settings()[other].default
+        value = wanted
+        if isinstance(wanted, Not):
+            value = other_value(other) if default in wanted.values else default
+        values |= {other: changes.get(other, value)}
+        values |= NEEDED.get(other, {}) if values[other] != default else {}
+    return values
+
+
+@pytest.mark.parametrize(("name", "other"), conditions())
+def test_a_setting_without_effect_is_rejected_naming_both(name, other):
+    assert from_flat(with_conditions(name))
+    wanted = settings()[name].only_for[other]
+    if isinstance(wanted, Not):
+        value = wanted.values[0]
+    else:
+        others = settings()[other].choices or (settings()[other].default, other_value(other))
+        value = next(each for each in others if each != wanted)
+    with pytest.raises(UserError) as caught:
+        from_flat(with_conditions(name, **{other: value}))
+    message = f"{as_flag(name, other_value(name))} has no effect with {as_flag(other, value)}"
+    assert str(caught.value).startswith(message)
+
+
 def edit(folder, change) -> None:
-    """Saves default settings and changes the JSON document."""
+    """Save default settings and change the JSON document."""
     Config().save(folder)
     document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     change(document)
@@ -89,7 +143,7 @@ def edit(folder, change) -> None:
     ("change", "complaint"),
     [
         (lambda d: d["settings"]["decoder"].update(gat=1), "unknown setting decoder.gat"),
-        (lambda d: d["settings"].update(extra={}), "unknown part 'extra'"),
+        (lambda d: d["settings"].update(extra={}), "unknown section 'extra'"),
         (lambda d: d.update(settings=[]), "must be an object"),
         (lambda d: d.update(format_version=99), "format_version must be 1"),
         (lambda d: d["settings"]["training"].update(seed="1"), "--seed='1'"),
@@ -108,28 +162,20 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         Config.load(tmp_path)
 
 
-def test_differences_leave_out_what_may_change():
+def test_differences_leave_out_mutable_settings():
     first, second = from_flat({}), from_flat({"seed": 1, "max_epochs": 99, "data_dir": "x"})
     assert second.differences(first) == ["seed"]
 
 
-def test_a_finished_run_takes_other_values_for_what_may_change():
+def test_model_differences_are_those_that_the_weights_depend_on():
+    changed = from_flat({"seed": 1, "dropout": 0.1, "hidden_size": 8, "min_word_count": 2})
+    assert changed.model_differences(Config()) == ["min_word_count", "hidden_size"]
+
+
+def test_override_changes_mutable_settings_only():
     run = from_flat({"hidden_size": 7, "beam_size": 5})
     assert override(run, beam_size=2) == from_flat({"hidden_size": 7, "beam_size": 2})
-    with pytest.raises(UserError, match="--hidden_size belongs to the run"):
+    with pytest.raises(UserError, match="--hidden_size can't be changed"):
         override(run, hidden_size=8)
     with pytest.raises(UserError, match="beam_sise"):
         override(run, beam_sise=8)
-
-
-@pytest.mark.parametrize("name", ["temperature", "top_k", "top_p"])
-def test_settings_of_sampling_are_refused_for_beam_search(name):
-    value = {"temperature": 0.5, "top_k": 3, "top_p": 0.5}[name]
-    with pytest.raises(UserError, match=f"--{name}"):
-        from_flat({name: value})
-    assert from_flat({name: value, "search": "sample"})
-
-
-def test_a_minimum_above_the_maximum_is_refused():
-    with pytest.raises(UserError, match="--min_length=9"):
-        from_flat({"min_length": 9, "max_length": 8})

@@ -1,7 +1,7 @@
-"""Flags: one for each setting, one clear line for what is wrong."""
+"""Flags: one for each setting, and one clear line for each mistake."""
 
-import dataclasses
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +11,7 @@ from absl import flags as absl_flags
 
 from sat_tf import config, flags
 from sat_tf.config import Config
+from sat_tf.config.setting import as_flag
 from sat_tf.errors import UserError
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -39,43 +40,35 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
-def test_no_flags_are_the_default_settings():
+def test_no_flags_give_the_default_config():
     assert flags.settings_from_flags(parsed()) == Config()
 
 
-def test_arguments_give_the_settings_back():
+def test_arguments_give_the_config_back():
     changed = {"seed": 7, "data_dir": "my photos", "cache_features": False, "lstm_encoder": True}
-    settings = config.from_flat(changed)
-    arguments = config.to_arguments(settings)
+    expected = config.from_flat(changed)
+    arguments = config.to_arguments(expected)
     assert len(arguments) == len(changed)
-    assert flags.settings_from_flags(parsed(*arguments)) == config
+    assert flags.settings_from_flags(parsed(*arguments)) == expected
 
 
-def other_value(field: dataclasses.Field) -> object:
-    """A value that is allowed and not the default."""
-    if field.metadata["choices"] is not None:
-        return next(choice for choice in field.metadata["choices"] if choice != field.default)
-    if isinstance(field.default, bool):
-        return not field.default
-    if isinstance(field.default, int):
-        return field.default + 1
-    return field.default / 2 if isinstance(field.default, float) else "elsewhere"
-
-
-def test_each_setting_goes_from_its_flag_to_its_field():
+def test_each_setting_has_a_flag_of_its_type():
     values, expected = train_flags(), {}
-    arguments = []
-    for part in config.sections().values():
-        for field in dataclasses.fields(part):
-            expected[field.name] = other = other_value(field)
-            negated = f"--no{field.name}" if other is False else None
-            arguments.append(negated or f"--{field.name}={other}")
+    for name, declared in config.settings().items():
+        default = declared.default
+        if declared.choices is not None:
+            expected[name] = declared.choices[-1]
+        elif isinstance(default, bool):
+            expected[name] = not default
+        elif isinstance(default, int):
+            expected[name] = default + 1
+        else:
+            expected[name] = default / 2 if isinstance(default, float) else "elsewhere"
+    arguments = [as_flag(name, value) for name, value in expected.items()]
     flags.parse(["prog", "--workdir=run", *arguments], flag_values=values)
     got = {name: values[name].value for name in expected}
     assert got == expected
-    assert {name: type(value) for name, value in got.items()} == {
-        name: type(value) for name, value in config.to_flat(Config()).items()
-    }
+    assert [*map(type, got.values())] == [*map(type, expected.values())]
 
 
 def test_settings_read_the_flags():
@@ -106,7 +99,7 @@ def test_a_wrong_argument_is_named(argument, named):
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
-def test_a_number_that_is_none_is_refused(value):
+def test_a_number_that_is_not_finite_is_rejected(value):
     with pytest.raises(UserError, match=f"--learning_rate={value}"):
         flags.settings_from_flags(parsed(f"--learning_rate={value}"))
 
@@ -157,7 +150,7 @@ def test_a_bad_line_of_a_flagfile_is_named(tmp_path, line, complaint):
     assert f"{path}{complaint}" in str(caught.value)
 
 
-def test_a_flagfile_that_includes_itself_is_refused(tmp_path):
+def test_a_flagfile_that_includes_itself_is_rejected(tmp_path):
     first, second = tmp_path / "first.flags", tmp_path / "second.flags"
     write(first, f"--flagfile={second}")
     write(second, f"--flagfile={first}")
@@ -165,30 +158,76 @@ def test_a_flagfile_that_includes_itself_is_refused(tmp_path):
         parsed(f"--flagfile={first}")
 
 
-def test_a_flagfile_that_is_no_text_is_refused(tmp_path):
+def test_a_flagfile_that_is_no_text_is_rejected(tmp_path):
     path = tmp_path / "x.flags"
     path.write_bytes(b"--seed=\xff\n")
     with pytest.raises(UserError, match="not UTF-8"):
         parsed(f"--flagfile={path}")
 
 
-def test_overrides_are_those_that_were_given():
+def test_overrides_are_the_values_that_are_given():
     values = absl_flags.FlagValues()
-    flags.define_overrides("data_dir", "max_length", flag_values=values)
+    flags.define_overrides("doctor", flag_values=values)
     flags.parse(["prog", "--max_length=5"], flag_values=values)
     assert flags.overrides(values) == {"max_length": 5}
+    assert "data_dir" in values and "hidden_size" not in values
 
 
-def test_help_names_every_flag_under_its_group():
+def test_settings_name_commands_that_exist():
+    named = {command for declared in config.settings().values() for command in declared.commands}
+    assert named <= {*COMMANDS, "doctor"}
+
+
+def test_help_describes_every_flag_under_its_section():
     text = flags.help_text("python -m sat_tf.train --workdir=RUN", train_flags())
     assert text.startswith("usage: python -m sat_tf.train --workdir=RUN\n")
     groups = dict(block.split(":\n", 1) for block in text.split("\n\n")[1:-1])
     assert list(groups) == ["command", *config.sections()]
-    assert "--split=test" in groups["command"]
+    assert "--split: <train|dev|test>" in groups["command"]
     assert "--[no]cache_features" in groups["encoder"]
-    for part, fields in config.sections().items():
-        for field in dataclasses.fields(fields):
-            assert field.name in groups[part]
+    assert "For --attention=hard." in " ".join(groups["decoding"].split())
+    for section in config.sections():
+        for name in config.field_names(section):
+            assert f"--{name}:" in groups[section].replace("[no]", "")
+
+
+def call(monkeypatch, main, *arguments):
+    """Run a command in this process; return its exit status."""
+    monkeypatch.setattr(sys, "argv", ["prog", *arguments])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as finished:
+        flags.run(main, "prog [IMAGE ...]", takes_arguments=True)
+    return finished.value.code
+
+
+def fail(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "status", "stderr"),
+    [
+        (lambda _: None, (), None, ""),
+        (lambda _: 3, (), 3, ""),
+        (lambda _: fail(UserError("a.csv:3: no such column")), (), 1, "a.csv:3: no such column"),
+        (lambda _: Path("/nowhere/x").read_text(), (), 1, "/nowhere/x: No such file or directory"),
+        (lambda _: fail(KeyboardInterrupt()), (), 130, ""),
+        (lambda _: 0, ("--sed=1",), 2, "'sed'"),
+        (lambda arguments: fail(UserError(arguments[1])), ("a.jpg",), 1, "a.jpg"),
+    ],
+)
+def test_exit_status(monkeypatch, capsys, main, arguments, status, stderr):
+    assert call(monkeypatch, main, *arguments) == status
+    written = capsys.readouterr().err
+    assert written.count("\n") == (1 if stderr else 0)
+    assert stderr in written
+
+
+def test_a_bug_keeps_its_stack_trace(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["prog"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(KeyError):
+        flags.run(lambda _: {}["x"], "prog")
 
 
 PROBE = """
@@ -196,42 +235,11 @@ import sys
 from sat_tf import flags
 def main(argv):
     {body}
-flags.define_settings()
-flags.run(main, "prog [IMAGE ...]", takes_arguments=True)
+flags.run(main, "prog")
 """
 
 
-def run_probe(body: str, *arguments: str, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", PROBE.format(body=body), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
-
-
-@pytest.mark.parametrize(
-    ("body", "arguments", "status", "stderr"),
-    [
-        ("return None", (), 0, ""),
-        ("return 3", (), 3, ""),
-        ("raise flags.UserError('a.csv:3: no such column')", (), 1, "a.csv:3: no such column"),
-        ("open('/nowhere/x')", (), 1, "/nowhere/x: No such file or directory"),
-        ("raise KeyboardInterrupt", (), 130, ""),
-        ("return 0", ("--sed=1",), 2, "'sed'"),
-    ],
-)
-def test_exit_status(body, arguments, status, stderr):
-    done = run_probe(body, *arguments)
-    assert done.returncode == status
-    assert "Traceback" not in done.stderr
-    assert done.stderr.count("\n") == (1 if stderr else 0)
-    assert stderr in done.stderr
-
-
-def test_a_bug_keeps_its_stack_trace():
-    done = run_probe("return {}['x']")
-    assert done.returncode == 1
-    assert "KeyError: 'x'" in done.stderr
-
-
-def test_what_is_told_to_terminate_leaves_nothing_half_written(tmp_path):
+def test_sigterm_removes_what_is_half_written(tmp_path):
     body = (
         "import time; from sat_tf.storage import atomic_path\n"
         f"    with atomic_path({str(tmp_path / 'out')!r}) as path:\n"
@@ -251,7 +259,7 @@ def test_what_is_told_to_terminate_leaves_nothing_half_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_goes_away_is_no_error():
+def test_a_closed_pipe_is_not_reported():
     read, write_end = os.pipe()
     os.close(read)
     command = [sys.executable, "-c", PROBE.format(body="print('x')")]
@@ -262,21 +270,35 @@ def test_a_reader_that_goes_away_is_no_error():
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_each_command_does_not_import_tensorflow(command):
-    code = (
-        "import runpy, sys\n"
-        f"sys.argv = ['{command}', '--help']\n"
-        "try:\n"
-        f"    runpy.run_module('sat_tf.{command}', run_name='__main__')\n"
-        "except SystemExit as finished:\n"
-        "    assert finished.code == 0, finished.code\n"
-        "heavy = {'tensorflow', 'keras', 'numpy', 'matplotlib'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+HELP = """
+import os, runpy, sys
+import sat_tf.flags
+for command in sys.argv[1:]:
+    if os.fork():
+        assert os.wait()[1] == 0, command
+        continue
+    sys.argv = [command, "--help"]
+    try:
+        runpy.run_module(f"sat_tf.{command}", run_name="__main__")
+    except SystemExit as finished:
+        assert not finished.code, finished.code
+    heavy = {"tensorflow", "keras", "numpy", "matplotlib"} & set(sys.modules)
+    assert not heavy, heavy
+    break
+"""
+
+
+def test_help_of_each_command_does_not_import_tensorflow():
+    done = subprocess.run(
+        [sys.executable, "-c", HELP, *COMMANDS, "doctor"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"usage: python -m sat_tf.{command} ")
+    for command in (*COMMANDS, "doctor"):
+        assert f"usage: python -m sat_tf.{command} " in done.stdout
 
 
 def test_there_are_commands():
@@ -298,7 +320,7 @@ def test_held_back_notices_are_dropped_otherwise(capfd):
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.flags")), ids=lambda path: path.name)
-def test_every_experiment_gives_settings(path, monkeypatch):
+def test_every_experiment_gives_a_config(path, monkeypatch):
     monkeypatch.chdir(EXPERIMENTS.parent)
     values = train_flags()
     # What the user is to name: the data's folder, and the run to start from where one is needed.

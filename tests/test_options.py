@@ -56,6 +56,7 @@ OPTIONS = {
     "precision": ["float32", "bfloat16"],
     "search": ["beam", "sample"],
     "beam_size": [3, 1],
+    "num_samples": [1, 2],
 }
 HARD = {"attention": "hard"}
 DRAWN = {"self_critical": "cider", "start_from": "RUN"}
@@ -76,6 +77,7 @@ NEEDS = {
     ),
     "self_critical": {"start_from": "RUN"},
     **dict.fromkeys(("self_critical_samples", "self_critical_temperature"), DRAWN),
+    "num_samples": {"search": "sample"},
     "freeze_embeddings": {"pretrained_embeddings": "FILE"},
 }
 BASE = {

@@ -1,61 +1,128 @@
-"""What a setting is: a dataclass field with its help and its limits, checked when made."""
+"""Declare settings: dataclass fields that carry all that the package needs to know of them."""
 
 import dataclasses
 import math
-import types
+from collections.abc import Mapping
 from typing import Any
 
 from sat_tf.errors import UserError
 
 
-def setting(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    mutable: bool = False,
-) -> Any:
-    """A dataclass field with what its flag and its check need.
+class Not:
+    """In `only_for`: any value but these."""
 
-    Args:
-      default: the value when none is given; its type is the setting's type.
-      help: one sentence for `--help`.
-      choices: the allowed values of a string, if they are few.
-      minimum: smallest allowed number.
-      maximum: largest allowed number.
-      mutable: whether a run may be resumed with another value.
-    """
-    metadata = {
-        "help": help,
-        "choices": choices,
-        "minimum": minimum,
-        "maximum": maximum,
-        "mutable": mutable,
-    }
-    return dataclasses.field(default=default, metadata=types.MappingProxyType(metadata))
+    def __init__(self, *values: Any) -> None:
+        self.values = values
 
 
 @dataclasses.dataclass(frozen=True)
-class Checked:
-    """Refuses a value outside its field's type or limits, naming the field."""
+class Setting:
+    """All that is declared about one setting.
+
+    Attributes:
+      default: the value if none is given; its type is the setting's type.
+      help: one sentence for `--help`.
+      choices: the allowed values of a string.
+      minimum: the smallest allowed number.
+      maximum: the largest allowed number.
+      mutable: whether a trained run may be resumed, evaluated or exported with another value.
+      defines_model: whether a run needs the value of the run that it starts from
+        (`--start_from`), because the weights depend on it.
+      only_for: the values that other settings need for this one to have an effect, by their names:
+        `{"search": "sample"}` or `{"dataset": Not("shapes")}`. Config rejects another value than
+        the default where it would have none.
+      commands: the commands that work on a run and take this setting as a flag. `train`,
+        `extract_features` and `check_captions` take all settings.
+    """
+
+    default: Any
+    help: str
+    choices: tuple[str, ...] | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    mutable: bool = False
+    defines_model: bool = False
+    only_for: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    commands: tuple[str, ...] = ()
+
+    def validated(self, name: str, value: Any) -> Any:
+        """Return `value` in the setting's type.
+
+        Raises:
+          UserError: its type is another one, or it is outside the limits.
+        """
+        expected = type(self.default)
+        if expected is float and type(value) is int:
+            value = float(value)
+        if type(value) is not expected:
+            raise UserError(f"--{name}={value!r}: must be of type {expected.__name__}")
+        if self.choices is not None and value not in self.choices:
+            raise UserError(f"--{name}={value}: must be one of {', '.join(self.choices)}")
+        if expected is float and not math.isfinite(value):
+            raise UserError(f"--{name}={value}: must be a finite number")
+        if self.minimum is not None and value < self.minimum:
+            raise UserError(f"--{name}={value}: must be at least {self.minimum}")
+        if self.maximum is not None and value > self.maximum:
+            raise UserError(f"--{name}={value}: must be at most {self.maximum}")
+        return value
+
+    @property
+    def condition(self) -> str:
+        """The condition of `only_for`, as sentences that follow `help`."""
+        return "".join(
+            f" Not for --{other}={' or '.join(map(str, wanted.values))}."
+            if isinstance(wanted, Not)
+            else f" For {as_flag(other, wanted)}."
+            for other, wanted in self.only_for.items()
+        )
+
+    def check_effect(self, name: str, values: Mapping[str, Any]) -> None:
+        """Raise `UserError` if the setting is changed where it has no effect.
+
+        Args:
+          name: of this setting.
+          values: of all settings, by name.
+        """
+        if values[name] == self.default:
+            return
+        for other, wanted in self.only_for.items():
+            value, reason = values[other], ""
+            if isinstance(wanted, Not):
+                has_effect = value not in wanted.values
+            else:
+                has_effect = value == wanted
+                reason = f"; it is for {as_flag(other, wanted)}"
+            if not has_effect:
+                raise UserError(
+                    f"{as_flag(name, values[name])} has no effect with {as_flag(other, value)}"
+                    f"{reason}"
+                )
+
+
+def setting(default: Any, help: str, **declared: Any) -> Any:
+    """Return a dataclass field that carries a `Setting`; its arguments are those of `Setting`."""
+    metadata = {"setting": Setting(default, help, **declared)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def as_flag(name: str, value: Any) -> str:
+    """Return the command-line argument that gives a setting its value."""
+    return f"--{'' if value else 'no'}{name}" if isinstance(value, bool) else f"--{name}={value}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Base class of the sections of a config: validates the value of each field.
+
+    Raises:
+      UserError: a value has another type than its field, or is outside its limits.
+    """
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            expected = type(field.default)
-            if expected is float and type(value) is int:
-                object.__setattr__(self, field.name, float(value))
-            elif type(value) is not expected:
-                raise UserError(f"--{field.name}={value!r}: must be of type {expected.__name__}")
-            choices = field.metadata["choices"]
-            if choices is not None and value not in choices:
-                raise UserError(f"--{field.name}={value}: must be one of {', '.join(choices)}")
-            if expected is float and not math.isfinite(value):
-                raise UserError(f"--{field.name}={value}: must be a finite number")
-            minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
-            if minimum is not None and value < minimum:
-                raise UserError(f"--{field.name}={value}: must be at least {minimum}")
-            if maximum is not None and value > maximum:
-                raise UserError(f"--{field.name}={value}: must be at most {maximum}")
+        for name, declared in self.settings().items():
+            object.__setattr__(self, name, declared.validated(name, getattr(self, name)))
+
+    @classmethod
+    def settings(cls) -> dict[str, Setting]:
+        """Return what is declared about each field, by name."""
+        return {field.name: field.metadata["setting"] for field in dataclasses.fields(cls)}

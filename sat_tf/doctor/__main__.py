@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from sat_tf import flags
-from sat_tf.config import Config, field_names, override
+from sat_tf.config import Config, override
 from sat_tf.errors import UserError
 from sat_tf.storage import check_target, write_json
 
@@ -87,5 +87,5 @@ def _summary(findings: "Mapping[str, CheckResult]") -> str:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "output")
-    flags.define_overrides(*field_names("data"), "cache_dir", "max_length")
+    flags.define_overrides("doctor")
     flags.run(main, USAGE)

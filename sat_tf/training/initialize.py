@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from sat_tf.config import Config, DataConfig, field_names
+from sat_tf.config import Config, DataConfig, to_flat
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
@@ -12,20 +12,6 @@ from sat_tf.model.pretrained_embeddings import read_word_vectors
 from sat_tf.model.weights import load_weights
 from sat_tf.vocabulary import Vocabulary, tokenize
 from sat_tf.workdir import BEST, ENCODER_FILE
-
-# Config of encoder and decoder in which a run may differ from the one that it starts from; the
-# others say which weights there are and what they mean.
-_FREE = {
-    "attention",
-    "attention_temperature",
-    "cache_dir",
-    "cache_features",
-    "dropout",
-    "finetune_from",
-    "freeze_embeddings",
-    "lstm_dropout",
-    "pretrained_embeddings",
-}
 
 
 def new_vocabulary(records: Iterable[Record], config: DataConfig) -> Vocabulary:
@@ -77,17 +63,9 @@ def model_of(run: Path, config: Config, vocabulary: Vocabulary) -> CaptionModel:
 
 
 def _check_same(run: Path, config: Config, theirs: Config) -> None:
-    parts = (
-        (config.decoder, theirs.decoder, set(field_names("decoder")) - _FREE),
-        (config.encoder, theirs.encoder, set(field_names("encoder")) - _FREE),
-        (config.images, theirs.images, set(field_names("images"))),
-        (config.data, theirs.data, {"vocabulary_size", "min_word_count"}),
-    )
+    own, other = to_flat(config), to_flat(theirs)
     differing = [
-        f"--{name}={getattr(own, name)} ({getattr(other, name)} there)"
-        for own, other, compared in parts
-        for name in sorted(compared)
-        if getattr(own, name) != getattr(other, name)
+        f"--{name}={own[name]} ({other[name]} there)" for name in config.model_differences(theirs)
     ]
     if differing:
-        raise UserError(f"--start_from={run} has other config than {', '.join(differing)}")
+        raise UserError(f"--start_from={run}: has other values of {', '.join(differing)}")

@@ -315,8 +315,7 @@ def test_everything_wrong_is_reported_at_once_whatever_is_loaded_first(files, tm
 
 
 def test_the_registry_is_that_of_the_setting():
-    (field,) = (f for f in dataclasses.fields(DataConfig) if f.name == "dataset")
-    assert tuple(datasets.DATA_SETS) == field.metadata["choices"]
+    assert tuple(datasets.DATA_SETS) == DataConfig.settings()["dataset"].choices
 
 
 def test_without_shapes_tensorflow_stays_out(flickr8k):

@@ -64,7 +64,7 @@ def test_another_part_of_the_encoder_can_be_trained(data_dir, finished, tmp_path
     ("change", "named"),
     [
         ({"hidden_size": 10}, "--hidden_size=10"),
-        ({"gate": "none", "lstm_layers": 2}, r"--gate=none \(scalar there\), --lstm_layers=2"),
+        ({"gate": "none", "lstm_layers": 2}, r"--lstm_layers=2 \(1 there\), --gate=none"),
         ({"image_size": 64}, "--image_size=64"),
         ({"encoder_layer": "norm2"}, "--encoder_layer=norm2"),
         ({"min_word_count": 3}, "--min_word_count=3"),
