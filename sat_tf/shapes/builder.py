@@ -15,7 +15,7 @@ from sat_tf.data.quiet_tfds import quiet_tfds
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
 from sat_tf.shapes.judge import Caption, describe
-from sat_tf.shapes.objects import scene_objects
+from sat_tf.shapes.objects import object_boxes, scene_objects
 from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
 
 DEFAULT_FOLDER = "runs/data"
@@ -94,17 +94,26 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[int, dict]]:
         for number, (index, scene) in enumerate(scenes):
             captions = describe_scene(self.builder_config.seed, index, scene)
-            yield (
-                number,
-                {
-                    "image": _png(scene),
-                    "image_id": f"{split}-{number:06d}",
-                    "captions": [caption.text for caption in captions],
-                    "objects": _object_rows(scene),
-                    "mentions": _mention_rows(captions),
-                    "scene": scene.to_json(),
-                },
-            )
+            objects = [
+                {"shape": thing.shape, "colour": thing.colour, "size": thing.size}
+                | {"bbox": tfds.features.BBox(*box)}
+                for thing, box in zip(scene.objects, object_boxes(scene), strict=True)
+            ]
+            mentions = [
+                {"caption": caption_index, "word": mention.word_index, "object": match}
+                for caption_index, caption in enumerate(captions)
+                for mention in caption.mentions
+                for match in mention.matches
+            ]
+            example = {
+                "image": _png(scene),
+                "image_id": f"{split}-{number:06d}",
+                "captions": [caption.text for caption in captions],
+                "objects": objects,
+                "mentions": mentions,
+                "scene": scene.to_json(),
+            }
+            yield number, example
 
 
 def make_splits(config: ShapesConfig) -> dict[str, list[tuple[int, Scene]]]:
@@ -157,24 +166,6 @@ def _png(scene: Scene) -> io.BytesIO:
     return file
 
 
-def _object_rows(scene: Scene) -> list[dict[str, Any]]:
-    rows = []
-    for thing in scene.objects:
-        left, top, right, bottom = (edge / scene.size for edge in thing.box)
-        box = tfds.features.BBox(ymin=top, xmin=left, ymax=bottom, xmax=right)
-        rows.append({"shape": thing.shape, "colour": thing.colour, "size": thing.size, "bbox": box})
-    return rows
-
-
-def _mention_rows(captions: list[Caption]) -> list[dict[str, int]]:
-    return [
-        {"caption": number, "word": mention.word_index, "object": match}
-        for number, caption in enumerate(captions)
-        for mention in caption.mentions
-        for match in mention.matches
-    ]
-
-
 def load_shapes(config: DataConfig, split: str) -> tuple[Record, ...]:
     """Return the records of a split; generates the data set if it is not in `data_dir`.
 
@@ -194,24 +185,23 @@ def load_shapes(config: DataConfig, split: str) -> tuple[Record, ...]:
         with quiet_tfds():
             dataset = builder.as_dataset(split=split, decoders=decoders)
         # In batches: converting from TensorFlow to NumPy takes longer than reading.
-        records = tuple(
-            record
+        return tuple(
+            Record(
+                image_id.decode(),
+                image,
+                tuple(caption.decode() for caption in captions),
+                scene_objects(Scene.from_json(scene)),
+            )
             for batch in tfds.as_numpy(dataset.batch(_READ_BATCH))
-            for record in _records(batch)
+            for image_id, image, captions, scene in zip(
+                batch["image_id"], batch["image"], batch["captions"], batch["scene"], strict=True
+            )
         )
     except (tf.errors.DataLossError, tf.errors.NotFoundError, ValueError) as error:
         raise UserError(
             f"{builder.data_path}: this data set is damaged ({str(error).splitlines()[0]}): "
             "delete the folder to have it generated again"
         ) from None
-    return records
-
-
-def _records(batch: dict[str, np.ndarray]) -> Iterator[Record]:
-    columns = (batch[name] for name in ("image_id", "image", "captions", "scene"))
-    for image_id, image, captions, scene in zip(*columns, strict=True):
-        texts = tuple(caption.decode() for caption in captions)
-        yield Record(image_id.decode(), image, texts, scene_objects(Scene.from_json(scene)))
 
 
 def _prepared(config: DataConfig) -> ShapesCaptions:

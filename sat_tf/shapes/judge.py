@@ -13,13 +13,14 @@ import numpy as np
 
 from sat_tf.shapes.language import (
     FORMS,
+    MANY,
     OBJECT_SLOTS,
+    ONE,
     PHRASES,
     Form,
     NounPhrase,
     Position,
     Reading,
-    Slot,
     read,
     write,
 )
@@ -173,16 +174,13 @@ def _offset(
 
 def _is_at(centre: tuple[float, float], position: Position, edge: float, middle: float) -> bool:
     """Return whether a centre is in a column and row of the picture."""
-    for at, part in zip(centre, position, strict=True):
-        if part in ("left", "top"):
-            inside = at <= edge
-        elif part in ("right", "bottom"):
-            inside = at >= 1 - edge
-        else:
-            inside = part is None or abs(at - 0.5) <= middle
-        if not inside:
-            return False
-    return True
+    return all(
+        part is None
+        or (part in ("left", "top") and at <= edge)
+        or (part in ("right", "bottom") and at >= 1 - edge)
+        or (part == "middle" and abs(at - 0.5) <= middle)
+        for at, part in zip(centre, position, strict=True)
+    )
 
 
 def describe(scene: Scene, rng: np.random.Generator) -> Caption:
@@ -214,12 +212,12 @@ def _state(kind: str, scene: Scene, rng: np.random.Generator) -> tuple[Form, _Re
     return None
 
 
-def _options(slot: Slot, scene: Scene) -> list[tuple[int, ...]]:
+def _options(slot: str, scene: Scene) -> list[tuple[int, ...]]:
     """Return the sets of objects that a slot's noun phrase can refer to."""
-    if slot is Slot.ONE:
+    if slot == ONE:
         return [(index,) for index in range(len(scene.objects))]
     kinds = dict.fromkeys(objects_of_kind(scene, thing.kind) for thing in scene.objects)
-    return [kind for kind in kinds if (len(kind) > 1) == (slot is Slot.MANY)]
+    return [kind for kind in kinds if (len(kind) > 1) == (slot == MANY)]
 
 
 def _is_clear(form: Form, referents: _Referents, scene: Scene) -> bool:
@@ -248,7 +246,7 @@ def _clear_positions(scene: Scene, index: int) -> list[Position]:
     centre = _centre(scene, index)
     return [
         position
-        for position in PHRASES[Slot.POSITION]
+        for position in PHRASES["position"]
         if _is_at(centre, position, STATED_EDGE, STATED_MIDDLE)
     ]
 
@@ -262,19 +260,19 @@ def _meanings(
     for slot in form.slots:
         if slot in OBJECT_SLOTS:
             meanings.append(_noun_phrase(slot, next(parts), scene, rng))
-        elif slot is Slot.RELATION:
+        elif slot == "relation":
             meanings.append(_clear_relation(scene, referents[0][0], next(related)[0]))
-        elif slot is Slot.POSITION:
+        elif slot == "position":
             clear = _clear_positions(scene, next(positioned)[0])
             meanings.append(clear[int(rng.integers(len(clear)))])
     return meanings
 
 
 def _noun_phrase(
-    slot: Slot, part: tuple[int, ...], scene: Scene, rng: np.random.Generator
+    slot: str, part: tuple[int, ...], scene: Scene, rng: np.random.Generator
 ) -> NounPhrase:
     thing = scene.objects[part[0]]
     # "Two small red circles" counts the small ones only: stated if all of them are small.
     same_size = len({scene.objects[index].size for index in part}) == 1
     size = thing.size if same_size and rng.random() < _STATED_SIZES else None
-    return NounPhrase(thing.shape, thing.colour, size, None if slot is Slot.ONE else len(part))
+    return NounPhrase(thing.shape, thing.colour, size, None if slot == ONE else len(part))

@@ -4,76 +4,42 @@ A caption is a `Form`, a sequence of slots, each filled with one of its slot's p
 chooses words for a meaning, `read` finds the meaning of words.
 """
 
-import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-# Shape -> its nouns, each singular and plural.
-NOUNS: dict[str, tuple[tuple[str, str], ...]] = {
-    "circle": (("circle", "circles"), ("disc", "discs")),
-    "square": (("square", "squares"),),
-    "triangle": (("triangle", "triangles"),),
-    "diamond": (("diamond", "diamonds"), ("rhombus", "rhombuses")),
-    "star": (("star", "stars"),),
-    "cross": (("cross", "crosses"),),
-    "ring": (("ring", "rings"), ("hoop", "hoops")),
-    "heart": (("heart", "hearts"),),
-}
-COLOUR_WORDS: dict[str, tuple[str, ...]] = {
-    "red": ("red",),
-    "green": ("green",),
-    "blue": ("blue",),
-    "yellow": ("yellow",),
-    "orange": ("orange",),
-    "purple": ("purple", "violet"),
-    "white": ("white",),
-    "black": ("black",),
-}
-SIZE_WORDS: dict[str | None, tuple[str, ...]] = {
-    None: ("",),  # not stated
-    "small": ("small", "little", "tiny"),
-    "large": ("large", "big", "huge"),
-}
-COUNT_PHRASES: dict[int, tuple[str, ...]] = {2: ("two", "a pair of"), 3: ("three",), 4: ("four",)}
+from sat_tf.shapes.scenes import COLOURS, SHAPES
 
-# Word -> colour, and noun -> shape.
-COLOUR_OF = {word: colour for colour, words in COLOUR_WORDS.items() for word in words}
-SHAPE_OF = {noun: shape for shape, pairs in NOUNS.items() for pair in pairs for noun in pair}
+# Shape -> its nouns in the singular, colour -> its adjectives, and so on.
+NOUNS = {shape: (shape,) for shape in SHAPES} | {
+    "circle": ("circle", "disc"),
+    "diamond": ("diamond", "rhombus"),
+    "ring": ("ring", "hoop"),
+}
+COLOUR_WORDS = {colour: (colour,) for colour in COLOURS} | {"purple": ("purple", "violet")}
+SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
+COUNT_PHRASES = {2: ("two", "a pair of"), 3: ("three",), 4: ("four",)}
 
 # Column and row of the picture: "left", "middle", "right" and "top", "middle", "bottom"; None if
 # not stated.
 Position = tuple[str | None, str | None]
 
-
-class Slot(enum.Enum):
-    """A part of a form."""
-
-    ONE = "an object: 'a small red circle'"
-    ALONE = "the only object of its kind: 'one red circle'"
-    MANY = "all objects of a kind: 'two red circles'"
-    RELATION = "position of the first object relative to the next"
-    POSITION = "position of the object before or after in the picture"
-    OPENING = "words before one object, or none"
-    OPENING_MANY = "words before several objects, or none"
-    VERB = "a verb between object and position"
-    INVERTED = "a verb between position and object"
-    AND = "a word between two objects"
-    ALSO = "a word before the last object or a second statement"
-
-
-OBJECT_SLOTS = (Slot.ONE, Slot.ALONE, Slot.MANY)
-# Slot -> meaning -> phrases, except for objects. Slots without a meaning have the key None.
-PHRASES: dict[Slot, dict[Any, tuple[str, ...]]] = {
-    Slot.RELATION: {
+# Slots of objects: "a small red circle"; the only one of its kind, "one red circle"; all of a
+# kind, "two red circles".
+OBJECT_SLOTS = ONE, ALONE, MANY = "one", "alone", "many"
+# The other slots -> meaning -> phrases; a slot without a meaning has the key None.
+PHRASES: dict[str, dict[Any, tuple[str, ...]]] = {
+    # Of the first object, relative to the next.
+    "relation": {
         "left": ("left of", "to the left of", "on the left of"),
         "right": ("right of", "to the right of", "on the right of"),
         "above": ("above", "over"),
         "below": ("below", "under", "beneath"),
     },
-    Slot.POSITION: {
+    # In the picture, of the object before or after.
+    "position": {
         ("left", None): ("on the left", "on the left side", "at the left"),
         ("right", None): ("on the right", "on the right side", "at the right"),
         (None, "top"): ("at the top", "near the top"),
@@ -84,16 +50,16 @@ PHRASES: dict[Slot, dict[Any, tuple[str, ...]]] = {
         ("left", "bottom"): ("at the bottom left", "in the lower left corner"),
         ("right", "bottom"): ("at the bottom right", "in the lower right corner"),
     },
-    Slot.OPENING: {
+    "opening": {  # before one object
         None: ("", "there is", "a picture of", "an image of", "the picture shows", "we see")
     },
-    Slot.OPENING_MANY: {
+    "openings": {  # before several objects
         None: ("", "there are", "a picture of", "an image of", "the picture shows", "we see")
     },
-    Slot.VERB: {None: ("is", "sits", "lies")},
-    Slot.INVERTED: {None: ("is", "there is", "we see")},
-    Slot.AND: {None: ("and", "with")},
-    Slot.ALSO: {None: ("and",)},
+    "verb": {None: ("is", "sits", "lies")},  # between object and position
+    "inverted": {None: ("is", "there is", "we see")},  # between position and object
+    "with": {None: ("and", "with")},
+    "and": {None: ("and",)},
 }
 
 
@@ -126,27 +92,27 @@ class Form:
 
     kind: str
     weight: float
-    slots: tuple[Slot, ...]
+    slots: tuple[str, ...]
 
 
 FORMS = tuple(
-    Form(kind, weight, tuple(Slot[name] for name in slots.split()))
+    Form(kind, weight, tuple(slots.split()))
     for kind, weight, slots in (
-        ("plain", 0.5, "OPENING ONE"),
-        ("plain", 0.4, "OPENING ONE AND ONE"),
-        ("plain", 0.1, "OPENING ONE AND ONE ALSO ONE"),
-        ("count", 0.4, "OPENING_MANY MANY"),
-        ("count", 0.2, "OPENING_MANY MANY AND ONE"),
-        ("count", 0.2, "OPENING_MANY MANY AND ALONE"),
-        ("count", 0.1, "OPENING ALONE AND MANY"),
-        ("count", 0.1, "OPENING_MANY MANY AND MANY"),
-        ("position", 0.4, "OPENING ONE POSITION"),
-        ("position", 0.3, "ONE VERB POSITION"),
-        ("position", 0.15, "POSITION INVERTED ONE"),
-        ("position", 0.15, "ONE POSITION ALSO ONE POSITION"),
-        ("relation", 0.4, "OPENING ONE RELATION ONE"),
-        ("relation", 0.5, "ONE VERB RELATION ONE"),
-        ("relation", 0.1, "ONE VERB RELATION ONE ALSO RELATION ONE"),
+        ("plain", 0.5, "opening one"),
+        ("plain", 0.4, "opening one with one"),
+        ("plain", 0.1, "opening one with one and one"),
+        ("count", 0.4, "openings many"),
+        ("count", 0.2, "openings many with one"),
+        ("count", 0.2, "openings many with alone"),
+        ("count", 0.1, "opening alone with many"),
+        ("count", 0.1, "openings many with many"),
+        ("position", 0.4, "opening one position"),
+        ("position", 0.3, "one verb position"),
+        ("position", 0.15, "position inverted one"),
+        ("position", 0.15, "one position and one position"),
+        ("relation", 0.4, "opening one relation one"),
+        ("relation", 0.5, "one verb relation one"),
+        ("relation", 0.1, "one verb relation one and relation one"),
     )
 )
 
@@ -178,34 +144,33 @@ def write(
     return tuple(words), tuple(nouns)
 
 
-def _write_object(slot: Slot, phrase: NounPhrase, rng: np.random.Generator) -> tuple[str, ...]:
+def _write_object(slot: str, phrase: NounPhrase, rng: np.random.Generator) -> tuple[str, ...]:
     # The order of these choices is part of the data set: another one gives other captions.
     size = _choose(SIZE_WORDS[phrase.size], rng) if phrase.size else ""
     noun = _choose(NOUNS[phrase.shape], rng)
     colour = _choose(COLOUR_WORDS[phrase.colour], rng)
-    count = _choose(_counts(slot)[phrase.count], rng) if slot is Slot.MANY else ""
+    count = _choose(COUNT_PHRASES[phrase.count or 0], rng) if slot == MANY else ""
     return _join(slot, count, size, colour, noun)
 
 
-def _choose(items: Sequence[Any], rng: np.random.Generator) -> Any:
+def _choose(items: Sequence[str], rng: np.random.Generator) -> str:
     return items[int(rng.integers(len(items)))]
 
 
-def _counts(slot: Slot) -> Mapping[Any, tuple[str, ...]]:
-    """Return the phrases of each count that an object slot can state."""
-    if slot is Slot.MANY:
-        return COUNT_PHRASES
-    return {1 if slot is Slot.ALONE else None: ("",)}
-
-
-def _join(slot: Slot, count: str, size: str, colour: str, noun: tuple[str, str]) -> tuple[str, ...]:
-    """Return the words of a noun phrase; its determiner and its noun depend on the slot."""
-    singular, plural = noun
-    if slot is Slot.ONE:
-        count = "an" if (size or colour)[0] in "aeiou" else "a"
-    elif slot is Slot.ALONE:
+def _join(slot: str, count: str, size: str, colour: str, noun: str) -> tuple[str, ...]:
+    """Return the words of a noun phrase; its determiner and its number depend on the slot."""
+    if slot == MANY:
+        noun = plural(noun)
+    elif slot == ALONE:
         count = "one"
-    return (*f"{count} {size} {colour}".split(), plural if slot is Slot.MANY else singular)
+    else:
+        count = "an" if (size or colour)[0] in "aeiou" else "a"
+    return tuple(f"{count} {size} {colour} {noun}".split())
+
+
+def plural(noun: str) -> str:
+    """Return the plural of one of the nouns."""
+    return noun + ("es" if noun.endswith("s") else "s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +198,8 @@ def read(words: Sequence[str]) -> Reading | None:
     for form in FORMS:
         for filled in _fill(form.slots, tuple(words), 0):
             stated = list(zip(form.slots, filled, strict=True))
-            relations = [meaning for slot, (meaning, _) in stated if slot is Slot.RELATION]
-            positions = [meaning for slot, (meaning, _) in stated if slot is Slot.POSITION]
+            relations = [meaning for slot, (meaning, _) in stated if slot == "relation"]
+            positions = [meaning for slot, (meaning, _) in stated if slot == "position"]
             return Reading(
                 form.kind,
                 tuple(meaning for slot, (meaning, _) in stated if slot in OBJECT_SLOTS),
@@ -247,7 +212,7 @@ def read(words: Sequence[str]) -> Reading | None:
 
 
 def _fill(
-    slots: Sequence[Slot], words: tuple[str, ...], start: int
+    slots: Sequence[str], words: tuple[str, ...], start: int
 ) -> Iterator[list[tuple[Any, int]]]:
     """Yield every way to divide `words[start:]` among the slots: meaning and end of each."""
     if not slots:
@@ -261,29 +226,37 @@ def _fill(
                 yield [(table[words[start:end]], end), *rest]
 
 
-def _inverse(table: Mapping[Any, Sequence[Any]]) -> list[tuple[Any, Any]]:
+def _inverse(table: Mapping[Any, Sequence[str]]) -> list[tuple[str, Any]]:
     """Return (phrase, meaning) of every phrase of a table."""
     return [(phrase, meaning) for meaning, phrases in table.items() for phrase in phrases]
 
 
-def _object_meanings(slot: Slot) -> dict[tuple[str, ...], NounPhrase]:
+def _object_meanings(slot: str) -> dict[tuple[str, ...], NounPhrase]:
     """Return the meaning of every phrase of an object slot."""
+    counts: dict[str, list[tuple[str, int | None]]] = {
+        ONE: [("", None)],
+        ALONE: [("", 1)],
+        MANY: _inverse(COUNT_PHRASES),
+    }
     return {
         _join(slot, count_phrase, size_word, colour_word, noun): NounPhrase(
             shape, colour, size, count
         )
-        for count_phrase, count in _inverse(_counts(slot))
-        for size_word, size in _inverse(SIZE_WORDS)
+        for count_phrase, count in counts[slot]
+        for size_word, size in [("", None), *_inverse(SIZE_WORDS)]
         for colour_word, colour in _inverse(COLOUR_WORDS)
         for noun, shape in _inverse(NOUNS)
     }
 
 
 # Slot -> the words of each phrase -> meaning.
-_MEANINGS: dict[Slot, dict[tuple[str, ...], Any]] = {
+_MEANINGS: dict[str, dict[tuple[str, ...], Any]] = {
     slot: {tuple(text.split()): meaning for text, meaning in _inverse(table)}
     for slot, table in PHRASES.items()
 } | {slot: _object_meanings(slot) for slot in OBJECT_SLOTS}
+# Word -> colour, and noun -> shape.
+COLOUR_OF = dict(_inverse(COLOUR_WORDS))
+SHAPE_OF = dict(_inverse(NOUNS)) | {plural(noun): shape for noun, shape in _inverse(NOUNS)}
 _LONGEST_PHRASE = max(len(phrase) for table in _MEANINGS.values() for phrase in table)
 
 

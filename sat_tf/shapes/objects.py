@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
 from sat_tf.shapes.judge import Mention, judge, objects_of_kind
@@ -20,10 +20,12 @@ class SceneObjects(ObjectBoxes):
 
 def scene_objects(scene: Scene) -> SceneObjects:
     """Return the objects of a scene, named by colour and shape."""
-    names = (f"{thing.colour} {thing.shape}" for thing in scene.objects)
-    boxes = object_boxes(scene, range(len(scene.objects)))
-    objects = [NamedBox(name, box) for name, box in zip(names, boxes, strict=True)]
-    return SceneObjects(scene.size, scene.size, objects, functools.partial(_mentions, scene), scene)
+    objects = [
+        NamedBox(f"{thing.colour} {thing.shape}", box)
+        for thing, box in zip(scene.objects, object_boxes(scene), strict=True)
+    ]
+    mentions = functools.partial(_mentions, scene)
+    return SceneObjects(scene.size, scene.size, objects, mentions, scene)
 
 
 def _mentions(scene: Scene, words: Sequence[str]) -> dict[int, tuple[int, ...]]:
@@ -32,9 +34,9 @@ def _mentions(scene: Scene, words: Sequence[str]) -> dict[int, tuple[int, ...]]:
     return {mention.word_index: mention.matches for mention in named if mention.exists}
 
 
-def object_boxes(scene: Scene, objects: Iterable[int]) -> tuple[Box, ...]:
-    """Return the boxes of some of the scene's objects, given by index."""
-    edges = ([edge / scene.size for edge in scene.objects[index].box] for index in objects)
+def object_boxes(scene: Scene) -> tuple[Box, ...]:
+    """Return the boxes of the scene's objects as fractions of its sides."""
+    edges = ([edge / scene.size for edge in thing.box] for thing in scene.objects)
     return tuple(Box(top, left, bottom, right) for left, top, right, bottom in edges)
 
 

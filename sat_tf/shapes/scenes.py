@@ -137,7 +137,7 @@ def _make_objects(
     for _ in range(count):
         if objects and rng.random() < _REPEAT:
             model = objects[int(rng.integers(len(objects)))]
-            shape, colour = model.shape, model.colour
+            shape, colour = model.kind
         else:
             shape, colour = _pick(rng, SHAPES), _pick(rng, tuple(COLOURS))
         size = _pick(rng, tuple(SIZES))
