@@ -58,11 +58,10 @@ def flags_of(command):
     )
     found = {}
     for block in re.split(r"\n(?=  --)", done.stdout)[1:]:
-        name = re.match(r"  --(?:\[no\])?(\w+)", block).group(1)
-        description = " ".join(block.split("\n\n")[0].split())
-        choices = re.search(r" \[(\w+(?:, \w+)+)\]$", description)
-        found[name] = choices.group(1).split(", ") if choices else None
-        if f"--[no]{name}" in block:
+        negatable, name = re.match(r"  --(\[no\])?(\w+)", block).groups()
+        choices = re.match(r"  --\w+:\s+<([\w|]+)>:", block)
+        found[name] = choices.group(1).split("|") if choices else None
+        if negatable:
             found[f"no{name}"] = None
     return found
 
