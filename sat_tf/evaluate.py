@@ -69,7 +69,7 @@ def main(argv: list[str]) -> None:
     if options.output:
         write_json(options.output, document)
     if options.captions:
-        from sat_tf.datasets.result_files import results_document
+        from sat_tf.datasets.results import results_document
 
         texts = [caption.text for caption in result.captions]
         numbered = captioner.config.data.dataset == "coco"
@@ -170,12 +170,12 @@ def read_results(
     References of text stand in further files; those of JSON are of the split of a data set, which
     the overrides or a run name.
     """
-    from sat_tf.datasets import result_files
+    from sat_tf.datasets import results
 
     if path.suffix != ".json":
         if not references:
             raise UserError(f"--results={path}: is text: give the files of --references too")
-        return result_files.read_lines(path, [Path(name) for name in references.split(",")])
+        return results.read_text_results(path, [Path(name) for name in references.split(",")])
     if references:
         raise UserError(f"--references is for --results of text; those of {path} are the split's")
     if workdir:
@@ -192,7 +192,7 @@ def read_results(
     from sat_tf.datasets import load_splits
 
     records = load_splits(data, (split,), objects_for=())[split]
-    return result_files.read_results(path, records), [record.captions for record in records]
+    return results.read_results(path, records), [record.captions for record in records]
 
 
 def write_report(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sat_tf.data.records import group_rows, make_records, raise_if_problems
+from sat_tf.data.records import describe_problems, raise_if_problems
+from sat_tf.datasets.source import group_by_image, make_records, split_by_rows
 from sat_tf.errors import UserError
 
 
@@ -18,18 +19,21 @@ def make_images(folder, *names):
 
 
 def read(folder, reader, content, splits=("train",)):
-    """Records of the splits; an image without one is in train."""
+    """Return the records of the splits; an image without a split is in train."""
     path = folder / "captions.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    checked = make_records(
-        group_rows(reader(path), lambda image: "train"), folder / "images", splits
-    )
-    raise_if_problems(checked.problems)
-    return checked.records
+    problems = []
+    images = group_by_image(reader(path, problems), problems)
+    divided = split_by_rows(images, lambda image: "train", problems)
+    records = {
+        split: make_records(divided.get(split, {}), folder / "images", problems) for split in splits
+    }
+    raise_if_problems(problems)
+    return records
 
 
 def complaint(folder, *arguments):
-    """The message about what is read, without the folder."""
+    """Return the message about what is wrong, without the folder."""
     with pytest.raises(UserError) as caught:
         read(folder, *arguments)
     return str(caught.value).replace(f"{folder}{os.sep}", "")
@@ -42,7 +46,7 @@ def write_json(path: Path, document) -> Path:
 
 
 def coco(names, first=1):
-    """COCO's document of these images, two captions each; ids count from `first`."""
+    """Return COCO's document of these images, two captions each; ids count from `first`."""
     numbered = list(enumerate(names, start=first))
     return {
         "info": {"year": 2014},
@@ -59,7 +63,7 @@ def coco(names, first=1):
 
 
 def karpathy(splits, folder_of=lambda name: ""):
-    """Karpathy's document of {split: names}, two sentences each."""
+    """Return Karpathy's document of {split: names}, two sentences each."""
     images = []
     for split, names in splits.items():
         for name in names:
@@ -72,3 +76,14 @@ def karpathy(splits, folder_of=lambda name: ""):
                 entry["filepath"] = folder_of(name)
             images.append(entry)
     return {"dataset": "some", "images": images}
+
+
+def read_document(path, reader, document, **arguments):
+    """Return the rows of a document, and its problems without the path."""
+    if isinstance(document, bytes):
+        path.write_bytes(document)
+    else:
+        write_json(path, document)
+    problems = []
+    rows = list(reader(path, problems, **arguments))
+    return rows, [line.replace(f"{path}", "J") for line in describe_problems(problems)]

@@ -146,13 +146,11 @@ def test_problems_of_boxes_are_told_after_those_of_captions(files):
     done = check_boxes(files, boxes)
     assert done.returncode == 1
     assert not done.stderr
+    what = "must have bbox ([left, top, width, height], in pixels)"
     assert done.stdout.split("problems: ")[1].splitlines() == [
         "26",
         f"{files}/captions.csv:4: the caption of 'b.png' is empty",
-        *(
-            f"{boxes}: annotations[{number}]: must have bbox: [left, top, width, height], in pixels"
-            for number in range(25)
-        ),
+        *(f"{boxes}: annotations[{number}]: {what}" for number in range(25)),
     ]
 
 

@@ -14,7 +14,7 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from sat_tf.config import from_flat
 from sat_tf.datasets import load_splits
-from sat_tf.datasets.result_files import read_results
+from sat_tf.datasets.results import read_results
 from sat_tf.metrics.text import text_measures
 from sat_tf.vocabulary import tokenize
 

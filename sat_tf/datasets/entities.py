@@ -1,22 +1,21 @@
-"""Flickr30k Entities: the boxes of what the phrases of reference captions speak of.
+"""Flickr30k Entities: boxes of the phrases in reference captions (Plummer et al., 2015).
 
-Plummer et al., 2015. `Annotations/NAME.xml` has the boxes of an image, each of one or more chains
-of phrases; `Sentences/NAME.txt` its captions, in which a phrase names its chain:
+`Annotations/NAME.xml` has the boxes of an image, each of one or more chains of phrases that refer
+to the same entity; `Sentences/NAME.txt` its captions, in which a phrase names its chain:
 `[/EN#283585/people Two men] wearing [/EN#283587/clothing green shirts] .`
 """
 
 import functools
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sat_tf.config import MOST_PIXELS
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes, intersect
-from sat_tf.data.records import Problem, SourceLocation, ValidatedObjects
+from sat_tf.data.records import Problem, SourceLocation
 from sat_tf.data.word_classes import CONTENT, word_class
-from sat_tf.datasets.text_formats import read_lines
-from sat_tf.errors import UserError
+from sat_tf.datasets.source import read_bytes, read_lines
 from sat_tf.vocabulary import tokenize
 
 ANNOTATIONS, SENTENCES = "Annotations", "Sentences"
@@ -25,72 +24,78 @@ _OPENING = "[/EN#"
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 
 
-def read_entities(folder: Path, image_ids: Iterable[str]) -> ValidatedObjects:
-    """The annotated ones of some images.
+def read_entities(
+    folder: Path, image_ids: Iterable[str], problems: list[Problem]
+) -> dict[str, ObjectBoxes]:
+    """Return the objects of images by Flickr30k Entities.
 
-    A word of a caption names an entity of the image if it is the head, the last word, of one of
-    the phrases that people used for it. Nothing names an entity without a box, and no function
-    word ("another") names one. An object, that is a box, is called by the first phrase of each of
-    its chains; of its box counts what lies in the image. Boxes of which no phrase speaks are left
-    out.
+    A word of a caption mentions an entity of the image if it is the head (the last word) of one of
+    the phrases that people used for the entity. Function words ("another") and entities without a
+    box are never mentioned. An object, that is a box, is named by the first phrase of each of its
+    chains; boxes are clipped to the image, and those without a phrase are left out.
 
     Args:
-      folder: that holds the folders Annotations and Sentences.
-      image_ids: of images; one without files of its name there is not annotated.
+      folder: with the folders Annotations and Sentences.
+      image_ids: of the images; those without files of their name are left out.
+      problems: get what is wrong.
 
     Raises:
       UserError: a file can't be read.
     """
-    images: dict[str, ObjectBoxes] = {}
-    problems: list[Problem] = []
+    found: dict[str, ObjectBoxes] = {}
     for image_id in image_ids:
         name = Path(image_id).stem
         boxes, sentences = folder / ANNOTATIONS / f"{name}.xml", folder / SENTENCES / f"{name}.txt"
         if boxes.is_file() and sentences.is_file():
-            image = _read_image(boxes, sentences)
-            if isinstance(image, ObjectBoxes):
-                images[image_id] = image
-            else:
-                problems += image
-    return ValidatedObjects(images, problems)
+            before = len(problems)
+            objects = _read_image(boxes, sentences, problems)
+            if len(problems) == before:
+                found[image_id] = objects
+    return found
 
 
-def _read_image(boxes: Path, sentences: Path) -> ObjectBoxes | list[Problem]:
-    """An image, or what is wrong in its two files."""
-    problems: list[Problem] = []
-    height, width, boxed = _read_xml(boxes, problems)
+def _read_image(boxes: Path, sentences: Path, problems: list[Problem]) -> ObjectBoxes:
     phrases: dict[str, list[str]] = {}  # of each chain
-    for chain, phrase in _read_phrases(sentences, problems):
-        phrases.setdefault(chain, []).append(phrase)
+    for location, line in read_lines(sentences, problems):
+        found = _PHRASE.findall(line)
+        if len(found) < line.count(_OPENING):
+            problems.append(Problem(location, "holds a phrase that is not [/EN#CHAIN/KIND WORDS]"))
+        for chain, phrase in found:
+            phrases.setdefault(chain, []).append(phrase)
     objects: list[NamedBox] = []
-    named: dict[str, list[int]] = {}  # the objects of each head
+    by_head: dict[str, list[int]] = {}  # indices of objects
+    height, width, boxed = _read_xml(boxes, problems)
     for chains, bounds in boxed:
-        spoken = [phrases[chain] for chain in chains if chain in phrases]
+        used = [phrases[chain] for chain in chains if chain in phrases]
         box = intersect(bounds)
-        if not spoken or not box:
-            continue
-        for head in {_head(phrase) for of_chain in spoken for phrase in of_chain}:
-            if head:
-                named.setdefault(head, []).append(len(objects))
-        objects.append(NamedBox(", ".join(first for first, *_ in spoken), box))
-    mentions = functools.partial(_mentions, named)
-    return problems or ObjectBoxes(height, width, objects, mentions)
+        if used and box:
+            for head in {_head(phrase) for of_chain in used for phrase in of_chain} - {""}:
+                by_head.setdefault(head, []).append(len(objects))
+            objects.append(NamedBox(", ".join(first for first, *_ in used), box))
+    return ObjectBoxes(height, width, objects, functools.partial(_mentions, by_head))
 
 
-def _mentions(named: Mapping[str, Sequence[int]], words: Sequence[str]) -> dict[int, Sequence[int]]:
-    return {index: named[word] for index, word in enumerate(words) if word in named}
+def _mentions(
+    by_head: Mapping[str, Sequence[int]], words: Sequence[str]
+) -> dict[int, Sequence[int]]:
+    return {index: by_head[word] for index, word in enumerate(words) if word in by_head}
+
+
+def _head(phrase: str) -> str:
+    """Return the last word of a phrase; "" if that is a function word."""
+    *_, head = "", *tokenize(phrase)
+    return head if word_class(head) == CONTENT else ""
 
 
 def _read_xml(path: Path, problems: list[Problem]) -> tuple[int, int, list[tuple[list[str], Box]]]:
-    """Height and width of the image, and its boxes, each with the chains that it belongs to."""
+    """Return the height and width of an image, and its boxes with the chains that each is of."""
     try:
-        root = ET.fromstring(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: can't be read: {error.strerror}") from None
+        root = ET.fromstring(read_bytes(path))
     except ET.ParseError as error:
-        problems.append(Problem(SourceLocation(path, error.position[0]), f"is not XML: {error}"))
+        location = SourceLocation(path, error.position[0])
+        problems.append(Problem(location, f"is not XML: {error}"))
         return 0, 0, []
-    except (ValueError, LookupError) as error:  # an encoding that is unknown
+    except (ValueError, LookupError) as error:  # an unknown encoding
         problems.append(Problem(SourceLocation(path), f"is not XML that can be read: {error}"))
         return 0, 0, []
     height, width = (_whole_number(root, f"size/{side}") for side in ("height", "width"))
@@ -105,15 +110,14 @@ def _read_xml(path: Path, problems: list[Problem]) -> tuple[int, int, list[tuple
         chains = [(name.text or "").strip() for name in thing.iterfind("name")]
         if not all(chains) or not chains:
             problems.append(Problem(location, "must have a name, the number of its chain"))
-        for bounds in thing.iterfind("bndbox"):  # scenes, and what is not seen, have none
+        location = SourceLocation(path, f"object[{number}].bndbox")
+        for bounds in thing.iterfind("bndbox"):  # scenes and invisible entities have none
             top, left, bottom, right = (_whole_number(bounds, side) for side in _SIDES)
             if top is None or left is None or bottom is None or right is None:
                 what = f"must have {', '.join(_SIDES)}, whole numbers from 0"
-                problems.append(Problem(SourceLocation(path, f"{location.at}.bndbox"), what))
+                problems.append(Problem(location, what))
             elif top > bottom or left > right:
-                problems.append(
-                    Problem(SourceLocation(path, f"{location.at}.bndbox"), "ends before it begins")
-                )
+                problems.append(Problem(location, "ends before it begins"))
             else:
                 # Pixels are counted from 1, and the last one lies inside.
                 box = Box((top - 1) / height, (left - 1) / width, bottom / height, right / width)
@@ -123,24 +127,5 @@ def _read_xml(path: Path, problems: list[Problem]) -> tuple[int, int, list[tuple
 
 def _whole_number(element: ET.Element, path: str) -> int | None:
     text = (element.findtext(path) or "").strip()
-    # Longer ones are no pixels' numbers, and Python refuses to read very long ones.
+    # Longer ones are no numbers of pixels, and Python refuses to parse very long ones.
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
-
-
-def _read_phrases(path: Path, problems: list[Problem]) -> Iterator[tuple[str, str]]:
-    """Each phrase, after its chain."""
-    for number, line in read_lines(path):
-        if isinstance(line, Problem):
-            problems.append(line)
-            continue
-        phrases = _PHRASE.findall(line)
-        if len(phrases) < line.count(_OPENING):
-            what = "holds a phrase that is not [/EN#CHAIN/KIND WORDS]"
-            problems.append(Problem(SourceLocation(path, number), what))
-        yield from phrases
-
-
-def _head(phrase: str) -> str:
-    """Its last word; "" if that is a function word."""
-    *_, head = "", *tokenize(phrase)
-    return head if word_class(head) == CONTENT else ""

@@ -79,7 +79,7 @@ class RunContext:
     @functools.cached_property
     def records(self) -> dict[str, tuple[Record, ...]]:
         """Of train and dev; raises `UserError` if the data set is not as it should be."""
-        return dict(load_splits(self.config.data, _SPLITS))
+        return dict(load_splits(self.config.data, _SPLITS, objects_for=()))
 
     @functools.cached_property
     def statistics(self) -> dict[str, SplitStatistics]:

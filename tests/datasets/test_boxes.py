@@ -134,4 +134,4 @@ def test_a_check_returns_problems_and_the_objects_that_are_known(config_of, tmp_
     checked = check_splits(config_of(tmp_path, dev=("7.jpg", "8.jpg")), ("dev",))
     counts = [record.objects and len(record.objects.objects) for record in checked.records["dev"]]
     assert counts == [None, 1]
-    assert [p.what for p in checked.problems] == ["must have a name, the number of its chain"]
+    assert [p.message for p in checked.problems] == ["must have a name, the number of its chain"]

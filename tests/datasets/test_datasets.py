@@ -225,7 +225,7 @@ def test_coco_with_karpathy_s_document(coco2014, tmp_path):
         "images[0].sentences[0]: no such image: 'train2014/../gone.jpg'",
         f"images[3].sentences[0]: split 'spare' must be one of {names}",
         f"images[3].sentences[1]: split 'spare' must be one of {names}",
-        "images[4].sentences[1]: must have raw, a text",
+        "images[4].sentences[1]: must have raw (a text)",
     ]
 
 

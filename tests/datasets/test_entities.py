@@ -4,6 +4,7 @@ import pytest
 from box_files import SIZE, boxes_named, entity, make_entities
 
 from sat_tf.data.objects import Box
+from sat_tf.data.records import describe_problems
 from sat_tf.datasets.entities import read_entities
 
 SENTENCES = [
@@ -15,14 +16,17 @@ FIRST, SECOND = Box(0.1, 0.1, 0.5, 0.3), Box(0.0, 0.5, 1.0, 1.0)
 
 
 def read(folder, *names):
-    found = read_entities(folder, names)
-    assert found.problems == []
-    return found.objects
+    problems = []
+    objects = read_entities(folder, names, problems)
+    assert problems == []
+    return objects
 
 
 def problems(folder):
-    found = read_entities(folder, ["7.jpg"]).problems
-    return [f"{problem.location}: {problem.what}".removeprefix(f"{folder}/") for problem in found]
+    """Return what is wrong with the image; it has no objects then."""
+    problems = []
+    assert read_entities(folder, ["7.jpg"], problems) == {}
+    return [line.removeprefix(f"{folder}/") for line in describe_problems(problems)]
 
 
 def test_heads_of_phrases_name_the_boxes_of_their_chain(tmp_path):
@@ -88,7 +92,6 @@ def test_malformed_annotations_are_told_with_their_place(tmp_path, objects, size
     folder = make_entities(tmp_path, "7", objects, SENTENCES, size)
     (told,) = problems(folder)
     assert told.startswith(complaint)
-    assert read_entities(folder, ["7.jpg"]).objects == {}
 
 
 def test_bytes_that_are_no_xml_are_told(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sat_tf.data.records import Record
-from sat_tf.datasets.result_files import coco_number, read_lines, read_results, results_document
+from sat_tf.datasets.results import coco_id, read_results, read_text_results, results_document
 from sat_tf.errors import UserError
 
 RECORDS = [
@@ -30,7 +30,7 @@ def written(tmp_path, entries):
     ],
 )
 def test_coco_s_number_is_that_of_the_file(image_id, number):
-    assert coco_number(image_id) == number
+    assert coco_id(image_id) == number
 
 
 def test_what_is_written_is_read_again(tmp_path):
@@ -58,8 +58,8 @@ def test_every_wrong_entry_is_named(tmp_path):
     message = str(caught.value)
     assert "[1]: image_id 43 is no image of the split" in message
     assert "[2]: " in message and "has a caption already" in message
-    assert "[3]: must be an object" in message
-    assert "[4]: must be an object" in message
+    assert "[3]: must have caption (a text)" in message
+    assert "[4]: must have caption (a text)" in message
     assert "[5]: image_id [7] is no image" in message
     assert "[0]" not in message
 
@@ -75,7 +75,7 @@ def lines(tmp_path, **files):
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     paths = [tmp_path / name for name in files]
-    return read_lines(paths[0], paths[1:])
+    return read_text_results(paths[0], paths[1:])
 
 
 def test_line_n_is_of_image_n(tmp_path):
@@ -97,4 +97,4 @@ def test_an_image_without_reference_is_named_by_its_line(tmp_path):
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.txt: can't be read: No such file"):
-        read_lines(tmp_path / "none.txt", [])
+        read_text_results(tmp_path / "none.txt", [])

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from caption_files import complaint, make_images, read
 
-from sat_tf.datasets.text_formats import read_csv, read_flickr_tokens, read_json_lines
+from sat_tf.datasets.files import read_csv, read_json_lines
+from sat_tf.datasets.flickr import read_tokens
 from sat_tf.errors import UserError
 
 
@@ -18,7 +19,7 @@ def folder(tmp_path):
 
 def test_flickr_tokens_are_grouped_by_image(folder):
     text = "a.jpg#0\tA dog .\nb.jpg#0\tA cat .\r\n\r\na.jpg#1\t One\tdog .\n\n"
-    records = read(folder, read_flickr_tokens, text)["train"]
+    records = read(folder, read_tokens, text)["train"]
     assert [(r.image_id, r.captions) for r in records] == [
         ("a.jpg", ("A dog .", "One\tdog .")),
         ("b.jpg", ("A cat .",)),
@@ -59,7 +60,7 @@ def test_json_lines(folder):
 def test_images_may_lie_anywhere(folder):
     absolute = str(folder / "images" / "b.jpg")
     lines = [f"{name}#0\tx" for name in (absolute, "sub/c.jpg", "sub/../a.jpg", "d#1.jpg")]
-    records = read(folder, read_flickr_tokens, "\n".join(lines))["train"]
+    records = read(folder, read_tokens, "\n".join(lines))["train"]
     assert [Path(record.image).resolve() for record in records] == [
         folder.resolve() / "images" / name for name in ("b.jpg", "sub/c.jpg", "a.jpg", "d#1.jpg")
     ]
@@ -116,18 +117,22 @@ HEADER = ":1: the header must name image and caption, and maybe split, once each
         (read_csv, "", f"{HEADER} nothing"),
         (read_csv, b"im\xe4ge,caption\nimage,caption\n", ":1: is not UTF-8"),
         (read_csv, "image,caption,split\na.jpg,x,tset\n", ":2: split 'tset'"),
-        (read_flickr_tokens, "a.jpg a dog\n", ":1: is not IMAGE#NUMBER"),
-        (read_flickr_tokens, "a.jpg#0 a dog\n", ":1: is not IMAGE#NUMBER"),
-        (read_flickr_tokens, "a.jpg\ta dog\n", ":1: is not IMAGE#NUMBER"),
-        (read_flickr_tokens, "#0\ta dog\n", ":1: is not IMAGE#NUMBER"),
-        (read_flickr_tokens, "a.jpg#0\t\n", ":1: the caption of 'a.jpg' is empty"),
+        (read_tokens, "a.jpg a dog\n", ":1: is not IMAGE#NUMBER"),
+        (read_tokens, "a.jpg#0 a dog\n", ":1: is not IMAGE#NUMBER"),
+        (read_tokens, "a.jpg\ta dog\n", ":1: is not IMAGE#NUMBER"),
+        (read_tokens, "#0\ta dog\n", ":1: is not IMAGE#NUMBER"),
+        (read_tokens, "a.jpg#0\t\n", ":1: the caption of 'a.jpg' is empty"),
         (read_json_lines, '\n{"image": "a.jpg"\n', ":2: is not JSON: Expecting"),
         (read_json_lines, "[" * 100_000, ":1: is not JSON"),
         (read_json_lines, '{"image": ' + "1" * 5000, ":1: is not JSON"),
         (read_json_lines, '["a.jpg", "a dog"]\n', ":1: is not a JSON object"),
-        (read_json_lines, '{"image": 7, "caption": "x"}\n', "as texts; has image, caption"),
-        (read_json_lines, '{"image": "a.jpg", "text": "x"}\n', "as texts; has image, text"),
-        (read_json_lines, '{"image": "a.jpg", "caption": "x", "split": 1}\n', "as texts"),
+        (read_json_lines, '{"image": 7, "caption": "x"}\n', "must have image (a text)"),
+        (read_json_lines, '{"image": "a.jpg", "text": "x"}\n', "must have caption (a text)"),
+        (
+            read_json_lines,
+            '{"image": "a.jpg", "caption": "x", "split": 1}\n',
+            "must have split (a text, optional)",
+        ),
         (read_json_lines, '{"image": "a.jpg", "caption": "\\ud800"}', ":1: holds half a char"),
         (read_json_lines, '{"image": "a\\u0000/a.jpg", "caption": "x"}\n', ":1: no such image"),
         (read_json_lines, '{"image": "sub", "caption": "x"}\n', ":1: no such image: 'sub'"),
@@ -144,6 +149,6 @@ def test_one_problem_is_one_line(folder, reader, text, what):
 
 def test_a_file_that_can_t_be_read_is_named(folder):
     with pytest.raises(UserError, match=r"nothing\.txt: can't be read: No such file"):
-        list(read_flickr_tokens(folder / "nothing.txt"))
+        list(read_tokens(folder / "nothing.txt", []))
     with pytest.raises(UserError, match=r"images: can't be read: Is a directory"):
-        list(read_csv(folder / "images"))
+        list(read_csv(folder / "images", []))

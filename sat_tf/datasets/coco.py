@@ -1,0 +1,251 @@
+"""COCO: captions, splits and boxes of objects (`instances_*.json`)."""
+
+import functools
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sat_tf.config import MOST_PIXELS, DataConfig
+from sat_tf.data.objects import Box, NamedBox, ObjectBoxes, intersect
+from sat_tf.data.records import Problem, SourceLocation
+from sat_tf.datasets.files import read_json_lines
+from sat_tf.datasets.source import (
+    ID,
+    NAME,
+    TEXT,
+    CaptionFile,
+    Field,
+    JsonDocument,
+    Row,
+    Source,
+    data_folder,
+    find_splits,
+    read_karpathy,
+)
+from sat_tf.vocabulary import tokenize
+
+# Both have the same images; results are published on the parts of 2014.
+_YEARS = ("2014", "2017")
+_PIXELS = Field("pixels", lambda value: type(value) is int and 0 < value <= MOST_PIXELS)
+_CAPTIONS = {
+    "images": {"id": ID, "file_name": NAME},
+    "annotations": {"image_id": ID, "caption": TEXT},
+}
+
+
+def find_coco(config: DataConfig) -> Source:
+    """Find COCO as published, with a document of Karpathy's, or prepared by tensorflow-datasets."""
+    folder = data_folder(config)
+    document, lists = find_splits(config, ("coco_{}.txt",))
+    if document:
+        return Source((CaptionFile(document, read_karpathy),), folder)
+    advice = (
+        "the official annotations have train and dev alone; dataset_coco.json (Karpathy's) in "
+        "--data_dir, or lists of image names, divide them as the field does (see --splits)"
+    )
+    for year in _YEARS:
+        parts = {"train": f"train{year}", "dev": f"val{year}"}
+        files = tuple(
+            CaptionFile(path, functools.partial(read_captions, folder=images, split=split), split)
+            for split, images in parts.items()
+            if (path := folder / "annotations" / f"captions_{images}.json").is_file()
+        )
+        if files:
+            return Source(files, folder, lists, advice=advice)
+    from sat_tf.datasets.coco_tfds import CAPTIONS, IMAGES, unpacked_folder
+
+    unpacked = unpacked_folder(folder)
+    return Source((CaptionFile(unpacked / CAPTIONS, read_json_lines),), unpacked / IMAGES, lists)
+
+
+def read_captions(path: Path, problems: list[Problem], folder: str, split: str) -> Iterator[Row]:
+    """Yield the captions of COCO's `captions_*.json`.
+
+    Args:
+      path: of the document.
+      problems: get what is wrong.
+      folder: of the images; becomes part of their names.
+      split: that all its images are in.
+    """
+    document = JsonDocument(path, _CAPTIONS, problems)
+    images = document.entries_by_id("images")
+    if not images:
+        return
+    with_caption = set()
+    first_of_id: dict[int | str, SourceLocation] = {}
+    first_of_name: dict[str, SourceLocation] = {}
+    for location, entry in document.entries("annotations"):
+        number: Any = entry["image_id"]
+        own: Any = entry.get("id")
+        if number not in images:
+            problems.append(Problem(location, f"image_id {number!r} is that of no image"))
+        elif ID.is_valid(own) and first_of_id.setdefault(own, location) is not location:
+            what = f"has the id of {first_of_id[own].position}, {own!r}"
+            problems.append(Problem(location, what))
+        else:
+            with_caption.add(number)
+            _, image = images[number]
+            if image:
+                yield Row(location, f"{folder}/{image['file_name']}", entry["caption"], split)
+    for number, (location, image) in images.items():
+        name = image.get("file_name")
+        if name and first_of_name.setdefault(name, location) is not location:
+            what = f"{name!r} is {first_of_name[name].position} already"
+            problems.append(Problem(location, what))
+        elif name and number not in with_caption:
+            problems.append(Problem(location, f"{name!r} has no caption in annotations"))
+
+
+# Words of captions for the objects of a category beside its name, in the singular.
+SYNONYMS = {
+    "person": "man woman boy girl child kid baby lady guy player surfer skier",
+    "bicycle": "bike",
+    "motorcycle": "motorbike",
+    "airplane": "plane",
+    "traffic light": "stoplight",
+    "fire hydrant": "hydrant",
+    "couch": "sofa",
+    "dining table": "table",
+    "potted plant": "plant",
+    "tv": "television",
+    "cell phone": "phone cellphone",
+    "refrigerator": "fridge",
+    "donut": "doughnut",
+    "sports ball": "ball",
+    "baseball bat": "bat",
+    "tennis racket": "racket racquet",
+}
+_PLURALS = {
+    "person": "people",
+    "man": "men",
+    "woman": "women",
+    "child": "children",
+    "mouse": "mice",
+    "knife": "knives",
+    "sheep": "sheep",
+}
+_SIBILANTS = ("s", "x", "ch", "sh")
+
+
+def _is_bbox(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(type(side) in (int, float) for side in value)
+        and all(abs(side) <= sys.float_info.max for side in value)  # neither infinite nor NaN
+        and min(value[2:]) >= 0
+    )
+
+
+# The outlines of objects, most of the document, are dropped while it is parsed.
+_INSTANCES = {
+    "categories": {"id": ID, "name": NAME},
+    "images": {"id": ID, "file_name": NAME, "height": _PIXELS, "width": _PIXELS},
+    "annotations": {
+        "image_id": ID,
+        "category_id": ID,
+        "bbox": Field("[left, top, width, height], in pixels", _is_bbox),
+    },
+}
+# Phrases -> the category that they name.
+Phrases = Mapping[tuple[str, ...], str]
+
+
+def read_instances(
+    path: Path, image_ids: Iterable[str], problems: list[Problem]
+) -> dict[str, ObjectBoxes]:
+    """Return the objects of images by COCO's `instances_*.json`.
+
+    A word of a caption mentions the objects of a category if it ends the name of the category, the
+    plural of the name or one of `SYNONYMS`; the longest phrase that ends there counts, so that a
+    "hot dog" is no dog. Meaning beyond that is ignored: the "train" of a "train station" mentions
+    a train, if the image has one. Objects are named by their category; boxes are clipped to the
+    image, and objects without area are left out.
+
+    Args:
+      path: of the document.
+      image_ids: of the images; the document has them by the name of their file.
+      problems: get what is wrong.
+
+    Raises:
+      UserError: the file can't be read.
+    """
+    document = JsonDocument(path, _INSTANCES, problems)
+    categories = document.entries_by_id("categories")
+    images = document.entries_by_id("images")
+    objects: dict[int | str, list[NamedBox]] = {}
+    for location, entry in document.entries("annotations"):
+        if entry["image_id"] not in images:
+            what = f"image_id {entry['image_id']!r} is that of no image"
+            problems.append(Problem(location, what))
+        elif entry["category_id"] not in categories:
+            what = f"category_id {entry['category_id']!r} is that of no category"
+            problems.append(Problem(location, what))
+        else:
+            (_, image), (_, category) = images[entry["image_id"]], categories[entry["category_id"]]
+            box = _box(entry["bbox"], image) if image and category else None
+            if box:
+                objects.setdefault(entry["image_id"], []).append(NamedBox(category["name"], box))
+    phrases = _phrases([category["name"] for _, category in categories.values() if category])
+    by_name = {
+        Path(image["file_name"]).name: (image, objects.get(number, []))
+        for number, (_, image) in images.items()
+        if image
+    }
+    return {
+        image_id: _object_boxes(*by_name[name], phrases)
+        for image_id in image_ids
+        if (name := Path(image_id).name) in by_name
+    }
+
+
+def _box(bbox: Sequence[float], image: Mapping[str, Any]) -> Box | None:
+    """Return the part of a box, in pixels, that lies in the image, as fractions."""
+    left, top, width, height = map(float, bbox)
+    down, across = image["height"], image["width"]
+    return intersect(Box(top / down, left / across, (top + height) / down, (left + width) / across))
+
+
+def _object_boxes(
+    image: Mapping[str, Any], objects: Sequence[NamedBox], phrases: Phrases
+) -> ObjectBoxes:
+    indices: dict[str, list[int]] = {}
+    for index, thing in enumerate(objects):
+        indices.setdefault(thing.name, []).append(index)
+    mentions = functools.partial(_mentions, phrases, indices)
+    return ObjectBoxes(image["height"], image["width"], objects, mentions)
+
+
+def _mentions(
+    phrases: Phrases, indices: Mapping[str, Sequence[int]], words: Sequence[str]
+) -> dict[int, Sequence[int]]:
+    """See `sat_tf.data.objects.Mentions`; indices: of the objects of each category."""
+    longest = max(map(len, phrases), default=0)
+    mentions: dict[int, Sequence[int]] = {}
+    for end in range(1, len(words) + 1):
+        ending = (tuple(words[max(end - length, 0) : end]) for length in range(longest, 0, -1))
+        category = next((phrases[phrase] for phrase in ending if phrase in phrases), "")
+        if category in indices:
+            mentions[end - 1] = indices[category]
+    return mentions
+
+
+def _phrases(categories: Sequence[str]) -> dict[tuple[str, ...], str]:
+    """Return the phrases that name a category; names take precedence over synonyms of others."""
+    synonyms = [(word, name) for name in categories for word in SYNONYMS.get(name, "").split()]
+    phrases: dict[tuple[str, ...], str] = {}
+    for text, category in [*synonyms, *((name, name) for name in categories)]:
+        *before, last = tokenize(text) or [""]
+        phrases[(*before, last)] = phrases[(*before, _plural(last))] = category
+    return phrases
+
+
+def _plural(noun: str) -> str:
+    if noun in _PLURALS:
+        return _PLURALS[noun]
+    if noun.endswith(_SIBILANTS):
+        return noun + "es"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return noun[:-1] + "ies"
+    return noun + "s"

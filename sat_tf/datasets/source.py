@@ -1,0 +1,455 @@
+"""Caption files and lists of splits to validated records; every problem is reported at once.
+
+A reader of a format is a function `(path, problems)` that yields `Row`s and appends what is wrong
+in the file to `problems`.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sat_tf.config import DataConfig
+from sat_tf.data.records import SPLITS, Problem, Record, SourceLocation, ValidatedSplits
+from sat_tf.errors import UserError
+from sat_tf.vocabulary import tokenize
+
+# Names of splits in files; restval is the part of COCO's validation images that Karpathy's splits
+# leave over, on which everybody trains.
+SPLIT_NAMES = {name: name for name in SPLITS} | {
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "restval": "train",
+}
+# A text with one of these has a word: most captions need no tokenizer to be checked.
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Row(NamedTuple):
+    """A caption of an image as a file has it; `split` is "" if the file names none."""
+
+    location: SourceLocation
+    image: str
+    caption: str
+    split: str = ""
+
+
+Reader = Callable[[Path, list[Problem]], Iterable[Row]]
+# The rows of each image, in the order of the files.
+Images = dict[str, list[Row]]
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a file without a byte order mark; raise a `UserError` that names it."""
+    try:
+        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from None
+
+
+def read_lines(path: Path, problems: list[Problem]) -> Iterator[tuple[SourceLocation, str]]:
+    """Yield the lines of a UTF-8 file; lines that can't be read are reported, and yielded as ""."""
+    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
+        location, text = SourceLocation(path, number), ""
+        try:
+            text = line.removesuffix(b"\r").decode("utf-8")
+        except UnicodeDecodeError:
+            problems.append(Problem(location, "is not UTF-8 text"))
+        if "\0" in text:
+            problems.append(Problem(location, "holds a NUL byte"))
+        yield location, "" if "\0" in text else text
+
+
+class Field(NamedTuple):
+    """A field of a JSON object: what it must be, in words and as a test."""
+
+    what: str
+    is_valid: Callable[[Any], bool]
+
+
+ID = Field("a number or text", lambda value: type(value) in (int, str))
+TEXT = Field("a text", lambda value: isinstance(value, str))
+NAME = Field("a text", lambda value: isinstance(value, str) and bool(value.strip()))
+OPTIONAL_TEXT = Field("a text, optional", lambda value: value is None or isinstance(value, str))
+Fields = Mapping[str, Field]
+
+
+def has_fields(
+    entry: Any, fields: Fields, location: SourceLocation, problems: list[Problem]
+) -> bool:
+    """Return whether a JSON value is an object with these fields; report the wrong ones."""
+    values = entry if isinstance(entry, dict) else {}
+    wrong = [
+        f"{name} ({field.what})"
+        for name, field in fields.items()
+        if not field.is_valid(values.get(name))
+    ]
+    if wrong:
+        problems.append(Problem(location, f"must have {' and '.join(wrong)}"))
+    return not wrong
+
+
+def parse_json(
+    text: str, location: SourceLocation, problems: list[Problem], keep: Sequence[str] | None = None
+) -> dict[str, Any] | None:
+    """Return a JSON object; None if it is none, which is reported.
+
+    Args:
+      text: JSON.
+      location: of the text; the line is added for a file.
+      problems: get what is wrong.
+      keep: keys kept in each object; the others are dropped while parsing, as they may take
+        several times the memory of the rest. None: all.
+    """
+
+    def select(found: dict[str, Any]) -> dict[str, Any]:
+        return {key: found[key] for key in keep or () if key in found}
+
+    try:
+        value = json.loads(text, object_hook=select if keep else None)
+    except json.JSONDecodeError as error:
+        if not location.position:
+            location = SourceLocation(location.path, error.lineno)
+        problems.append(Problem(location, f"is not JSON: {error.msg}, column {error.colno}"))
+    except (ValueError, RecursionError) as error:  # endless digits, endless brackets
+        problems.append(Problem(location, f"is not JSON that can be read: {error}"))
+    else:
+        if isinstance(value, dict):
+            return value
+        problems.append(Problem(location, "is not a JSON object"))
+    return None
+
+
+class JsonDocument:
+    """A JSON file of a whole data set: an object with lists of entries.
+
+    Args:
+      path: of the file.
+      lists: the fields of the entries of each list; others are not read.
+      problems: get what is wrong.
+    """
+
+    def __init__(self, path: Path, lists: Mapping[str, Fields], problems: list[Problem]) -> None:
+        self._path, self._lists, self._problems = path, lists, problems
+        content = read_bytes(path)
+        keep = {*lists, *itertools.chain.from_iterable(lists.values())}
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            problems.append(Problem(SourceLocation(path, line), "is not UTF-8 text"))
+            self._content = None
+        else:
+            self._content = parse_json(text, SourceLocation(path), problems, [*keep])
+
+    def entries(self, key: str) -> Iterator[tuple[SourceLocation, dict[str, Any]]]:
+        """Yield the entries of a list with their locations; faulty ones are reported instead."""
+        for location, entry, is_valid in self._check(key):
+            if is_valid:
+                yield location, entry
+
+    def entries_by_id(self, key: str) -> dict[int | str, tuple[SourceLocation, dict[str, Any]]]:
+        """Return the entries of a list by their `id`; a faulty entry that has one is {}."""
+        found: dict[int | str, tuple[SourceLocation, dict[str, Any]]] = {}
+        for location, entry, is_valid in self._check(key):
+            number: Any = entry.get("id")
+            if not ID.is_valid(number):
+                continue
+            first, _ = found.setdefault(number, (location, entry if is_valid else {}))
+            if first is not location:
+                what = f"has the id of {first.position}, {number!r}"
+                self._problems.append(Problem(location, what))
+        return found
+
+    def _check(self, key: str) -> Iterator[tuple[SourceLocation, dict[str, Any], bool]]:
+        if self._content is None:
+            return
+        listed = self._content.get(key)
+        if not isinstance(listed, list):
+            self._problems.append(Problem(SourceLocation(self._path, key), "is not a list"))
+            return
+        for number, entry in enumerate(listed):
+            location = SourceLocation(self._path, f"{key}[{number}]")
+            is_valid = has_fields(entry, self._lists[key], location, self._problems)
+            yield location, entry if isinstance(entry, dict) else {}, is_valid
+
+
+_SENTENCES = Field("a list, not empty", lambda value: isinstance(value, list) and bool(value))
+_KARPATHY = {
+    "images": {"filename": NAME, "filepath": OPTIONAL_TEXT, "split": NAME, "sentences": _SENTENCES},
+    "sentences": {"raw": TEXT},
+}
+
+
+def read_karpathy(path: Path, problems: list[Problem]) -> Iterator[Row]:
+    """Yield the captions of Karpathy's `dataset_*.json`, which names the split of each image."""
+    first: dict[str, SourceLocation] = {}
+    for location, entry in JsonDocument(path, _KARPATHY, problems).entries("images"):
+        folder = entry.get("filepath")
+        image = f"{folder}/{entry['filename']}" if folder else entry["filename"]
+        if first.setdefault(image, location) is not location:
+            problems.append(Problem(location, f"{image!r} is {first[image].position} already"))
+            continue
+        for number, sentence in enumerate(entry["sentences"]):
+            at = SourceLocation(path, f"{location.position}.sentences[{number}]")
+            if has_fields(sentence, _KARPATHY["sentences"], at, problems):
+                yield Row(at, image, sentence["raw"], entry["split"])
+
+
+class CaptionFile(NamedTuple):
+    """A file with captions and its reader; `split` is that of all its images, or ""."""
+
+    path: Path
+    read: Reader
+    split: str = ""
+
+
+# Files with one image name a line, by split; COCO has two for train (train and restval).
+SplitLists = Mapping[str, Sequence[Path]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The files of a data set.
+
+    Attributes:
+      files: with captions.
+      image_dir: the folder that image names are relative to.
+      lists: which image is in which split; without lists, the caption files say so.
+      default_split: maps the name of an image to its split if nothing else does; "": to none.
+      advice: what to do if a split has no image; {split} is its name.
+    """
+
+    files: tuple[CaptionFile, ...]
+    image_dir: Path
+    lists: SplitLists = dataclasses.field(default_factory=dict)
+    default_split: Callable[[str], str] = lambda image: ""
+    advice: str = ""
+
+    def available(self) -> tuple[str, ...]:
+        """Return the splits that have an image, as far as is known without validation."""
+        available = set(self.lists) or {file.split for file in self.files}
+        if "" in available:
+            # Problems are reported when splits are loaded, together with all others.
+            available = set(self._images_by_split(SPLITS, []))
+        return tuple(split for split in SPLITS if split in available)
+
+    def validate(self, splits: Sequence[str]) -> ValidatedSplits:
+        """Return the valid records of the splits, and every problem.
+
+        Images and caption files of other splits need not exist.
+
+        Raises:
+          UserError: a file can't be read, or a split has no image and no problem explains it.
+        """
+        problems: list[Problem] = []
+        images = self._images_by_split(splits, problems)
+        records = {
+            split: make_records(images.get(split, {}), self.image_dir, problems) for split in splits
+        }
+        empty = [split for split in splits if not records[split]]
+        if empty and not problems:
+            paths = ", ".join(str(file.path) for file in self.files)
+            available = ", ".join(self.available()) or "none"
+            advice = f": {self.advice.format(split=empty[0])}" if self.advice else ""
+            raise UserError(
+                f"{paths}: no image in the split {empty[0]} (available: {available}){advice}"
+            )
+        return ValidatedSplits(records, problems)
+
+    def _images_by_split(self, splits: Sequence[str], problems: list[Problem]) -> dict[str, Images]:
+        """Return the rows of these splits at least."""
+        files = [f for f in self.files if self.lists or not f.split or f.split in splits]
+        images = group_by_image(
+            itertools.chain.from_iterable(file.read(file.path, problems) for file in files),
+            problems,
+        )
+        if not self.lists:
+            return split_by_rows(images, self.default_split, problems)
+        lists = {split: self.lists.get(split, ()) for split in splits}
+        return split_by_lists(images, lists, ", ".join(f.path.name for f in files), problems)
+
+
+def group_by_image(rows: Iterable[Row], problems: list[Problem]) -> Images:
+    """Return the rows of each image; rows whose text can't be printed or written are reported."""
+    images: Images = {}
+    for row in rows:
+        if any(map(_SURROGATES.search, (row.image, row.caption, row.split))):
+            problems.append(Problem(row.location, "holds half a character (a lone surrogate)"))
+        elif "\0" in row.caption:
+            problems.append(Problem(row.location, "holds a NUL character"))
+        else:
+            images.setdefault(row.image, []).append(row)
+    return images
+
+
+def split_by_rows(
+    images: Images, default_split: Callable[[str], str], problems: list[Problem]
+) -> dict[str, Images]:
+    """Divide images into the splits that their rows name, or by default if no row names one."""
+    are_named = any(row.split.strip() for rows in images.values() for row in rows)
+    by_split: dict[str, Images] = {}
+    for image, rows in images.items():
+        splits = [SPLIT_NAMES.get(row.split.strip().lower(), "") for row in rows]
+        first = next(filter(None, splits), "")
+        for row, split in zip(rows, splits, strict=True) if are_named else ():
+            if not row.split.strip():
+                problems.append(Problem(row.location, "names no split, as others do"))
+            elif not split:
+                what = f"split {row.split!r} must be one of {', '.join(SPLIT_NAMES)}"
+                problems.append(Problem(row.location, what))
+            elif split != first:
+                what = f"{row.image!r} is in the split {first} already"
+                problems.append(Problem(row.location, what))
+        by_split.setdefault(first or default_split(image), {})[image] = rows
+    return by_split
+
+
+def split_by_lists(
+    images: Images, lists: SplitLists, captions: str, problems: list[Problem]
+) -> dict[str, Images]:
+    """Divide images into splits by lists of their names, in the order of the lists.
+
+    Images of no list are left out.
+
+    Args:
+      images: to divide; splits that their rows name are ignored.
+      lists: of the splits wanted.
+      captions: names of the caption files, for problems.
+      problems: get what is wrong.
+    """
+    names = {split: _read_lists(paths, problems) for split, paths in lists.items()}
+    split_of: dict[str, str] = {}
+    for split, locations in names.items():
+        for name, location in [*locations.items()]:
+            if split_of.setdefault(name, split) != split:
+                what = f"{name!r} is in the split {split_of[name]} already"
+                problems.append(Problem(location, what))
+                del locations[name]
+    images_of: dict[str, list[str]] = {}
+    for image in images:
+        base = os.path.basename(image)
+        # Lists name an image with its folder or without, or without its extension.
+        forms = (image, base, os.path.splitext(base)[0])
+        images_of.setdefault(next(filter(split_of.__contains__, forms), ""), []).append(image)
+    by_split: dict[str, Images] = {split: {} for split in lists}
+    for split, locations in names.items():
+        for name, location in locations.items():
+            found = images_of.get(name, [])
+            if not found:
+                problems.append(Problem(location, f"{name!r} has no caption in {captions}"))
+            elif len(found) > 1:
+                problems.append(Problem(location, f"{name!r} may be {' or '.join(found)}"))
+            by_split[split].update((image, images[image]) for image in found)
+    return by_split
+
+
+def _read_lists(paths: Sequence[Path], problems: list[Problem]) -> dict[str, SourceLocation]:
+    """Return the names in the lists of a split, with their locations."""
+    names: dict[str, SourceLocation] = {}
+    for path in paths:
+        before = len(problems)
+        lines = [(line.strip(), location) for location, line in read_lines(path, problems)]
+        for name, location in lines:
+            if name:
+                names.setdefault(name, location)
+        if not any(name for name, _ in lines) and len(problems) == before:
+            problems.append(Problem(SourceLocation(path), "lists no image"))
+    return names
+
+
+def make_records(images: Images, image_dir: Path, problems: list[Problem]) -> tuple[Record, ...]:
+    """Return the records of images that exist, with the captions that have a word."""
+    existing = _existing(image_dir, images)
+    records = []
+    for image, rows in images.items():
+        if image not in existing:
+            problems.append(Problem(rows[0].location, f"no such image: {image!r}"))
+        captions = []
+        for row in rows:
+            if _LETTER_OR_DIGIT.search(row.caption) or tokenize(row.caption):
+                captions.append(row.caption.strip())
+            else:
+                problems.append(Problem(row.location, f"the caption of {image!r} is empty"))
+        if captions and image in existing:
+            records.append(Record(image, str(image_dir / image), tuple(captions)))
+    return tuple(records)
+
+
+def _existing(image_dir: Path, images: Iterable[str]) -> set[str]:
+    """Return the images that are files; lists each folder once, which is fast on network drives."""
+    by_folder: dict[str, list[str]] = {}
+    for image in images:
+        by_folder.setdefault(os.path.dirname(image), []).append(image)
+    existing: set[str] = set()
+    for folder, members in by_folder.items():
+        try:
+            with os.scandir(image_dir / folder) as entries:
+                names = {entry.name for entry in entries if _is_file(entry)}
+        except PermissionError as error:
+            raise UserError(f"{image_dir / folder}: can't be read: {error.strerror}") from None
+        except (OSError, ValueError):  # no such folder, or no valid name of a file
+            continue
+        existing.update(image for image in members if os.path.basename(image) in names)
+    return existing
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # circular links
+        return False
+
+
+def data_folder(config: DataConfig) -> Path:
+    """Return `--data_dir`; raise a `UserError` if it is no folder."""
+    if not Path(config.data_dir).is_dir():
+        raise UserError(f"--data_dir={config.data_dir}: no such folder")
+    return Path(config.data_dir)
+
+
+def find_splits(config: DataConfig, patterns: Sequence[str]) -> tuple[Path | None, SplitLists]:
+    """Find the splits of `--splits`, else those in `--data_dir`.
+
+    Args:
+      config: of the data set.
+      patterns: file names of its lists, {} instead of the name of a split.
+
+    Returns:
+      Path of a document of Karpathy's, or None; lists, or none of them.
+    """
+    if not config.splits:
+        lists = _find_lists(Path(config.data_dir), patterns)
+        document = Path(config.data_dir) / f"dataset_{config.dataset}.json"
+        is_used = not lists and config.dataset != "files" and document.is_file()
+        return (document if is_used else None), lists
+    path = Path(config.splits)
+    if path.is_file():
+        return path, {}
+    if not path.is_dir():
+        raise UserError(f"--splits={path}: no such file or folder")
+    patterns = (*patterns, "{}.txt")
+    lists = _find_lists(path, patterns)
+    if not lists:
+        names = " or ".join(pattern.format("train") for pattern in patterns)
+        raise UserError(f"--splits={path}: holds no list of image names ({names}, and so on)")
+    return None, lists
+
+
+def _find_lists(folder: Path, patterns: Sequence[str]) -> SplitLists:
+    """Return the lists of the first pattern that fits a file of the folder."""
+    for pattern in patterns:
+        found: dict[str, list[Path]] = {}
+        for name, split in SPLIT_NAMES.items():
+            path = folder / pattern.format(name)
+            if path.is_file():
+                found.setdefault(split, []).append(path)
+        if found:
+            return found
+    return {}

@@ -1,0 +1,253 @@
+"""Rows of caption files, and lists of splits, to validated records."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from caption_files import complaint, karpathy, make_images, read, read_document
+
+from sat_tf.config import DataConfig
+from sat_tf.data.records import SourceLocation, describe_problems
+from sat_tf.datasets.files import read_csv, read_json_lines
+from sat_tf.datasets.flickr import read_tokens
+from sat_tf.datasets.source import (
+    Row,
+    find_splits,
+    group_by_image,
+    make_records,
+    read_karpathy,
+    split_by_lists,
+    split_by_rows,
+)
+from sat_tf.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_images(tmp_path / "images", "a.jpg", "b.jpg", "sub/c.jpg", "d#1.jpg")
+    return tmp_path
+
+
+CSV = "image,caption,split\na.jpg,A dog,train\nmissing.jpg, .,dev\n"
+
+
+def test_what_only_concerns_other_splits_does_not_matter(folder):
+    records = read(folder, read_csv, CSV)
+    assert [record.image_id for record in records["train"]] == ["a.jpg"]
+    message = complaint(folder, read_csv, CSV, ("train", "dev"))
+    assert "no such image: 'missing.jpg'" in message
+    assert "the caption of 'missing.jpg' is empty" in message
+
+
+def test_a_bad_line_matters_to_every_split(folder):
+    message = complaint(folder, read_csv, CSV.encode() + b"b.jpg,\xff,dev\nb.jpg,x,devil\n")
+    assert "captions.txt:4: is not UTF-8" in message
+    assert "captions.txt:5: split 'devil'" in message
+
+
+def test_a_link_that_leads_nowhere_is_a_missing_image(folder):
+    for name, target in (("loop.jpg", "loop.jpg"), ("broken.jpg", "gone.jpg")):
+        (folder / "images" / name).symlink_to(target)
+    message = complaint(folder, read_tokens, "a.jpg#0\tx\nloop.jpg#0\tx\nbroken.jpg#0\tx\n")
+    assert "a.jpg" not in message
+    assert "captions.txt:2: no such image: 'loop.jpg'" in message
+    assert "captions.txt:3: no such image: 'broken.jpg'" in message
+
+
+def test_an_image_folder_that_may_not_be_read_is_named(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert "images: can't be read: Permission denied" in complaint(folder, read_csv, CSV)
+
+
+def row(image, caption, split="", line=1):
+    return Row(SourceLocation(Path("x.csv"), line), image, caption, split)
+
+
+def test_records_go_without_what_is_wrong_with_them(folder):
+    rows = [
+        row("a.jpg", "A dog."),
+        row("a.jpg", " . "),
+        row("b.jpg", "?"),
+        row("gone.jpg", "A cat"),
+    ]
+    problems = []
+    (record,) = make_records(group_by_image(rows, problems), folder / "images", problems)
+    assert record.captions == ("A dog.",)
+    assert len(problems) == 3
+
+
+def test_half_a_character_in_a_name_is_one_too(folder):
+    text = '{"image": "\\ud800.jpg", "caption": "x"}\n'
+    assert "captions.txt:1: holds half a character" in complaint(folder, read_json_lines, text)
+
+
+def test_restval_is_trained_on():
+    rows = [row("a.jpg", "x", "restval"), row("b.jpg", "y", "Val"), row("c.jpg", "z", "test")]
+    images = split_by_rows(group_by_image(rows, []), lambda image: "", [])
+    assert {split: list(found) for split, found in images.items()} == {
+        "train": ["a.jpg"],
+        "dev": ["b.jpg"],
+        "test": ["c.jpg"],
+    }
+
+
+@pytest.mark.parametrize("caption", ["\ud800 dog", "a\0dog"])
+def test_texts_that_can_t_be_written_are_problems_of_any_format(caption):
+    problems = []
+    assert not group_by_image([row("a.jpg", caption)], problems)
+    assert problems[0].message.startswith("holds ")
+
+
+@pytest.mark.parametrize(
+    ("caption", "is_empty"), [("3", False), ("\u0e01", False), ("\u0301", False), ("_ - .", True)]
+)
+def test_a_caption_is_empty_if_the_tokenizer_finds_no_word(folder, caption, is_empty):
+    problems = []
+    make_records(group_by_image([row("a.jpg", caption)], problems), folder / "images", problems)
+    assert bool(problems) == is_empty
+
+
+def write(folder, **contents):
+    for name, content in contents.items():
+        (folder / f"{name}.txt").write_bytes(
+            content if isinstance(content, bytes) else content.encode()
+        )
+
+
+def divide(folder, splits, *images, patterns=("{}.txt",)):
+    """Divide images by the lists of a folder: {split: images}, and the problems."""
+    problems = []
+    config = DataConfig(dataset="files", data_dir=str(folder))
+    _, lists = find_splits(config, patterns)
+    lists = {split: lists.get(split, ()) for split in splits}
+    rows = [row(image, "x", "nonsense", line) for line, image in enumerate(images, start=1)]
+    divided = split_by_lists(group_by_image(rows, problems), lists, "tokens", problems)
+    described = [line.replace(f"{folder}/", "") for line in describe_problems(problems)]
+    return {split: list(found) for split, found in divided.items()}, described
+
+
+def test_the_first_pattern_that_fits_counts(tmp_path):
+    write(tmp_path, train="", coco_train="", coco_restval="", coco_val="", coco_other="")
+    config = DataConfig(dataset="files", data_dir=str(tmp_path))
+    _, found = find_splits(config, ("flickr8k_{}.txt", "coco_{}.txt", "{}.txt"))
+    names = {split: [path.name for path in paths] for split, paths in found.items()}
+    assert names == {"train": ["coco_train.txt", "coco_restval.txt"], "dev": ["coco_val.txt"]}
+    assert find_splits(config, ("none_{}.txt",)) == (None, {})
+
+
+def test_lists_name_images_with_folder_or_without_and_without_extension(tmp_path):
+    write(tmp_path, train="c\nval2014/b.jpg\n", restval="a.jpg\r\n\r\n", val="d.jpg")
+    images = ("x/a.jpg", "val2014/b.jpg", "x/c.jpg", "d.jpg", "x/e.jpg")
+    expected = {"train": ["x/c.jpg", "val2014/b.jpg", "x/a.jpg"], "dev": ["d.jpg"]}
+    assert divide(tmp_path, ("train", "dev"), *images) == (expected, [])
+
+
+def test_lists_of_other_splits_are_not_read(tmp_path):
+    write(tmp_path, train="a.jpg", val=b"\xff")
+    assert divide(tmp_path, ("train",), "a.jpg", "b.jpg") == ({"train": ["a.jpg"]}, [])
+
+
+def test_every_problem_of_lists_is_reported_with_its_line(tmp_path):
+    write(tmp_path, train="a.jpg\nnone.jpg\n", val=b"b.jpg\n\xff\na.jpg\n", test="\n")
+    _, problems = divide(tmp_path, ("train", "dev", "test"), "a.jpg", "x/b.jpg", "y/b.jpg")
+    assert sorted(problems) == [
+        "test.txt: lists no image",
+        "train.txt:2: 'none.jpg' has no caption in tokens",
+        "val.txt:1: 'b.jpg' may be x/b.jpg or y/b.jpg",
+        "val.txt:2: is not UTF-8 text",
+        "val.txt:3: 'a.jpg' is in the split train already",
+    ]
+
+
+def test_karpathy_s_images_bring_split_and_sentences(tmp_path):
+    document = karpathy({"train": ["x_a.jpg"], "restval": ["x_b.jpg"]}, lambda name: "val2014")
+    rows, problems = read_document(tmp_path / "k.json", read_karpathy, document)
+    assert not problems
+    assert [(row.image, row.caption, row.split, row.location.position) for row in rows] == [
+        ("val2014/x_a.jpg", "Caption 0 of a .", "train", "images[0].sentences[0]"),
+        ("val2014/x_a.jpg", "Caption 1 of a .", "train", "images[0].sentences[1]"),
+        ("val2014/x_b.jpg", "Caption 0 of b .", "restval", "images[1].sentences[0]"),
+        ("val2014/x_b.jpg", "Caption 1 of b .", "restval", "images[1].sentences[1]"),
+    ]
+    rows, _ = read_document(tmp_path / "k.json", read_karpathy, karpathy({"val": ["c.jpg"]}))
+    assert [row.image for row in rows] == ["c.jpg"] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda d: d.pop("images"), "J: images: is not a list"),
+        (
+            lambda d: d["images"].append(None),
+            "J: images[1]: must have filename (a text) and split (a text) and sentences (a list, "
+            "not empty)",
+        ),
+        (lambda d: d["images"][0].update(filename=7), "J: images[0]: must have filename (a text)"),
+        (
+            lambda d: d["images"][0].update(filepath=7),
+            "J: images[0]: must have filepath (a text, optional)",
+        ),
+        (lambda d: d["images"][0].pop("split"), "J: images[0]: must have split (a text)"),
+        (
+            lambda d: d["images"].append(dict(d["images"][0])),
+            "J: images[1]: 'a.jpg' is images[0] already",
+        ),
+        (
+            lambda d: d["images"][0].update(sentences=[]),
+            "J: images[0]: must have sentences (a list, not empty)",
+        ),
+        (
+            lambda d: d["images"][0].update(sentences={"raw": "x"}),
+            "J: images[0]: must have sentences (a list, not empty)",
+        ),
+        (
+            lambda d: d["images"][0]["sentences"].append({"tokens": ["x"]}),
+            "J: images[0].sentences[2]: must have raw (a text)",
+        ),
+        (
+            lambda d: d["images"][0]["sentences"].append("x"),
+            "J: images[0].sentences[2]: must have raw (a text)",
+        ),
+    ],
+)
+def test_each_fault_of_karpathy_s_document_is_named_by_its_entry(tmp_path, change, expected):
+    document = karpathy({"train": ["a.jpg"]})
+    change(document)
+    _, problems = read_document(tmp_path / "k.json", read_karpathy, document)
+    assert problems == [expected]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"[]", "J: is not a JSON object"),
+        (b"", "J:1: is not JSON: Expecting value, column 1"),
+        (b'{"images": [\n{"id": }]}', "J:2: is not JSON: Expecting value, column 8"),
+        (b'{"images":\n["\xff"]}', "J:2: is not UTF-8 text"),
+        (b"[" * 100_000, "J: is not JSON that can be read: "),
+        (b'{"a": ' * 100_000, "J: is not JSON that can be read: "),
+        (b'{"images": ' + b"1" * 5000 + b"}", "J: is not JSON that can be read: "),
+    ],
+)
+def test_what_is_no_document_is_one_problem(tmp_path, content, expected):
+    rows, (problem,) = read_document(tmp_path / "k.json", read_karpathy, content)
+    assert not rows
+    assert problem.startswith(expected)
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    rows, problems = read_document(
+        tmp_path / "k.json",
+        read_karpathy,
+        json.dumps(karpathy({"val": ["a.jpg"]})).encode("utf-8-sig"),
+    )
+    assert len(rows) == 2 and not problems
+
+
+def test_a_document_that_can_t_be_read_is_named(tmp_path):
+    with pytest.raises(UserError, match="can't be read: Is a directory"):
+        list(read_karpathy(tmp_path, []))
