@@ -14,8 +14,8 @@ from sat_tf.vocabulary import tokenize
 
 if TYPE_CHECKING:
     from sat_tf.captioner import Captioner, Image
-    from sat_tf.captioning import Caption
     from sat_tf.inspection.attention_record import AttentionRecord
+    from sat_tf.model.generation import Caption
 
 USAGE = """python -m sat_tf.caption --workdir=RUN [--figure=FILE] [--text=SENTENCE] IMAGE ...
 
@@ -123,11 +123,11 @@ def _line(caption: "Caption") -> str:
         words = (*caption.words, "<end>")
         each = (
             f"{word} {math.exp(log_probability):.3f}"
-            for word, log_probability in zip(words, caption.log_probabilities, strict=True)
+            for word, log_probability in zip(words, caption.log_probs, strict=True)
         )
-        return f"{caption.log_probability:.3f}\t{', '.join(each)}"
+        return f"{caption.log_prob:.3f}\t{', '.join(each)}"
     if options.num_return_sequences > 1:
-        return f"{caption}\t{caption.log_probability:.3f}"
+        return f"{caption}\t{caption.log_prob:.3f}"
     return caption.text
 
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.captioning import Caption, make_caption, make_reader, make_search, read_captions
 from sat_tf.config import Config, override
 from sat_tf.data.images import (
     Thumbnail,
@@ -25,6 +24,7 @@ from sat_tf.metrics.text import training_captions
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import load_encoder
 from sat_tf.model.feature_source import feature_source
+from sat_tf.model.generation import Caption, Generator, make_caption, make_captions
 from sat_tf.model.precision import assign_rounded, bfloat16_precision, to_bfloat16
 from sat_tf.model.weights import load_weights
 from sat_tf.vocabulary import Vocabulary, tokenize
@@ -71,8 +71,8 @@ class Run(NamedTuple):
             model = CaptionModel(
                 to_bfloat16(self.model.encoder), self.config.decoder, len(self.vocabulary)
             )
-        assign_rounded(model.locations, self.model.locations)
-        assign_rounded(model.cell, self.model.cell)
+        assign_rounded(model.flatten_grid, self.model.flatten_grid)
+        assign_rounded(model.decoder, self.model.decoder)
         return self._replace(model=model)
 
 
@@ -92,8 +92,7 @@ class Captioner:
         self.config, self.vocabulary = runs[0].config, runs[0].vocabulary
         self.models = [run.model for run in runs]
         self._grids = [model.grid for model in self.models]
-        self._search = make_search(self.models, self.config.decoding)
-        self._read = make_reader(self.models, self.config.decoding)
+        self._generator = Generator(self.models)
 
     @classmethod
     def load(cls, *workdirs: str | os.PathLike[str], **changes: Any) -> "Captioner":
@@ -153,8 +152,8 @@ class Captioner:
         Those that have ended come before those that were cut, each by score; draws of a sampling
         search come in no order.
         """
-        decoded = self._search(self._batches(images))
-        return read_captions(decoded, self.vocabulary, self._grids)
+        decoded = self._generator.generate(self._batches(images), self.config.decoding)
+        return make_captions(decoded, self.vocabulary, self._grids)
 
     def read_text(self, images: Sequence[Image], text: str) -> list[Caption]:
         """A given sentence as a caption of each of the images, from `read_image`.
@@ -170,17 +169,19 @@ class Captioner:
             raise UserError(f"{text!r}: has no word")
         ids = tf.constant([self.vocabulary.encode(words)] * len(images), tf.int32)
         shared = {"tokens": ids, "image_index": tf.range(len(images))}
-        reading = self._read([{**batch, **shared} for batch in self._batches(images)])
-        log_probabilities = reading.log_probabilities.numpy()
-        looks = tf.nest.map_structure(lambda x: x.numpy(), reading.looks)
+        batches = [{**batch, **shared} for batch in self._batches(images)]
+        scores = self._generator.score(batches, self.config.decoding)
+        log_probs, attention = tf.nest.map_structure(lambda x: x.numpy(), tuple(scores))
         return [
             make_caption(
                 words,
                 of_tokens,
                 float(of_tokens.sum()),
-                zip([(alphas[i], betas[i]) for alphas, betas in looks], self._grids, strict=True),
+                zip(
+                    [(alphas[i], betas[i]) for alphas, betas in attention], self._grids, strict=True
+                ),
             )
-            for i, of_tokens in enumerate(log_probabilities)
+            for i, of_tokens in enumerate(log_probs)
         ]
 
     def evaluate(self, split: str, batch_size: int = _BATCH) -> EvaluationResult:

@@ -106,7 +106,7 @@ def describe(captioner: "Captioner", result: "EvaluationResult") -> tuple[str, d
         {
             "image_id": record.image_id,
             "caption": caption.text,
-            "log_probability": caption.log_probability,
+            "log_probability": caption.log_prob,
             "score": caption.score,
             "references": list(record.captions),
         }

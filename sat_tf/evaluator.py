@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.captioning import Caption, make_reader, make_search, read_captions
 from sat_tf.config import DecodingConfig, ImageConfig
 from sat_tf.data.images import visible_box
 from sat_tf.data.objects import WHOLE, Box
@@ -22,9 +21,10 @@ from sat_tf.data.pipeline import (
 from sat_tf.data.records import Record
 from sat_tf.metrics.bootstrap import Interval, intervals
 from sat_tf.metrics.registry import EvaluationData, Metric, compute_scores
-from sat_tf.metrics.state_sensitivity import make_state_sensitivity
+from sat_tf.metrics.state_sensitivity import swap_states
 from sat_tf.metrics.text import tokenized_references
 from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.generation import Caption, Generator, make_captions
 from sat_tf.vocabulary import PAD, Vocabulary
 
 
@@ -83,9 +83,10 @@ class Evaluator:
         self._training_captions = training_captions
         self._images = images
         self._grids = [model.grid for model in models]
-        self._search = make_search(models, config)
-        self._read = make_reader(models, config)
-        self._sensitivity = make_state_sensitivity(models[0])
+        self._decoding, self._generator = config, Generator(models)
+        self._swap_states = tf.function(
+            functools.partial(swap_states, models[0]), reduce_retracing=True, autograph=False
+        )
 
     def evaluate(
         self,
@@ -104,10 +105,10 @@ class Evaluator:
         sensitivities: list[np.ndarray] = []
         images = [image_batches(len(records), source, batch_size) for source in sources]
         for batches in iter_batches(tf.data.Dataset.zip(tuple(images)), *sources):
-            decoded = self._search(batches)
-            captions = read_captions(decoded, self._vocabulary, self._grids)
+            decoded = self._generator.generate(batches, self._decoding)
+            captions = make_captions(decoded, self._vocabulary, self._grids)
             generated += captions
-            moves = self._sensitivity(batches[0], decoded.tokens[:, 0]).numpy()  # [I, T]
+            moves = self._swap_states(batches[0], decoded.tokens[:, 0]).numpy()  # [I, T]
             # An image that is alone in its batch has no other state to be compared with.
             lengths = [len(best.words) if len(captions) > 1 else 0 for best, *_ in captions]
             sensitivities += [row[:length] for row, length in zip(moves, lengths, strict=True)]
@@ -141,7 +142,8 @@ class Evaluator:
         for batches in iter_batches(tf.data.Dataset.zip(tuple(read)), *sources):
             first = batches[0]
             images = first["rows"].numpy()[first["image_index"].numpy()]  # of each caption
-            log_p = self._read(batches).log_probabilities.numpy().astype(np.float64)
+            scores = self._generator.score(batches, self._decoding)
+            log_p = scores.log_probs.numpy().astype(np.float64)
             np.add.at(sums[:, 0], images, log_p.sum(axis=1))  # sum over T: [B]
             np.add.at(sums[:, 1], images, np.sum(first["tokens"] != PAD, axis=1))
         return [(log_p, count) for log_p, count in sums.tolist()]

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.captioning import Attention, Caption
 from sat_tf.data.images import Thumbnail
 from sat_tf.inspection import PLUGIN_NAME
 from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.summaries import write_document
+from sat_tf.model.generation import AttentionMaps, Caption
 
 GRID = (4, 4)
 # The grid covers the middle of a wide image.
@@ -23,7 +23,7 @@ def caption(words: Sequence[str], cells: Sequence[int], beta: float = 0.5) -> Ca
     alphas = np.eye(GRID[0] * GRID[1], dtype=np.float32)[list(cells)].reshape(-1, *GRID)
     betas = np.full(len(words), beta, np.float32)
     log_probabilities = np.full(len(words) + 1, np.log(0.5), np.float32)
-    return Caption(tuple(words), log_probabilities, -1.0, (Attention(alphas, betas),))
+    return Caption(tuple(words), log_probabilities, -1.0, (AttentionMaps(alphas, betas),))
 
 
 def make_record(

@@ -45,7 +45,7 @@ class Chain:
         beta = tf.cast(10 * inputs + t + 1, tf.float32)
         return log_p, (tokens, inputs, t + 1), (alpha, beta)
 
-    look_dtypes = (tf.float32, tf.float32)
+    output_dtypes = (tf.float32, tf.float32)
 
     def score(self, number, sequence):
         """Log probability of each token of a sequence."""
@@ -55,7 +55,7 @@ class Chain:
             for t, (a, b, c) in enumerate(zip(path, path[1:], path[2:], strict=False))
         ]
 
-    def looks(self, number, sequence):
+    def outputs(self, number, sequence):
         """Alpha's place and beta, for each token of a sequence."""
         path = (self.start, self.start, *sequence)
         return [
@@ -64,53 +64,53 @@ class Chain:
         ]
 
 
-def is_allowed(sequence, rules):
-    """Whether the rules let a sequence come."""
-    n = rules.no_repeat_ngram
+def is_allowed(sequence, constraints):
+    """Whether the constraints let a sequence come."""
+    n = constraints.no_repeat_ngram
     grams = [sequence[i : i + n] for i in range(len(sequence) - n + 1)] if n else []
     return (
-        not set(sequence) & set(rules.barred)
+        not set(sequence) & set(constraints.suppressed_ids)
         and len(set(grams)) == len(grams)
-        and not (END in sequence and sequence.index(END) < rules.min_steps)
+        and not (END in sequence and sequence.index(END) < constraints.min_steps)
     )
 
 
-def normalized(total, length, rules):
-    if rules.length_normalization == "length":
+def normalized(total, length, constraints):
+    if constraints.length_normalization == "length":
         return total / length
-    if rules.length_normalization == "gnmt":
-        return total / ((5 + length) / 6) ** rules.exponent
+    if constraints.length_normalization == "gnmt":
+        return total / ((5 + length) / 6) ** constraints.exponent
     return total
 
 
-def all_sequences(chain, number, rules):
+def all_sequences(chain, number, constraints):
     """Every sequence there is with its score: (has ended, score, sequence), best first."""
     others = [word for word in range(chain.words) if word != END]
     found = []
-    for length in range(1, rules.max_steps + 1):
+    for length in range(1, constraints.max_steps + 1):
         for words in itertools.product(others, repeat=length - 1):
-            endings = [END] if length < rules.max_steps else range(chain.words)
+            endings = [END] if length < constraints.max_steps else range(chain.words)
             for last in endings:
                 sequence = (*words, last)
-                if is_allowed(sequence, rules):
+                if is_allowed(sequence, constraints):
                     total = sum(chain.score(number, sequence))
-                    found.append((last == END, normalized(total, length, rules), sequence))
+                    found.append((last == END, normalized(total, length, constraints), sequence))
     return sorted(found, reverse=True)
 
 
-def beam_by_hand(chain, number, rules, beam_size, stops=True):
+def beam_by_hand(chain, number, constraints, beam_size, stops=True):
     """The same search with lists, one input at a time; it may also go on to the longest length."""
     live, ended = [(0.0, ())], []
-    for length in range(1, rules.max_steps + 1):
+    for length in range(1, constraints.max_steps + 1):
         candidates = [
             (total + chain.score(number, (*sequence, word))[-1], (*sequence, word))
             for total, sequence in live
             for word in range(chain.words)
-            if is_allowed((*sequence, word), rules)
+            if is_allowed((*sequence, word), constraints)
         ]
         candidates = sorted(candidates, reverse=True)[: 2 * beam_size]
         ended += [
-            (normalized(total, length, rules), sequence)
+            (normalized(total, length, constraints), sequence)
             for total, sequence in candidates[:beam_size]
             if sequence[-1] == END
         ]
@@ -118,8 +118,8 @@ def beam_by_hand(chain, number, rules, beam_size, stops=True):
         live = [one for one in candidates if one[1][-1] != END][:beam_size]
         if not live:
             break
-        hope = normalized(live[0][0], length, rules)
+        hope = normalized(live[0][0], length, constraints)
         if stops and len(ended) == beam_size and ended[-1][0] >= hope:
             break
-    cut = [(normalized(total, length, rules), sequence) for total, sequence in live]
+    cut = [(normalized(total, length, constraints), sequence) for total, sequence in live]
     return (ended + cut)[:beam_size]

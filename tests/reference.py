@@ -22,48 +22,49 @@ def softmax(x: np.ndarray) -> np.ndarray:
 ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0), "linear": lambda x: x}
 
 
-def variables_of(cell: Any) -> dict[str, Any]:
-    """The variables of an `AttentionDecoderCell` under the symbols of the equations.
+def variables_of(decoder: Any) -> dict[str, Any]:
+    """The variables of an `AttentionDecoder` under the symbols of the equations.
 
     Those of further layers carry their number: G_h/1 is the second LSTM's.
     """
-    variables = {"E": cell.embedding.embeddings}
+    variables = {"E": decoder.embedding.embeddings}
 
     def add(layer: Any, kernel: str, bias: str | None = None) -> None:
         if layer is not None:
             names = [kernel] + ([bias] if bias else [])
             variables.update(zip(names, layer.weights, strict=True))
 
-    states, output = cell.initial_states, cell.deep_output
-    for n, layer in enumerate(states.deeper):
+    states, output = decoder.initial_states, decoder.deep_output
+    for n, layer in enumerate(states.hidden_layers):
         add(layer, f"W_0/{n}", f"b_0/{n}")
-    for n, lstm in enumerate(cell.lstms):
+    for n, lstm in enumerate(decoder.cells):
         attention = lstm.attention
-        add(attention.annotation_projection, f"W_a/{n}", f"b_a/{n}")
-        for deeper, layer in enumerate(attention.deeper_projections):
+        add(attention.key_projection, f"W_a/{n}", f"b_a/{n}")
+        for deeper, layer in enumerate(attention.key_layers):
             add(layer, f"W_l/{n}/{deeper}", f"b_l/{n}/{deeper}")
-        add(attention.hidden_projection, f"W_h/{n}")
-        add(attention.word_projection, f"W_y/{n}")
+        add(attention.query_projection, f"W_h/{n}")
+        if decoder.query_projections:
+            add(decoder.query_projections[n], f"W_y/{n}")
         add(attention.score, f"w/{n}", f"b_e/{n}")
-        add(attention.beta, f"w_beta/{n}", f"b_beta/{n}")
+        add(attention.gate_projection, f"w_beta/{n}", f"b_beta/{n}")
         add(states.hidden[n], f"W_h0/{n}", f"b_h0/{n}")
-        add(states.memory[n], f"W_c0/{n}", f"b_c0/{n}")
-        add(lstm.gates_of_input, f"G_x/{n}", f"b_g/{n}")
-        add(lstm.gates_of_hidden, f"G_h/{n}")
-        add(lstm.gates_of_context, f"G_z/{n}")
-    add(output.of_hidden, "L_h", "b_l")
-    add(output.of_context, "L_z")
-    for n, layer in enumerate(output.deeper):
+        add(states.cell[n], f"W_c0/{n}", f"b_c0/{n}")
+        add(lstm.input_projection, f"G_x/{n}", f"b_g/{n}")
+        add(lstm.recurrent_projection, f"G_h/{n}")
+        add(lstm.context_projection, f"G_z/{n}")
+    add(output.hidden_projection, "L_h", "b_l")
+    add(output.context_projection, "L_z")
+    for n, layer in enumerate(output.hidden_layers):
         add(layer, f"L_d/{n}", f"b_d/{n}")
-    add(output.words, "L_o", "b_o")
-    for layer in cell.annotation_lstms:
+    add(output.output_projection, "L_o", "b_o")
+    for layer in decoder.lstm_encoder:
         names = (f"A_x/{layer.name}", f"A_h/{layer.name}", f"A_b/{layer.name}")
         variables.update(zip(names, layer.weights, strict=True))
     return variables
 
 
-def weights_of(cell: Any) -> Weights:
-    return {name: v.numpy().astype(np.float64) for name, v in variables_of(cell).items()}
+def weights_of(decoder: Any) -> Weights:
+    return {name: v.numpy().astype(np.float64) for name, v in variables_of(decoder).items()}
 
 
 def count(w: Weights, prefix: str) -> int:
@@ -100,7 +101,7 @@ def attend(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Equations (4) to (6) with the gate: a [L, D], h [H] -> context [D], alpha [L], beta [1 or D].
 
-    `location` is the place that was drawn; None for the expectation.
+    `location` is the sampled location; None for the expectation.
     """
     query = h @ w[f"W_h/{n}"] + (ey @ w[f"W_y/{n}"] if f"W_y/{n}" in w else 0.0)
     scores = []
@@ -140,7 +141,7 @@ def step(
 ) -> dict[str, Any]:
     """Equations (1) to (7) for one word; `previous` None at step 0, whose embedding is zero."""
     ey = np.zeros(w["E"].shape[1]) if previous is None else w["E"][previous]
-    moved, choice, entropy = [], 0.0, 0.0
+    moved, log_prob, entropy = [], 0.0, 0.0
     x = ey
     for n, (h, c) in enumerate(states):
         location = None if locations is None else locations[n]
@@ -150,7 +151,7 @@ def step(
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         x = sigmoid(o) * np.tanh(c)
         moved.append((x, c))
-        choice += 0.0 if location is None else np.log(alpha[location])
+        log_prob += 0.0 if location is None else np.log(alpha[location])
         entropy -= (alpha * np.log(alpha)).sum()
     joined = x @ w["L_h"] + w["b_l"]
     if config.output_uses_embedding:
@@ -166,7 +167,7 @@ def step(
         "alphas": alpha,
         "betas": beta.mean(),
         "logits": logits,
-        "choices": choice,
+        "log_probs": log_prob,
         "entropies": entropy,
     }
 

@@ -44,8 +44,8 @@ def watch_losses(patch, losses, interrupt_after=(), spoil_at=None):
     def watched(*args):
         step = make_train_step(*args)
 
-        def run(batch, controls):
-            sums = step(batch, controls)
+        def run(batch):
+            sums = step(batch)
             losses.append(float(sums["nll"]))
             if len(losses) in interrupt_after:
                 signal.raise_signal(signal.SIGINT)
@@ -60,7 +60,7 @@ def watch_losses(patch, losses, interrupt_after=(), spoil_at=None):
 
 def weights(workdir):
     model = Captioner.load(workdir).models[0]
-    return [w.numpy() for w in (*model.encoder.weights, *model.cell.weights)]
+    return [w.numpy() for w in (*model.encoder.weights, *model.decoder.weights)]
 
 
 def test_a_run_leaves_its_files(finished):

@@ -106,10 +106,10 @@ def test_training_starts_from_it_with_the_printed_command(imported, tmp_path, mo
     start, trained = Captioner.load(workdir), Captioner.load(tmp_path / "new")
     assert trained.vocabulary.words == start.vocabulary.words
     before, after = (
-        captioner.models[0].cell.embedding.embeddings.numpy() for captioner in (start, trained)
+        captioner.models[0].decoder.embedding.embeddings.numpy() for captioner in (start, trained)
     )
     assert 0 < abs(after - before).max() < 0.01
-    assert trained.models[0].locations.scale.numpy() == 1
+    assert trained.models[0].flatten_grid.scale.numpy() == 1
 
 
 def test_the_data_set_is_the_models_where_a_folder_is_given():

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sat_tf.captioning import make_search, read_captions
 from sat_tf.config import Config, from_flat, to_flat
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
+from sat_tf.model.generation import make_captions
+from sat_tf.model.losses import CaptionLoss
 from sat_tf.model.precision import precision
 from sat_tf.training import initialize
-from sat_tf.training.objective import make_likelihood, surrogate_loss
-from sat_tf.training.self_critical import make_self_critical
+from sat_tf.training.self_critical import SelfCriticalLoss
 from sat_tf.vocabulary import END, PAD, Vocabulary
 
 # Of each option its default first. Numbers stand for "off" and "on".
@@ -232,14 +232,15 @@ def test_every_pair_works(chosen, vocabulary, vectors, monkeypatch):
         model = initialize.new_model(config, vocabulary)
     batch = make_batch(vocabulary, config)
     if config.training.self_critical == "none":
-        objective = make_likelihood(model, config.training)
+        caption_loss = CaptionLoss.from_training(config.training)
     else:
         records = [Record("one", "", ("a red star",)), Record("two", "", ("a circle", "a star"))]
-        objective = make_self_critical(model, vocabulary, records, config)
-    controls = {"baseline": tf.constant(-3.0), "sampled_inputs": tf.constant(0.5)}
+        caption_loss = SelfCriticalLoss(vocabulary, records, config)
+    model.reward_baseline.assign(-3.0)
+    model.scheduled_sampling.assign(0.5)
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
-        loss = surrogate_loss(objective(batch, controls), config.training)
+        loss = caption_loss.surrogate(caption_loss(model, batch))
     gradients = tape.gradient(loss, [variable.value for variable in variables])
     moved = 0
     for variable, gradient in zip(variables, gradients, strict=True):
@@ -250,7 +251,7 @@ def test_every_pair_works(chosen, vocabulary, vectors, monkeypatch):
     # A score's bias cancels in the softmax, a dead ReLU passes nothing on; and two captions that
     # score the same teach nothing.
     assert moved > 0.7 * len(variables) or config.training.self_critical != "none"
-    found = read_captions(make_search([model], config.decoding)([batch]), vocabulary, [GRID[:2]])
+    found = make_captions(model.generate(batch, config.decoding), vocabulary, [GRID[:2]])
     for captions in found:
         assert captions[0].alphas.shape == (len(captions[0].words), 2, 3)
         masses = captions[0].alphas.sum(axis=(1, 2))

@@ -5,11 +5,11 @@ import base64
 import numpy as np
 import pytest
 
-from sat_tf.captioning import Attention, Caption
 from sat_tf.data.images import Thumbnail
 from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.figures import upsample_attention
 from sat_tf.inspection.report import join_scripts, read_static
+from sat_tf.model.generation import AttentionMaps, Caption
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 HOSTILE = "<script>alert(1)</script><b>"
@@ -28,7 +28,9 @@ def caption(words, alphas, log_probability=-1.0):
     alphas = np.asarray(alphas, np.float32)
     betas = np.linspace(0.25, 0.75, n, dtype=np.float32)
     log_probabilities = np.full(n, log_probability / max(n, 1), np.float32)
-    return Caption(tuple(words), log_probabilities, log_probability, (Attention(alphas, betas),))
+    return Caption(
+        tuple(words), log_probabilities, log_probability, (AttentionMaps(alphas, betas),)
+    )
 
 
 def make_record(name="an image", grid=(14, 14), size=(60, 90), box=WHOLE, alphas=None, **fields):

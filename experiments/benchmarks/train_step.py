@@ -54,15 +54,12 @@ def make_model_and_step(precision_name: str):
     from sat_tf.config import DecoderConfig, TrainingConfig
     from sat_tf.model.caption_model import CaptionModel
     from sat_tf.model.precision import precision
-    from sat_tf.training.objective import make_likelihood
     from sat_tf.training.step import make_optimizer, make_train_step
 
     grid = keras.Input((14, 14, SIZE))
-    config = TrainingConfig()
     with precision(precision_name):
         model = CaptionModel(keras.Model(grid, grid), DecoderConfig(), V)
-    optimizer = make_optimizer(config)
-    optimizer.build(model.trainable_variables)
+    model.compile(make_optimizer(TrainingConfig()))
     spec = {
         "features": tf.TensorSpec([None, 14, 14, SIZE], tf.float16),
         "image_index": tf.TensorSpec([None], tf.int32),
@@ -70,10 +67,7 @@ def make_model_and_step(precision_name: str):
         "tokens": tf.TensorSpec([None, None], tf.int32),
         "captions": tf.TensorSpec([], tf.float32),
     }
-    objective, strategy = make_likelihood(model, config), tf.distribute.get_strategy()
-    step = make_train_step(model, optimizer, objective, config, strategy, spec)
-    controls = {"baseline": tf.constant(0.0), "sampled_inputs": tf.constant(0.0)}
-    return lambda batch: step(batch, controls)
+    return make_train_step(model, tf.distribute.get_strategy(), spec)
 
 
 def measure(precision_name: str, batches: int) -> dict[str, float]:

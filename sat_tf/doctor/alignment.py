@@ -3,7 +3,6 @@
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.captioning import make_reader
 from sat_tf.data.pipeline import pad_captions
 from sat_tf.doctor.results import CheckResult, judge, not_needed
 from sat_tf.doctor.run_context import RunContext, Sample
@@ -57,11 +56,12 @@ def _log_probabilities(patient: RunContext, sample: Sample, places: np.ndarray) 
     run = patient.run
     chosen = [record.captions[place] for record, place in zip(sample.records, places, strict=True)]
     tokens = pad_captions([run.vocabulary.encode(tokenize(caption)) for caption in chosen])
-    read = make_reader([run.model], run.config.decoding)
     shared = {"tokens": tf.constant(tokens), "image_index": tf.zeros([len(tokens)], tf.int32)}
     return np.stack(
         [
-            read([{**shared, "features": one}]).log_probabilities.numpy().sum(axis=1)  # over T
+            run.model.score({**shared, "features": one}, run.config.decoding)
+            .log_probs.numpy()
+            .sum(axis=1)  # over T
             for one in tf.constant(sample.annotations)[:, None]
         ]
     )

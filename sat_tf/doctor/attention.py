@@ -9,7 +9,7 @@ _LEAST = 0.5  # percent of alpha's mass; of trained models 3 to 50 move
 def attention(patient: RunContext) -> CheckResult:
     """Whether it depends on h, and whether it moves from word to word."""
     scores, captions = patient.scored.scores, patient.scored.captions
-    if patient.run.model.location_count == 1:
+    if patient.run.model.num_locations == 1:
         return not_needed("there is one place to look at")
     if "state_sensitivity" not in scores:
         return not_needed("there is no second caption, whose h could be exchanged for its own")

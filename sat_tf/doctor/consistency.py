@@ -107,7 +107,7 @@ def encoder(patient: RunContext) -> CheckResult:
     annotations = patient.encode(patient.read(patient.records["train"][:SCALE_IMAGES]))
     # Zeros were left as they were.
     now = float(np.sqrt(np.mean(np.square(annotations, dtype=np.float64)))) or 1.0
-    then = float(model.locations.scale.numpy())
+    then = float(model.flatten_grid.scale.numpy())
     evidence = (
         f"root mean square of the first {len(annotations)} training images' annotations: "
         f"{now:.5g}, {then:.5g} when the run began"

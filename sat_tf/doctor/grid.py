@@ -23,7 +23,7 @@ def grid_order(patient: RunContext) -> CheckResult:
     size = images.shape[1]
     centres = (np.arange(_PLACES) + 0.5) / _PLACES
     half = max(size // (4 * _PLACES), 1)
-    still, cells = model.locations(patient.train.annotations[:_IMAGES]), np.prod(model.grid)
+    still, cells = model.flatten_grid(patient.train.annotations[:_IMAGES]), np.prod(model.grid)
     off = []
     for down in centres:
         for across in centres:
@@ -32,7 +32,7 @@ def grid_order(patient: RunContext) -> CheckResult:
             patch = patched[:, top : top + 2 * half, left : left + 2 * half]
             # Bright, but black on what is bright itself.
             patch[:] = np.where(patch.mean(axis=(1, 2, 3), keepdims=True) > 127, 0.0, 255.0)
-            moved = model.locations(patient.encode(patched)) - still
+            moved = model.flatten_grid(patient.encode(patched)) - still
             change = np.linalg.norm(moved[:, :cells], axis=2).mean(axis=0)  # over D, images -> [L]
             found = _centre(change.reshape(model.grid))
             # Within half a cell is within the cell.

@@ -9,8 +9,8 @@ import tensorflow as tf
 from sat_tf.data.pipeline import pad_captions
 from sat_tf.doctor.results import CheckResult, judge, not_needed
 from sat_tf.doctor.run_context import RunContext
-from sat_tf.model.caption_model import CaptionModel
-from sat_tf.training.objective import CONTROLS, Batch, Sums, likelihood
+from sat_tf.model.caption_model import Batch, CaptionModel
+from sat_tf.model.losses import CaptionLoss, Sums
 from sat_tf.vocabulary import tokenize
 
 _CAPTIONS = 16
@@ -38,9 +38,10 @@ def overfitting(patient: RunContext) -> CheckResult:
     decoder = dataclasses.replace(
         run.config.decoder, attention="soft", dropout=0.0, lstm_dropout=0.0
     )
-    model = CaptionModel(run.model.encoder, decoder, len(run.vocabulary))
-    model.scale_annotations(batch["features"])
-    steps, per_word, per_caption = _learn(model, patient, batch)
+    grid = keras.Input(run.model.encoder.output_shape[1:])  # the features are computed once
+    model = CaptionModel(keras.Model(grid, grid), decoder, len(run.vocabulary))
+    model.scale_features(batch["features"])
+    steps, per_word, per_caption = _learn(model, batch)
     is_learned = _is_learned(count, per_word, per_caption)
     return judge(
         not is_learned,
@@ -78,27 +79,18 @@ def _captions(patient: RunContext) -> Batch:
     }
 
 
-def _learn(model: CaptionModel, patient: RunContext, batch: Batch) -> tuple[int, float, float]:
+def _learn(model: CaptionModel, batch: Batch) -> tuple[int, float, float]:
     """Trains until the captions are learned, or long enough.
 
     Returns:
       Steps, and -log p in nats, of a word and of a caption.
     """
-    training = dataclasses.replace(
-        patient.config.training, label_smoothing=0.0, scheduled_sampling=0.0
-    )
-    controls = {name: tf.constant(0.0) for name in CONTROLS}
-    variables = model.cell.trainable_variables
-    optimizer = keras.optimizers.Adam(_LEARNING_RATE, global_clipnorm=_CLIP_NORM)
-    optimizer.build(variables)
+    loss = CaptionLoss(doubly_stochastic_weight=0.0)
+    model.compile(keras.optimizers.Adam(_LEARNING_RATE), loss, clip_norm=_CLIP_NORM)
 
     @tf.function(autograph=False)
     def step() -> Sums:
-        with tf.GradientTape() as tape:
-            sums = likelihood(model, batch, controls, training)
-            loss = sums["nll"] / sums["captions"]
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return sums
+        return model.update(batch)
 
     steps, per_word, per_caption = 0, math.inf, math.inf
     while steps < _MOST_STEPS and not _is_learned(len(batch["tokens"]), per_word, per_caption):

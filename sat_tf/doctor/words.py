@@ -23,7 +23,7 @@ def truncation(patient: RunContext) -> CheckResult:
     longest, limit = config.decoding.max_length, config.data.max_caption_words
     captions = patient.scored.captions
     # A caption that has ended has a probability more than words: that of its end.
-    times = sum(len(one.log_probabilities) == len(one.words) for one in captions)
+    times = sum(len(one.log_probs) == len(one.words) for one in captions)
     cut = times / len(captions)
     lengths = patient.statistics["train"].lengths
     longer = _share_longer(lengths, longest)

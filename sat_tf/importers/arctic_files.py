@@ -304,37 +304,39 @@ def weight_sources(options: ArcticOptions) -> dict[str, WeightSource]:
     # The mean of the features is whole, the output of each layer after it was halved.
     inputs = 1.0
     for layer in range(1, options.n_layers_init):
-        dense(f"ff_init_{layer}", d, d, f"initial_states/deeper_{layer - 1}", inputs)
+        dense(f"ff_init_{layer}", d, d, f"initial_state/hidden_layer_{layer}", inputs)
         inputs = halved
     for layer in range(options.n_layers_lstm):
         suffix = f"_{layer}" if layer else ""
         # Of further layers, their code says ctx_dim; `read_options` checks that it is D there.
-        dense(f"ff_state{suffix}", d, h, f"initial_states/hidden_{layer}", inputs)
-        dense(f"ff_memory{suffix}", d, h, f"initial_states/memory_{layer}", inputs)
+        dense(f"ff_state{suffix}", d, h, f"initial_state/hidden_{layer}", inputs)
+        dense(f"ff_memory{suffix}", d, h, f"initial_state/cell_{layer}", inputs)
         name, path = f"decoder{suffix}", f"lstm_{layer}"
-        add(f"{name}_W", (h if layer else e, 4 * h), f"{path}/gates_of_input/kernel", halved_gates)
-        add(f"{name}_b", (4 * h,), f"{path}/gates_of_input/bias", halved_gates)
-        add(f"{name}_U", (h, 4 * h), f"{path}/gates_of_hidden/kernel", halved_gates)
-        add(f"{name}_Wc", (d, 4 * h), f"{path}/gates_of_context/kernel", halved_gates)
+        add(
+            f"{name}_W", (h if layer else e, 4 * h), f"{path}/input_projection/kernel", halved_gates
+        )
+        add(f"{name}_b", (4 * h,), f"{path}/input_projection/bias", halved_gates)
+        add(f"{name}_U", (h, 4 * h), f"{path}/recurrent_projection/kernel", halved_gates)
+        add(f"{name}_Wc", (d, 4 * h), f"{path}/context_projection/kernel", halved_gates)
         path = f"{path}/attention"
-        add(f"{name}_Wc_att", (d, d), f"{path}/annotation_projection/kernel")
-        add(f"{name}_b_att", (d,), f"{path}/annotation_projection/bias")
+        add(f"{name}_Wc_att", (d, d), f"{path}/key_projection/kernel")
+        add(f"{name}_b_att", (d,), f"{path}/key_projection/bias")
         for number in range(1, options.n_layers_att):
-            add(f"{name}_W_att_{number}", (d, d), f"{path}/projection_{number}/kernel")
-            add(f"{name}_b_att_{number}", (d,), f"{path}/projection_{number}/bias")
-        add(f"{name}_Wd_att", (h, d), f"{path}/hidden_projection/kernel")
+            add(f"{name}_W_att_{number}", (d, d), f"{path}/key_layer_{number}/kernel")
+            add(f"{name}_b_att_{number}", (d,), f"{path}/key_layer_{number}/bias")
+        add(f"{name}_Wd_att", (h, d), f"{path}/query_projection/kernel")
         add(f"{name}_U_att", (d, 1), f"{path}/score/kernel")
         add(f"{name}_c_tt", (1,), f"{path}/score/bias")
         if options.selector:
-            add(f"{name}_W_sel", (h, 1), f"{path}/beta/kernel")
-            add(f"{name}_b_sel", (), f"{path}/beta/bias")
+            add(f"{name}_W_sel", (h, 1), f"{path}/gate/kernel")
+            add(f"{name}_b_sel", (), f"{path}/gate/bias")
     # h and what follows the tanh were halved, the context and the previous word were not.
-    dense("ff_logit_lstm", h, e, "deep_output/of_hidden", halved)
+    dense("ff_logit_lstm", h, e, "deep_output/hidden_projection", halved)
     if options.ctx2out:
-        dense("ff_logit_ctx", d, e, "deep_output/of_context")
+        dense("ff_logit_ctx", d, e, "deep_output/context_projection")
     for layer in range(1, options.n_layers_out):
-        dense(f"ff_logit_h{layer}", e, e, f"deep_output/deeper_{layer}", halved)
-    dense("ff_logit", e, v, "deep_output/words", halved)
+        dense(f"ff_logit_h{layer}", e, e, f"deep_output/hidden_layer_{layer}", halved)
+    dense("ff_logit", e, v, "deep_output/output_projection", halved)
     return sources
 
 

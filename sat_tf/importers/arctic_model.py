@@ -84,7 +84,7 @@ def write_run(model: ArcticModel, given: Config, workdir: str | os.PathLike[str]
         ),
         encoder=resolve_encoder(given.encoder),
         decoder=decoder,
-        training=training_settings(options, network.location_count),
+        training=training_settings(options, network.num_locations),
     )
     with atomic_path(workdir) as folder:
         save_encoder(encoder, folder / ENCODER_FILE)
@@ -117,13 +117,15 @@ def decoder_weights(model: ArcticModel) -> dict[str, np.ndarray]:
         for name, source in weight_sources(model.options).items()
     }
     known = FIRST_WORD + len(model.words)
-    embeddings, output = "embedding/embeddings", "deep_output/words"
+    embeddings, output = "embedding/embeddings", "deep_output/output_projection"
     made[embeddings] = np.pad(made[embeddings][:known], [(1, 0), (0, 0)])
     made[f"{output}/kernel"] = np.pad(made[f"{output}/kernel"][:, :known], [(0, 0), (1, 0)])
     bias = made[f"{output}/bias"][:known]
     made[f"{output}/bias"] = np.pad(bias, (1, 0), constant_values=_PADDING_LOGIT)
     if model.options.ctx2out:
-        made["deep_output/of_hidden/bias"] += made.pop("deep_output/of_context/bias")
+        made["deep_output/hidden_projection/bias"] += made.pop(
+            "deep_output/context_projection/bias"
+        )
     for path in made:
         if "/lstm_cell/" in path:
             i, f, o, g = np.split(made[path], 4, axis=-1)
@@ -144,7 +146,7 @@ def build_caption_model(
     made = CaptionModel(encoder, decoder, len(SPECIAL) + len(model.words))
     values = decoder_weights(model)
     weights = {
-        weight.path.removeprefix(f"{made.cell.name}/"): weight for weight in made.cell.weights
+        weight.path.removeprefix(f"{made.decoder.name}/"): weight for weight in made.decoder.weights
     }
     assert weights.keys() == values.keys(), weights.keys() ^ values.keys()
     for path, weight in weights.items():

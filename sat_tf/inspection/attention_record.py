@@ -14,11 +14,11 @@ import numpy as np
 import PIL.Image
 from matplotlib.figure import Figure
 
-from sat_tf.captioning import Caption
 from sat_tf.data.images import Thumbnail
 from sat_tf.data.objects import Box, ObjectBoxes
 from sat_tf.inspection import FORMAT_VERSION
 from sat_tf.inspection.figures import attention_figure
+from sat_tf.model.generation import Caption
 
 _JPEG_QUALITY = 85
 
@@ -75,7 +75,7 @@ class AttentionRecord:
             "captions": [
                 {
                     "score": caption.score,
-                    "log_probability": caption.log_probability,
+                    "log_probability": caption.log_prob,
                     "words": self._words(caption),
                 }
                 for caption in self.captions
@@ -118,7 +118,7 @@ def _word(
     cells = np.rint(255 * alpha / max(peak, np.finfo(np.float32).tiny)).astype(np.uint8)
     return {
         "word": caption.words[index],
-        "probability": math.exp(caption.log_probabilities[index]),
+        "probability": math.exp(caption.log_probs[index]),
         "beta": float(caption.betas[index]),
         "entropy": entropy(alpha),
         "peak": peak,

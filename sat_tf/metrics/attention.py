@@ -16,7 +16,7 @@ from sat_tf.data.word_classes import CONTENT, word_class
 from sat_tf.metrics.registry import EvaluationData, Metric, Need, ratio, register
 
 if TYPE_CHECKING:
-    from sat_tf.captioning import Caption
+    from sat_tf.model.generation import Caption
 
 _GROUP = "attention"
 

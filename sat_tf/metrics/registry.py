@@ -19,7 +19,7 @@ from sat_tf.data.objects import Box, ObjectBoxes
 from sat_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from sat_tf.captioning import Caption
+    from sat_tf.model.generation import Caption
 
 _T = TypeVar("_T")
 _Compute = TypeVar("_Compute", bound=Callable[["EvaluationData"], "Metric"])

@@ -1,159 +1,399 @@
-"""The network as a whole: encoder and decoder joined."""
+"""The caption model: encoder and decoder joined, as a Keras model."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import DecoderConfig
-from sat_tf.model.attention import Chance
-from sat_tf.model.decoder import AttentionDecoderCell, Reading
+from sat_tf.config import DecoderConfig, DecodingConfig, TrainingConfig
+from sat_tf.model.decoder import AttentionDecoder, DecoderOutput, Shape
+from sat_tf.model.generation import Generator, TeacherForcedScores
+from sat_tf.model.hard_attention import Samples
+from sat_tf.model.losses import CaptionLoss, Sums
+from sat_tf.search.hypotheses import Decoded
+
+Batch = Mapping[str, tf.Tensor]
 
 
 @keras.saving.register_keras_serializable(package="sat_tf")
-class Locations(keras.layers.Layer):
-    """From the encoder's grid to a list of locations, row by row, in a handy range.
+class FlattenGrid(keras.layers.Layer):
+    """Flatten the encoder's grid, row by row, and scale its features.
 
-    The annotations are divided by `scale`, 1 unless `CaptionModel.scale_annotations` measured it.
+    The features are divided by `scale`, which is 1 unless `CaptionModel.scale_features` sets it.
 
     Args:
-      position: "none" gives the annotations as they are (the paper's model); "coordinates" adds
-        two numbers to each, its column and its row from -1 to 1, so that the context, an average
-        over places, tells where it was taken.
-      nowhere: adds one annotation of zeros, the last one, where attention may rest (an option of
-        the authors' code).
+      position: "none" leaves the features as they are (the paper's model); "coordinates" appends
+        the column and the row of each location, from -1 to 1, so that the context, an average over
+        locations, contains where it comes from.
+      null_location: appends a location whose features are zero, on which attention may rest (an
+        option of the authors' code).
     """
 
-    def __init__(self, position: str = "none", nowhere: bool = False, **kwargs: Any) -> None:
+    def __init__(self, position: str = "none", null_location: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.position, self.nowhere = position, nowhere
+        self.position, self.null_location = position, null_location
+
+    def build(self, grid_shape: Shape) -> None:
+        """Create the scale."""
+        del grid_shape
         self.scale = self.add_weight(
             name="scale", shape=(), initializer="ones", trainable=False, dtype="float32"
         )
-        self.built = True
 
     def call(self, grid: tf.Tensor) -> tf.Tensor:
-        """[I, rows, columns, D] -> [I, L, D]; coordinates make D greater by 2, nowhere L by 1."""
+        """Flatten [I, rows, columns, D] to [I, L, D].
+
+        Coordinates increase D by 2, the null location L by 1.
+        """
         shape = tf.shape(grid)
         grid = tf.cast(tf.cast(grid, tf.float32) / self.scale, self.compute_dtype)
         if self.position == "coordinates":
             column, row = tf.meshgrid(
                 tf.linspace(-1.0, 1.0, shape[2]), tf.linspace(-1.0, 1.0, shape[1])
             )
-            places = tf.cast(tf.stack([column, row], axis=-1), grid.dtype)  # [rows, columns, 2]
-            places = tf.broadcast_to(places, tf.concat([shape[:3], [2]], axis=0))
-            grid = tf.concat([grid, places], axis=-1)
-        locations = tf.reshape(grid, [shape[0], shape[1] * shape[2], grid.shape[-1]])
-        return tf.pad(locations, [[0, 0], [0, 1], [0, 0]]) if self.nowhere else locations
+            position = tf.cast(tf.stack([column, row], axis=-1), grid.dtype)  # [rows, columns, 2]
+            position = tf.broadcast_to(position, tf.concat([shape[:3], [2]], axis=0))
+            grid = tf.concat([grid, position], axis=-1)
+        features = tf.reshape(grid, [shape[0], shape[1] * shape[2], grid.shape[-1]])
+        return tf.pad(features, [[0, 0], [0, 1], [0, 0]]) if self.null_location else features
 
-    def compute_output_shape(self, grid_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Shape of the locations, L unknown."""
-        size = grid_shape[-1]
+    def compute_output_shape(self, grid_shape: Shape) -> Shape:
+        """Return the shape of the features."""
+        images, rows, columns, size = grid_shape
         assert size is not None, "D must be known"
-        return (grid_shape[0], None, size + 2 if self.position == "coordinates" else size)
+        cells = rows * columns + self.null_location if rows and columns else None
+        return (images, cells, size + 2 if self.position == "coordinates" else size)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of `__init__`."""
-        return {**super().get_config(), "position": self.position, "nowhere": self.nowhere}
+        """Return the arguments of the constructor."""
+        own = {"position": self.position, "null_location": self.null_location}
+        return {**super().get_config(), **own}
 
 
+class _Perplexity(keras.metrics.Mean):
+    """Exponential of the mean negative log-likelihood of a token."""
+
+    def result(self) -> tf.Tensor:
+        return keras.ops.exp(super().result())
+
+
+class _LossMetrics:
+    """The loss of `fit` and its terms, as means over captions, and the perplexity.
+
+    Keras locks the state of a model that is built: these metrics are created when it is compiled.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._means = {name: keras.metrics.Mean(name=name) for name in ("loss", *names)}
+        self._perplexity = _Perplexity(name="perplexity") if "nll" in names else None
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        perplexity = [self._perplexity] if self._perplexity else []
+        return [*self._means.values(), *perplexity]
+
+    def update(self, sums: Sums, loss: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Add the sums of a step."""
+        captions = sums["captions"]
+        for name, value in {**sums, "loss": loss}.items():
+            if name in self._means:
+                self._means[name].update_state(value / captions, captions)
+        if self._perplexity:
+            self._perplexity.update_state(sums["nll"] / sums["words"], sums["words"])
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
+@keras.saving.register_keras_serializable(package="sat_tf")
 class CaptionModel(keras.Model):
-    """Images -> annotations -> words.
+    """Show, Attend and Tell: images -> features -> captions.
+
+    Inputs are the batches of `sat_tf.data.pipeline`, dictionaries of
+
+    - `images` float32 [I, S, S, 3], RGB, 0 to 255, or their `features` [I, rows, columns, D];
+    - `tokens` int32 [B, T]: captions, padded at the end;
+    - `image_index` int32 [B], which of the images each caption describes; without it there is one
+      caption for each image;
+    - `captions` float32 [], for training: size of the minibatch over all replicas; without it, the
+      captions of all replicas are counted.
 
     Args:
-      encoder: [I, S, S, 3] float32 0..255 -> [I, rows, columns, D].
-      config: of the decoder.
+      encoder: [I, S, S, 3] float32, 0 to 255 -> [I, rows, columns, D].
+      config: of the decoder, or its fields as a dictionary.
       vocabulary_size: V.
-      seed: of the dropout.
+      seed: of dropout and sampling.
     """
 
     def __init__(
         self,
         encoder: keras.Model,
-        config: DecoderConfig,
+        config: DecoderConfig | dict[str, Any],
         vocabulary_size: int,
         seed: int = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(autocast=False)
+        super().__init__(autocast=False, **kwargs)
         self.encoder = encoder
-        self.config = config
-        self.locations = Locations(config.position, config.null_location, name="locations")
-        self.cell = AttentionDecoderCell(vocabulary_size, config, seed, name="decoder")
-        self.cell.build(self.locations.compute_output_shape(encoder.output_shape))
+        self.config = DecoderConfig(**config) if isinstance(config, dict) else config
+        self.vocabulary_size, self.seed, policy = vocabulary_size, seed, self.dtype_policy
+        self.flatten_grid = FlattenGrid(
+            self.config.position, self.config.null_location, name="flatten_grid", dtype=policy
+        )
+        self.decoder = AttentionDecoder(
+            vocabulary_size, self.config, seed, name="decoder", dtype=policy
+        )
+        # b of equation (12): a moving average of the rewards, the same on all replicas.
+        self.reward_baseline = self._state("reward_baseline")
+        # Probability of scheduled sampling, for a schedule to set; see `CaptionLoss`.
+        self.scheduled_sampling = self._state("scheduled_sampling")
+        self._generator = Generator([self])
+        # Not in `build`, whose name scope would put the model's name into the paths of weights.
+        self.flatten_grid.build(encoder.output_shape)
+        self.decoder.build(self.flatten_grid.compute_output_shape(encoder.output_shape))
         self.built = True
+
+    def _state(self, name: str) -> keras.Variable:
+        return self.add_weight(
+            shape=(),
+            initializer="zeros",
+            dtype="float32",
+            trainable=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of the annotations."""
+        """Rows and columns of the features."""
         return tuple(self.encoder.output_shape[1:3])
 
     @property
-    def location_count(self) -> int:
-        """L: the cells of the grid and, if there is one, the annotation of zeros."""
+    def num_locations(self) -> int:
+        """L: the cells of the grid and the null location, if there is one."""
         rows, columns = self.grid
         return rows * columns + self.config.null_location
 
     @property
     def trains_encoder(self) -> bool:
-        """Whether the encoder changes in training, weights or running means."""
+        """Whether training changes the encoder, its weights or its moving averages."""
         return bool(self.encoder.trainable_variables)
 
-    def start_output_bias(self, log_frequencies: list[float]) -> None:
-        """Starts the output layer at the words' frequencies: natural logarithms, [V]."""
-        self.cell.deep_output.words.bias.assign(np.asarray(log_frequencies, np.float32))
+    @property
+    def training_state(self) -> dict[str, Any]:
+        """Variables that resuming needs beside the weights: the baseline, the seeds' states."""
+        # Keras has no other handle on the generators of its dropout layers.
+        seeds = [v.value for v in self.non_trainable_variables if "seed" in v.path]
+        return {"reward_baseline": self.reward_baseline.value, "seeds": seeds}
 
-    def start_word_vectors(self, vectors: Mapping[int, np.ndarray]) -> None:
-        """Starts the embeddings of some words, by their ids, at vectors [E]."""
-        embeddings = self.cell.embedding.embeddings
-        started = embeddings.numpy()
-        for number, vector in vectors.items():
-            started[number] = vector
-        embeddings.assign(started)
+    def set_output_bias(self, log_frequencies: list[float]) -> None:
+        """Set the bias of the output layer to the natural logarithms of token frequencies, [V]."""
+        bias = self.decoder.deep_output.output_projection.bias
+        bias.assign(np.asarray(log_frequencies, np.float32))
 
-    def scale_annotations(self, annotations: tf.Tensor) -> None:
-        """Has annotations divided by the root mean square of those given, [I, rows, columns, D].
+    def set_embeddings(self, vectors: Mapping[int, np.ndarray]) -> None:
+        """Set the embeddings of some token ids to vectors [E]."""
+        embeddings = self.decoder.embedding.embeddings
+        values = embeddings.numpy()
+        for index, vector in vectors.items():
+            values[index] = vector
+        embeddings.assign(values)
 
-        A frozen network's may have a magnitude of hundreds, where the first tanh that reads them
-        saturates and learns nothing. It amounts to smaller initial weights: the equations stay.
+    def scale_features(self, features: tf.Tensor) -> None:
+        """Divide all features by the root mean square of those given, [I, rows, columns, D].
+
+        The features of a frozen network may have a magnitude of hundreds, which saturates the
+        first tanh that reads them. The division amounts to smaller initial weights: the equations
+        stay as they are.
         """
-        mean_square = tf.reduce_mean(tf.square(tf.cast(annotations, tf.float32)))
-        # Of a network that sees nothing they are zeros, and may stay so.
-        self.locations.scale.assign(tf.sqrt(mean_square) if mean_square > 0 else 1.0)
+        mean_square = tf.reduce_mean(tf.square(tf.cast(features, tf.float32)))
+        # Features that are all zero stay so.
+        self.flatten_grid.scale.assign(tf.sqrt(mean_square) if mean_square > 0 else 1.0)
 
-    def annotate(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """Annotations [I, rows, columns, D] of a batch.
+    def encode_images(self, inputs: Batch, training: bool = False) -> tf.Tensor:
+        """Return features [I, rows, columns, D]: those of the inputs, or of their images.
 
         Args:
-          batch: holds `annotations` [I, rows, columns, D], or `images` [I, S, S, 3], float32
-            0..255, which the encoder then reads.
-          training: whether an encoder that is trained is to behave so.
+          inputs: hold `features` or `images`.
+          training: whether an encoder that is trained runs in training mode.
         """
-        if "features" in batch:
-            return tf.ensure_shape(batch["features"], [None, *self.encoder.output_shape[1:]])
-        return self.encoder(batch["images"], training=training and self.trains_encoder)
+        if "features" in inputs:
+            return tf.ensure_shape(inputs["features"], [None, *self.encoder.output_shape[1:]])
+        return self.encoder(inputs["images"], training=training and self.trains_encoder)
 
     def call(
         self,
-        annotations: tf.Tensor,
-        tokens: tf.Tensor,
-        image_index: tf.Tensor,
+        inputs: Batch,
         training: bool = False,
-        places: tuple[Chance, ...] = (),
-        sampled_inputs: tf.Tensor | None = None,
-    ) -> Reading:
-        """Teacher forcing over captions of images that were encoded once each.
+        samples: Samples = (),
+        scheduled_sampling: tf.Tensor | None = None,
+    ) -> DecoderOutput:
+        """Run teacher forcing over captions of images that are encoded once each.
 
         Args:
-          annotations: [I, rows, columns, D].
-          tokens: int32 [B, T].
-          image_index: which of the I images each caption describes, int32 [B].
-          training: whether dropout is on.
-          places: see `AttentionDecoderCell.call`.
-          sampled_inputs: see `AttentionDecoderCell.call`.
+          inputs: see the class.
+          training: whether dropout is applied.
+          samples: see `AttentionDecoder.call`.
+          scheduled_sampling: see `AttentionDecoder.call`.
         """
-        locations = tf.gather(self.locations(annotations), image_index)  # [B, L, D]
-        return self.cell(
-            locations, tokens, training=training, places=places, sampled_inputs=sampled_inputs
+        features = self.flatten_grid(self.encode_images(inputs, training))  # [I, L, D]
+        if "image_index" in inputs:
+            features = tf.gather(features, inputs["image_index"])  # [B, L, D]
+        return self.decoder(
+            features,
+            inputs["tokens"],
+            training=training,
+            samples=samples,
+            scheduled_sampling=scheduled_sampling,
         )
+
+    def generate(self, inputs: Batch, decoding: DecodingConfig | None = None) -> Decoded:
+        """Generate captions, see `sat_tf.model.generation.generate`.
+
+        Args:
+          inputs: hold `features` or `images`.
+          decoding: how to search.
+        """
+        return self._generator.generate([inputs], decoding or DecodingConfig())
+
+    def score(self, inputs: Batch, decoding: DecodingConfig | None = None) -> TeacherForcedScores:
+        """Score given captions, see `sat_tf.model.generation.score`.
+
+        Args:
+          inputs: see the class.
+          decoding: says which context hard attention uses.
+        """
+        return self._generator.score([inputs], decoding or DecodingConfig())
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: CaptionLoss | None = None,
+        *,
+        clip_norm: float = TrainingConfig().clip_norm,
+        weight_decay: float = 0.0,
+        **options: Any,
+    ) -> None:
+        """Configure training.
+
+        Args:
+          optimizer: wrapped in a `LossScaleOptimizer` under the policy mixed_float16. It should
+            not clip gradients itself, which Keras does on each replica, before their sum.
+          loss: by default `CaptionLoss()`.
+          clip_norm: largest global norm of the gradient of the whole minibatch; 0 for any.
+          weight_decay: times the sum of the squares of all weights, added to the loss.
+          **options: `run_eagerly`, `steps_per_execution`, … of `keras.Model.compile`.
+        """
+        super().compile(optimizer=optimizer, **{"jit_compile": False, **options})
+        self.optimizer.build(self.trainable_variables)
+        self.loss = loss or CaptionLoss()
+        self.clip_norm, self.weight_decay = clip_norm, weight_decay
+        self.scheduled_sampling.assign(getattr(self.loss, "scheduled_sampling", 0.0))
+        self._loss_metrics = _LossMetrics(self.loss.reported(self.config.attention))
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Return the arguments of `compile`, serialised."""
+        if not self.compiled:
+            return None
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "optimizer": serialize(self.optimizer),
+            "loss": serialize(self.loss),
+            "clip_norm": self.clip_norm,
+            "weight_decay": self.weight_decay,
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as `get_compile_config` says."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def update(self, batch: Batch) -> Sums:
+        """Take one optimizer step on one replica's share of a minibatch.
+
+        Minimises the loss averaged over the whole minibatch,
+
+            1/B sum_b loss_b + weight_decay sum_w w^2,
+
+        with the gradient clipped after the sum over replicas, so that several devices train as
+        one. With loss scaling, a step whose gradient overflows leaves the weights unchanged.
+
+        Returns:
+          The sums of the loss over the whole minibatch, before the update.
+        """
+        context = tf.distribute.get_replica_context()
+        # The gradients of all replicas are added: each contributes its share of what is common.
+        share = 1.0 / context.num_replicas_in_sync
+        variables = self.trainable_variables
+        batch = self._with_size(batch)
+        loss_scale = self.optimizer.scale_loss(1.0)
+        with tf.GradientTape() as tape:
+            sums = self.loss(self, batch, training=True)
+            loss = self.loss.surrogate(sums) / batch["captions"]
+            if self.weight_decay:
+                squares = [tf.reduce_sum(tf.square(variable)) for variable in variables]
+                loss += share * self.weight_decay * tf.add_n(squares)
+            loss *= loss_scale
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        if self.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm * loss_scale)
+        # Keras adds the gradients of the replicas; these are already the sums.
+        self.optimizer.apply([share * g for g in gradients], variables)
+        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        if "reward" in sums:
+            self._move_baseline(sums["reward"] / sums["captions"])
+        return sums
+
+    def _move_baseline(self, reward: tf.Tensor) -> None:
+        """Update b_k = decay b_{k-1} + (1 - decay) reward_k, of minibatch k (section 4.1)."""
+        decay = self.loss.baseline_decay
+        baseline = decay * self.reward_baseline + (1.0 - decay) * reward
+        # A step that overflows in float16 is skipped, here too.
+        is_finite = tf.math.is_finite(baseline)
+        self.reward_baseline.assign(tf.where(is_finite, baseline, self.reward_baseline))
+
+    def _with_size(self, batch: Batch) -> Batch:
+        if "captions" in batch:
+            return batch
+        size = tf.cast(tf.shape(batch["tokens"])[0], tf.float32)
+        context = tf.distribute.get_replica_context()
+        return {**batch, "captions": context.all_reduce(tf.distribute.ReduceOp.SUM, size)}
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Take a step of `fit`."""
+        batch, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self._log(self.update(batch))
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Take a step of `evaluate`."""
+        batch, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        sums = self.loss(self, batch, training=False)
+        context = tf.distribute.get_replica_context()
+        return self._log(context.all_reduce(tf.distribute.ReduceOp.SUM, sums))
+
+    def _log(self, sums: Sums) -> dict[str, tf.Tensor]:
+        return self._loss_metrics.update(sums, self.loss.total(sums))
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The loss and its terms."""
+        return self._loss_metrics.metrics if self.compiled else []
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor, encoder and configuration serialised."""
+        return {
+            **super().get_config(),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "config": dataclasses.asdict(self.config),
+            "vocabulary_size": self.vocabulary_size,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "CaptionModel":
+        """Rebuild a model from `get_config`."""
+        encoder = keras.saving.deserialize_keras_object(
+            config["encoder"], custom_objects=custom_objects
+        )
+        return cls(**{**config, "encoder": encoder})

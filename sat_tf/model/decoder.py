@@ -1,100 +1,507 @@
-"""The decoder: a recurrent cell that looks, and the words it gives (equations 1 to 7).
+"""The decoder: an LSTM with attention over image features (section 3.1, equations 1 to 7).
 
-Teacher forcing and every search run this one cell.
+Read from top to bottom: attention, the LSTM step, the initial state, the output layer, and the
+decoder that joins them. Teacher forcing and every search run the same step of it.
 """
 
 import dataclasses
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import DecoderConfig
-from sat_tf.model.attention import Chance, Look
-from sat_tf.model.deep_output import DeepOutput
-from sat_tf.model.initial_states import InitialStates
-from sat_tf.model.initializers import InitialWeights
-from sat_tf.model.lstm import AttentionLSTM, State
-from sat_tf.model.seeds import per_replica_seed
+from sat_tf.model.hard_attention import LocationSample, Samples, per_replica_seed, sample_locations
+from sat_tf.model.initializers import Initializers
 
-# The word before the first one: its embedding is zero, as in both earlier systems.
+Shape = tuple[Any, ...]  # None where a size is unknown
+
+# The token before the first one. Its embedding is zero, as in both earlier systems.
 START = -1
 
-States = tuple[State, ...]  # of each LSTM layer
+
+class LSTMState(NamedTuple):
+    """State of one LSTM layer: h and c, [B, H] each."""
+
+    hidden: tf.Tensor
+    cell: tf.Tensor
 
 
-class Memory(NamedTuple):
+class AttentionMemory(NamedTuple):
     """What every step reads of an image, computed once.
 
-    annotations: a, [B, L, D].
-    projected: of each LSTM layer's attention, W_a a + b, [B, L, A].
+    features: the annotation vectors a_i, [B, L, D].
+    keys: W_a a_i + b of each LSTM layer's attention, [B, L, A] each.
     """
 
-    annotations: tf.Tensor
-    projected: tuple[tf.Tensor, ...]
+    features: tf.Tensor
+    keys: tuple[tf.Tensor, ...]
 
 
-class Word(NamedTuple):
-    """What a step reads of y_{t-1}.
+class InputProjections(NamedTuple):
+    """What the steps read of y_{t-1}, computed for all steps in one product.
 
-    gates: its share of the first layer's gates, W_y E y_{t-1} + b, [B, 4H]; i, f, o, g.
-    queries: its share of each layer's query, see `Attention.read_word`.
+    gates: contribution to the gates of the first LSTM layer, [..., 4H], in the order i, f, o, g.
+    queries: contribution to the query of each layer's attention, [..., A] each; empty if the
+      query is the hidden state alone.
     """
 
     gates: tf.Tensor
     queries: tuple[tf.Tensor, ...]
 
 
-class StepChances(NamedTuple):
-    """What chance decides at a step; empty where it decides nothing.
+class AttentionOutput(NamedTuple):
+    """Output of the attention at one step.
 
-    places: for each LSTM layer the `Chance` of its look, in hard attention.
-    gate_masks: for each LSTM layer the mask of `lstm_dropout`, [B, 3H], in training.
+    context: z_t, [B, D].
+    alpha: float32 [B, L], in hard attention too.
+    beta: float32 [B, 1]; the mean over D of a gate by channel; 1 without a gate.
+    log_prob: log alpha of the sampled location, float32 [B]; 0 where none is sampled.
+    entropy: of alpha, in nats, float32 [B]; 0 in soft attention, which does not use it.
     """
 
-    places: tuple[Chance, ...] = ()
-    gate_masks: tuple[tf.Tensor, ...] = ()
+    context: tf.Tensor
+    alpha: tf.Tensor
+    beta: tf.Tensor
+    log_prob: tf.Tensor
+    entropy: tf.Tensor
 
 
-_NO_CHANCES = StepChances()
-
-
-class Reading(NamedTuple):
-    """A caption as teacher forcing reads it; at padded steps the values mean nothing.
+class DecoderOutput(NamedTuple):
+    """Output of teacher forcing. Values at padded steps are undefined.
 
     logits: float32 [B, T, V].
     alphas: of the last LSTM layer, float32 [B, T, L].
     betas: of the last LSTM layer, float32 [B, T].
-    choices: log p of the locations drawn, summed over the LSTM layers, float32 [B, T].
+    log_probs: of the sampled locations, summed over the LSTM layers, float32 [B, T].
     entropies: of alpha, summed over the LSTM layers, in nats, float32 [B, T].
     """
 
     logits: tf.Tensor
     alphas: tf.Tensor
     betas: tf.Tensor
-    choices: tf.Tensor
+    log_probs: tf.Tensor
     entropies: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="sat_tf")
-class AttentionDecoderCell(keras.layers.Layer):
-    """LSTM with attention, and the words it gives.
+class AdditiveAttention(keras.layers.Layer):
+    """Additive attention with a gating scalar (equations 4 to 6, sections 4.1 and 4.2).
 
-    One step is `AttentionLSTM`, equations (1) to (6), and `DeepOutput`, equation (7);
-    `InitialStates` gives h_0 and c_0.
+    e_ti = w . tanh(W_a a_i + W_h h_{t-1} + b) + b'        (4)
+    alpha_t = softmax(e_t)                                 (5)
+    z_t = beta_t sum_i w_ti a_i                            (6)
+    beta_t = sigmoid(f_beta(h_{t-1}))                      (section 4.2.1)
 
-    With `lstm_layers` n above 1, n - 1 further LSTMs follow. Each reads h_t of the one below, has
-    its own attention and its own first state; alpha, beta and z_t are the last one's. With
-    `lstm_encoder` the annotations go through a bidirectional LSTM first, in their order, which
-    makes D = 2H.
+    The weights w_t are alpha_t in soft attention (4.2). In hard attention (4.1) they are one-hot,
+    a location sampled from alpha_t or the most probable one, and have no gradient: alpha_t then
+    learns from the REINFORCE term, see `sat_tf.model.hard_attention`.
+
+    Without the tanh, h would add the same to the score of every location and cancel in the
+    softmax.
+
+    Args:
+      units: A.
+      num_layers: layers that project a_i before h is added; tanh after all but the first.
+      gate: "none", "scalar", or "channel" for a beta_t of size D.
+      temperature: multiplies the scores.
+      initializer: see `Initializers`.
+
+    Departs from the paper: not with the defaults. The gate acts in hard attention too, as in the
+    authors' code.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        num_layers: int = 1,
+        gate: str = "scalar",
+        temperature: float = 1.0,
+        initializer: str = "keras",
+        **kwargs: Any,
+    ) -> None:
+        # Gumbel noise among the arguments must stay float32 under every policy.
+        super().__init__(autocast=False, **kwargs)
+        self.units, self.num_layers, self.gate = units, num_layers, gate
+        self.temperature, self.initializer = temperature, initializer
+        context_kernel = Initializers(initializer).context_kernel()
+        self.key_projection = self._dense(
+            units, "key_projection", kernel_initializer=context_kernel
+        )
+        self.key_layers = [
+            self._dense(units, f"key_layer_{n}", activation="tanh") for n in range(1, num_layers)
+        ]
+        self.query_projection = self._dense(units, "query_projection", use_bias=False)
+        self.score = self._dense(1, "score")
+        self.gate_projection: keras.layers.Dense | None = None  # created when D is known
+
+    def _dense(self, units: int, name: str, **options: Any) -> keras.layers.Dense:
+        options.setdefault("kernel_initializer", Initializers(self.initializer).kernel())
+        return keras.layers.Dense(units, name=name, dtype=self.dtype_policy, **options)
+
+    def build(self, hidden_shape: Shape, features_shape: Shape) -> None:
+        """Create the weights for h [B, H] and features [B, L, D]."""
+        self.key_projection.build(features_shape)
+        for layer in (*self.key_layers, self.score):
+            layer.build((None, None, self.units))
+        self.query_projection.build(hidden_shape)
+        if self.gate != "none":
+            size = features_shape[-1] if self.gate == "channel" else 1
+            self.gate_projection = self._dense(size, "gate", activation="sigmoid")
+            self.gate_projection.build(hidden_shape)
+
+    def project_keys(self, features: tf.Tensor) -> tf.Tensor:
+        """Return W_a a_i + b of all locations, the same at every step: [B, L, D] -> [B, L, A]."""
+        keys = self.key_projection(features)
+        for layer in self.key_layers:
+            keys = layer(keys)
+        return keys
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        features: tf.Tensor,
+        keys: tf.Tensor | None = None,
+        query_bias: tf.Tensor | None = None,
+        sample: LocationSample | None = None,
+    ) -> AttentionOutput:
+        """Attend once.
+
+        The K hypotheses that a search keeps of an image share its features: rows b K to
+        b K + K - 1 of `hidden` belong to row b of `features`.
+
+        Args:
+          hidden: h_{t-1}, [B, H].
+          features: [B / K, L, D].
+          keys: `project_keys(features)`, [B / K, L, A]; computed if not given.
+          query_bias: added to W_h h_{t-1} in (4), [B, A].
+          sample: None for soft attention.
+        """
+        keys = self.project_keys(features) if keys is None else keys
+        query = self.query_projection(hidden)  # [B, A]
+        if query_bias is not None:
+            query += query_bias
+        rows, images = tf.shape(hidden)[0], tf.shape(features)[0]
+        locations = features.shape[1] or tf.shape(features)[1]
+        beams = rows // tf.maximum(images, 1)  # K
+        query = tf.reshape(query, [images, beams, 1, self.units])  # [B / K, K, 1, A]
+        scores = self.score(tf.tanh(keys[:, tf.newaxis] + query))[..., 0]  # [B / K, K, L]
+        scores = self.temperature * tf.cast(scores, tf.float32)
+        alpha = tf.nn.softmax(scores)  # over L
+        weights, log_prob, entropy = alpha, tf.zeros([rows]), tf.zeros([rows])
+        if sample is not None:
+            log_alpha = tf.reshape(tf.nn.log_softmax(scores), [rows, locations])
+            weights, log_prob, entropy = sample_locations(log_alpha, sample)
+            weights = tf.reshape(weights, [images, beams, locations])
+        context = tf.matmul(tf.cast(weights, features.dtype), features)  # [B / K, K, D]
+        context = tf.reshape(context, [rows, features.shape[-1]])  # [B, D]
+        alpha = tf.reshape(alpha, [rows, locations])  # [B, L]
+        if self.gate_projection is None:
+            return AttentionOutput(context, alpha, tf.ones_like(alpha[:, :1]), log_prob, entropy)
+        beta = self.gate_projection(hidden)  # [B, 1] or [B, D]
+        mean = tf.reduce_mean(tf.cast(beta, tf.float32), axis=1, keepdims=True)  # [B, 1]
+        return AttentionOutput(beta * context, alpha, mean, log_prob, entropy)
+
+    def compute_output_shape(self, hidden_shape: Shape, features_shape: Shape) -> AttentionOutput:
+        """Return the shapes of the output."""
+        rows = hidden_shape[0]
+        context, alpha = (rows, features_shape[-1]), (rows, features_shape[1])
+        return AttentionOutput(context, alpha, (rows, 1), (rows,), (rows,))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        names = ("units", "num_layers", "gate", "temperature", "initializer")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="sat_tf")
+class AttentionLSTMCell(keras.layers.Layer):
+    """One step of an LSTM that also reads the context of its attention (equations 1 to 3).
+
+    z_t from h_{t-1} and the features, see `AdditiveAttention`
+    i, f, o = sigmoid(.), g = tanh(.) of W [x_t; h_{t-1}; z_t] + b      (1)
+    c_t = f * c_{t-1} + i * g                                           (2)
+    h_t = o * tanh(c_t)                                                 (3)
+
+    x_t is E y_{t-1}, or h_t of the layer below.
+
+    Args:
+      units: H.
+      attention: of this layer.
+      initializer: see `Initializers`.
+
+    Departs from the paper: not with the defaults. `gate_mask` multiplies the inputs of the
+    sigmoids of i, f and o, as the dropout in the authors' LSTM does.
+    """
+
+    def __init__(
+        self, units: int, attention: AdditiveAttention, initializer: str = "keras", **kwargs: Any
+    ) -> None:
+        # Gumbel noise among the arguments must stay float32 under every policy.
+        super().__init__(autocast=False, **kwargs)
+        self.units, self.attention, self.initializer = units, attention, initializer
+        made = Initializers(initializer)
+
+        def gates(name: str, kernel_initializer: Any, use_bias: bool = False) -> keras.layers.Dense:
+            return keras.layers.Dense(
+                4 * units,
+                name=name,
+                use_bias=use_bias,
+                kernel_initializer=kernel_initializer,
+                dtype=self.dtype_policy,
+            )
+
+        self.input_projection = gates("input_projection", made.kernel(blocks=4), use_bias=True)
+        self.recurrent_projection = gates("recurrent_projection", made.recurrent())
+        self.context_projection = gates("context_projection", made.context_kernel())
+
+    def build(self, inputs_shape: Shape, features_shape: Shape) -> None:
+        """Create the weights for inputs x_t [B, X] and features [B, L, D]."""
+        hidden_shape = (None, self.units)
+        self.attention.build(hidden_shape, features_shape)
+        self.input_projection.build((None, inputs_shape[-1]))
+        bias = np.zeros([4, self.units], np.float32)
+        bias[1] = Initializers(self.initializer).forget_bias
+        self.input_projection.bias.assign(bias.ravel())
+        self.recurrent_projection.build(hidden_shape)
+        self.context_projection.build((None, features_shape[-1]))
+
+    def call(
+        self, inputs: tf.Tensor, state: LSTMState, features: tf.Tensor
+    ) -> tuple[LSTMState, AttentionOutput]:
+        """Take one step from x_t [B, X], h_{t-1} and c_{t-1}; `step` with soft attention."""
+        return self.step(self.input_projection(inputs), state, features)
+
+    def step(
+        self,
+        input_gates: tf.Tensor,
+        state: LSTMState,
+        features: tf.Tensor,
+        keys: tf.Tensor | None = None,
+        query_bias: tf.Tensor | None = None,
+        sample: LocationSample | None = None,
+        gate_mask: tf.Tensor | None = None,
+    ) -> tuple[LSTMState, AttentionOutput]:
+        """Take one step from inputs that are already projected.
+
+        Args:
+          input_gates: `input_projection(x_t)`, [B, 4H], in the order i, f, o, g.
+          state: h_{t-1} and c_{t-1}.
+          features: see `AdditiveAttention.call`, as the next three.
+          keys: see there.
+          query_bias: see there.
+          sample: see there.
+          gate_mask: dropout of the gates i, f and o, [B, 3H], 0 or 1 / (1 - rate).
+        """
+        attended = self.attention(state.hidden, features, keys, query_bias, sample)
+        gates = (
+            input_gates
+            + self.recurrent_projection(state.hidden)
+            + self.context_projection(attended.context)
+        )  # [B, 4H]
+        ifo, g = gates[:, : 3 * self.units], gates[:, 3 * self.units :]
+        if gate_mask is not None:
+            ifo *= gate_mask
+        i, f, o = tf.split(tf.sigmoid(ifo), 3, axis=-1)
+        cell = f * state.cell + i * tf.tanh(g)
+        return LSTMState(o * tf.tanh(cell), cell), attended
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        attention = keras.saving.serialize_keras_object(self.attention)
+        own = {"units": self.units, "attention": attention, "initializer": self.initializer}
+        return {**super().get_config(), **own}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "AttentionLSTMCell":
+        """Rebuild a layer from `get_config`."""
+        attention = keras.saving.deserialize_keras_object(config["attention"])
+        return cls(**{**config, "attention": attention})
+
+
+@keras.saving.register_keras_serializable(package="sat_tf")
+class InitialState(keras.layers.Layer):
+    """Initial states of the LSTM layers from the mean of the features (section 3.1.2).
+
+    h_0 = tanh(W_1 m + b_1), c_0 = tanh(W_2 m + b_2), m = mean_i a_i
+
+    Args:
+      units: H.
+      num_states: number of LSTM layers.
+      num_layers: above 1, m passes through num_layers - 1 layers ReLU(W . + b) of size D first.
+      dropout: rate after each of these layers.
+      seed: of the dropout.
+      initializer: see `Initializers`.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        num_states: int = 1,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        seed: int = 0,
+        initializer: str = "keras",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units, self.num_states, self.num_layers = units, num_states, num_layers
+        self.rate, self.seed, self.initializer = dropout, seed, initializer
+        self.hidden_layers: list[keras.layers.Dense] = []  # created when D is known
+        self.hidden = [self._dense(units, f"hidden_{n}", "tanh") for n in range(num_states)]
+        self.cell = [self._dense(units, f"cell_{n}", "tanh") for n in range(num_states)]
+        self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
+
+    def _dense(self, units: int, name: str, activation: str) -> keras.layers.Dense:
+        kernel = Initializers(self.initializer).kernel()
+        return keras.layers.Dense(
+            units, activation, name=name, kernel_initializer=kernel, dtype=self.dtype_policy
+        )
+
+    def build(self, features_shape: Shape) -> None:
+        """Create the weights for features [B, L, D]."""
+        size = features_shape[-1]
+        names = [f"hidden_layer_{n}" for n in range(1, self.num_layers)]
+        self.hidden_layers = [self._dense(size, name, "relu") for name in names]
+        for layer in (*self.hidden_layers, *self.hidden, *self.cell):
+            layer.build((None, size))
+
+    def call(self, features: tf.Tensor, training: bool = False) -> tuple[LSTMState, ...]:
+        """Return the initial state of each LSTM layer from features [B, L, D]."""
+        mean = tf.reduce_mean(features, axis=1)  # mean over L: [B, D]
+        for layer in self.hidden_layers:
+            mean = self.dropout(layer(mean), training=training)
+        return tuple(
+            LSTMState(hidden(mean), cell(mean))
+            for hidden, cell in zip(self.hidden, self.cell, strict=True)
+        )
+
+    def compute_output_shape(self, features_shape: Shape) -> tuple[LSTMState, ...]:
+        """Return the shapes of h_0 and c_0 of each LSTM layer."""
+        shape = (features_shape[0], self.units)
+        return (LSTMState(shape, shape),) * self.num_states
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        names = ("units", "num_states", "num_layers", "seed", "initializer")
+        own = {name: getattr(self, name) for name in names}
+        return {**super().get_config(), **own, "dropout": self.rate}
+
+
+@keras.saving.register_keras_serializable(package="sat_tf")
+class DeepOutput(keras.layers.Layer):
+    """Deep output layer: logits from h_t, z_t and the previous token (equation 7).
+
+    p(y_t) ~ exp(L_o tanh(E y_{t-1} + L_h h_t + L_z z_t))     (7)
+
+    Dropout is applied to h_t, after the tanh and after each hidden layer.
 
     Args:
       vocabulary_size: V.
-      config: of the decoder, or the dictionary of them.
-      seed: of dropout and of every other draw.
+      units: E.
+      num_layers: above 1, num_layers - 1 hidden layers ReLU(W . + b) follow the tanh.
+      activation: the tanh in (7).
+      use_embedding: whether E y_{t-1} is part of the sum.
+      use_context: whether L_z z_t is part of the sum.
+      dropout: rate.
+      seed: of the dropout.
+      initializer: see `Initializers`.
 
-    Departs from the paper: the tanh in (7), which is the authors' code's, and how weights start
-    (`initializer`).
+    Departs from the paper: the tanh, which is in the authors' code; "linear" is the paper's.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        units: int,
+        num_layers: int = 1,
+        activation: str = "tanh",
+        use_embedding: bool = True,
+        use_context: bool = True,
+        dropout: float = 0.0,
+        seed: int = 0,
+        initializer: str = "keras",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.vocabulary_size, self.units, self.num_layers = vocabulary_size, units, num_layers
+        self.activation = keras.activations.get(activation)
+        self.use_embedding, self.use_context = use_embedding, use_context
+        self.rate, self.seed, self.initializer = dropout, seed, initializer
+        policy = self.dtype_policy
+
+        def dense(units: int, name: str, **options: Any) -> keras.layers.Dense:
+            kernel = Initializers(initializer).kernel()
+            return keras.layers.Dense(
+                units, name=name, kernel_initializer=kernel, dtype=policy, **options
+            )
+
+        self.hidden_projection = dense(units, "hidden_projection")
+        self.context_projection = (
+            dense(units, "context_projection", use_bias=False) if use_context else None
+        )
+        self.hidden_layers = [
+            dense(units, f"hidden_layer_{n}", activation="relu") for n in range(1, num_layers)
+        ]
+        self.output_projection = dense(vocabulary_size, "output_projection")
+        # Separate generators: the mask of one does not depend on the shape of the other.
+        self.hidden_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=policy)
+        self.dropout = keras.layers.Dropout(dropout, seed=seed + 1, dtype=policy)
+
+    def build(self, hidden_shape: Shape, context_shape: Shape) -> None:
+        """Create the weights for h_t [..., H] and z_t [..., D]."""
+        self.hidden_projection.build((None, hidden_shape[-1]))
+        if self.context_projection is not None:
+            self.context_projection.build((None, context_shape[-1]))
+        for layer in (*self.hidden_layers, self.output_projection):
+            layer.build((None, self.units))
+
+    def call(
+        self, hidden: tf.Tensor, context: tf.Tensor, embedded: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Return the logits [..., V] of h_t [..., H], z_t [..., D] and E y_{t-1} [..., E]."""
+        joined = self.hidden_projection(self.hidden_dropout(hidden, training=training))
+        if self.use_embedding:
+            joined += embedded
+        if self.context_projection is not None:
+            joined += self.context_projection(context)
+        joined = self.dropout(self.activation(joined), training=training)  # [..., E]
+        for layer in self.hidden_layers:
+            joined = self.dropout(layer(joined), training=training)
+        return self.output_projection(joined)
+
+    def compute_output_shape(self, hidden_shape: Shape, context_shape: Shape) -> Shape:
+        """Return the shape of the logits."""
+        del context_shape
+        return (*hidden_shape[:-1], self.vocabulary_size)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        names = ("vocabulary_size", "units", "num_layers", "use_embedding", "use_context")
+        own = {name: getattr(self, name) for name in (*names, "seed", "initializer")}
+        activation = keras.activations.serialize(self.activation)
+        return {**super().get_config(), **own, "activation": activation, "dropout": self.rate}
+
+
+@keras.saving.register_keras_serializable(package="sat_tf")
+class AttentionDecoder(keras.layers.Layer):
+    """LSTM decoder with attention over image features.
+
+    A step is `AttentionLSTMCell`, equations (1) to (6), and `DeepOutput`, equation (7);
+    `InitialState` gives h_0 and c_0.
+
+    With `lstm_layers` above 1 further LSTM layers follow. Each reads h_t of the layer below and
+    has its own attention and initial state; alpha, beta and z_t are those of the last layer. With
+    `lstm_encoder` a bidirectional LSTM reads the features first, in their order: D = 2H.
+
+    Args:
+      vocabulary_size: V.
+      config: of the decoder, or its fields as a dictionary.
+      seed: of dropout and of all sampling.
+
+    Departs from the paper: the tanh in (7), which is in the authors' code, and the initial
+    weights (`initializer`).
     """
 
     def __init__(
@@ -104,244 +511,290 @@ class AttentionDecoderCell(keras.layers.Layer):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        # Random numbers among the arguments must stay float32 whatever the policy.
+        # Gumbel noise among the arguments must stay float32 under every policy.
         super().__init__(autocast=False, **kwargs)
         if isinstance(config, dict):
             config = DecoderConfig(**config)
-        self.vocabulary_size, self.config, self._seed = vocabulary_size, config, seed
+        self.vocabulary_size, self.config, self.seed = vocabulary_size, config, seed
+        initializers = Initializers(config.initializer)
+        shared = {"initializer": config.initializer, "dtype": self.dtype_policy}
+        # Every layer has a name: checkpoints identify weights by their paths.
         self.embedding = keras.layers.Embedding(
             vocabulary_size,
             config.embedding_size,
-            embeddings_initializer=InitialWeights(config.initializer).embedding(),
+            embeddings_initializer=initializers.embeddings(),
             trainable=not config.freeze_embeddings,
             name="embedding",
             dtype=self.dtype_policy,
         )
-        directions = ("forward", "backward") if config.lstm_encoder else ()
-        self.annotation_lstms = [self._annotation_lstm(name) for name in directions]
-        policy = self.dtype_policy
-        # Every layer has a name: by its weights' paths a checkpoint knows them.
-        self.initial_states = InitialStates(config, seed + 2, name="initial_states", dtype=policy)
-        self.lstms = [
-            AttentionLSTM(config, name=f"lstm_{layer}", dtype=self.dtype_policy)
-            for layer in range(config.lstm_layers)
+        self.lstm_encoder = [
+            keras.layers.LSTM(
+                config.hidden_size,
+                return_sequences=True,
+                kernel_initializer=initializers.kernel(blocks=4),
+                recurrent_initializer=initializers.recurrent(),
+                unit_forget_bias=bool(initializers.forget_bias),
+                name=name,
+                dtype=self.dtype_policy,
+            )
+            for name in (("forward", "backward") if config.lstm_encoder else ())
+        ]
+        self.initial_states = InitialState(
+            config.hidden_size,
+            config.lstm_layers,
+            config.initial_layers,
+            config.dropout,
+            seed + 2,
+            name="initial_state",
+            **shared,
+        )
+        self.cells = [
+            AttentionLSTMCell(
+                config.hidden_size,
+                AdditiveAttention(
+                    config.attention_size,
+                    config.attention_layers,
+                    config.gate,
+                    config.attention_temperature,
+                    name="attention",
+                    **shared,
+                ),
+                name=f"lstm_{n}",
+                **shared,
+            )
+            for n in range(config.lstm_layers)
+        ]
+        self.query_projections = [
+            keras.layers.Dense(
+                config.attention_size,
+                use_bias=False,
+                kernel_initializer=initializers.kernel(),
+                name=f"query_projection_{n}",
+                dtype=self.dtype_policy,
+            )
+            for n in range(config.lstm_layers if config.attention_query != "hidden" else 0)
         ]
         self.deep_output = DeepOutput(
-            vocabulary_size, config, seed, name="deep_output", dtype=policy
+            vocabulary_size,
+            config.embedding_size,
+            config.output_layers,
+            config.output_activation,
+            config.output_uses_embedding,
+            config.output_uses_context,
+            config.dropout,
+            seed,
+            name="deep_output",
+            **shared,
         )
         self.seed_generator = keras.random.SeedGenerator(seed + 3)
 
-    def _annotation_lstm(self, name: str) -> keras.layers.LSTM:
-        initial = InitialWeights(self.config.initializer)
-        return keras.layers.LSTM(
-            self.config.hidden_size,
-            return_sequences=True,
-            kernel_initializer=initial.kernel(blocks=4),
-            recurrent_initializer=initial.recurrent(),
-            unit_forget_bias=bool(initial.forget_bias),
-            name=name,
-            dtype=self.dtype_policy,
+    def build(self, features_shape: Shape) -> None:
+        """Create the weights for features [B, L, D]."""
+        hidden_shape = (None, self.config.hidden_size)
+        embedded_shape = (None, self.config.embedding_size)
+        self.embedding.build((None,))
+        for lstm in self.lstm_encoder:
+            lstm.build((None, None, features_shape[-1]))
+        if self.lstm_encoder:
+            features_shape = (*features_shape[:2], 2 * self.config.hidden_size)
+        self.initial_states.build(features_shape)
+        for n, cell in enumerate(self.cells):
+            cell.build(hidden_shape if n else embedded_shape, features_shape)
+        for projection in self.query_projections:
+            projection.build(embedded_shape)
+        self.deep_output.build(hidden_shape, (None, features_shape[-1]))
+
+    def prepare(self, features: tf.Tensor) -> AttentionMemory:
+        """Compute what all steps share from features [B, L, D]."""
+        features = tf.cast(features, self.compute_dtype)
+        if self.lstm_encoder:
+            forward, backward = self.lstm_encoder
+            reverse = tf.reverse(backward(tf.reverse(features, [1])), [1])
+            features = tf.concat([forward(features), reverse], axis=-1)  # [B, L, 2H]
+        return AttentionMemory(
+            features, tuple(cell.attention.project_keys(features) for cell in self.cells)
         )
 
-    def build(self, annotations_shape: tuple[int | None, ...]) -> None:
-        """Makes all weights for annotations [B, L, D]."""
-        size = annotations_shape[-1]
-        assert size is not None, "D must be known"
-        self.embedding.build((None,))
-        for lstm in self.annotation_lstms:
-            lstm.build((None, None, size))
-        if self.annotation_lstms:
-            size = 2 * self.config.hidden_size
-        self.initial_states.build(size)
-        input_size = self.config.embedding_size
-        for lstm in self.lstms:
-            lstm.build(input_size, size)
-            input_size = self.config.hidden_size
-        self.deep_output.build(size)
-        self.built = True
-
-    def prepare(self, annotations: tf.Tensor) -> Memory:
-        """What all steps share: [B, L, D] -> `Memory`."""
-        annotations = tf.cast(annotations, self.compute_dtype)
-        if self.annotation_lstms:
-            forward, backward = self.annotation_lstms
-            back = tf.reverse(backward(tf.reverse(annotations, [1])), [1])
-            annotations = tf.concat([forward(annotations), back], axis=-1)  # [B, L, 2H]
-        projected = tuple(lstm.attention.project(annotations) for lstm in self.lstms)
-        return Memory(annotations, projected)
-
-    def initial_state(self, memory: Memory, training: bool = False) -> States:
-        """h_0 and c_0 of each LSTM layer."""
-        return self.initial_states(memory.annotations, training=training)
+    def initial_state(
+        self, memory: AttentionMemory, training: bool = False
+    ) -> tuple[LSTMState, ...]:
+        """Return h_0 and c_0 of each LSTM layer."""
+        return self.initial_states(memory.features, training=training)
 
     def embed(self, tokens: tf.Tensor) -> tf.Tensor:
-        """E y: int32 [...] -> [..., E]; `START` becomes zero."""
+        """Return E y of tokens int32 [...]: [..., E]; the embedding of `START` is zero."""
         embedded = self.embedding(tf.maximum(tokens, 0))
-        known = tf.cast(tokens >= 0, embedded.dtype)
-        return embedded * known[..., tf.newaxis]
+        return embedded * tf.cast(tokens >= 0, embedded.dtype)[..., tf.newaxis]
 
-    def read_word(self, embedded: tf.Tensor) -> Word:
-        """What steps read of words: E y [..., E] -> `Word`, for one step or for all at once."""
-        queries = tuple(lstm.attention.read_word(embedded) for lstm in self.lstms)
-        return Word(self.lstms[0].gates_of_input(embedded), queries)
+    def project_inputs(self, embedded: tf.Tensor) -> InputProjections:
+        """Project E y_{t-1} [..., E] of one step or of all."""
+        queries = tuple(projection(embedded) for projection in self.query_projections)
+        return InputProjections(self.cells[0].input_projection(embedded), queries)
 
     def step(
-        self, word: Word, states: States, memory: Memory, chances: StepChances = _NO_CHANCES
-    ) -> tuple[States, Look]:
-        """Equations (1) to (6).
+        self,
+        inputs: InputProjections,
+        state: tuple[LSTMState, ...],
+        memory: AttentionMemory,
+        samples: Samples = (),
+        gate_masks: tuple[tf.Tensor, ...] = (),
+    ) -> tuple[tuple[LSTMState, ...], AttentionOutput]:
+        """Take one step of all LSTM layers, equations (1) to (6).
 
         Args:
-          word: `read_word(embed(y_{t-1}))`.
-          states: h_{t-1} and c_{t-1}.
-          memory: of the images; several rows of `states` may share one, see `Attention.call`.
-          chances: of this step.
+          inputs: `project_inputs(embed(y_{t-1}))`.
+          state: h_{t-1} and c_{t-1} of each layer.
+          memory: of the images, see `AdditiveAttention.call` for those with several rows.
+          samples: of each layer in hard attention, of this step.
+          gate_masks: of each layer, see `AttentionLSTMCell.step`.
 
         Returns:
-          The states, and the look of the last LSTM layer with all layers' choices and entropies.
+          The new states, and the attention of the last layer with the log probabilities and the
+          entropies summed over the layers.
         """
-        moved: list[State] = []
-        looks: list[Look] = []
-        gates = word.gates
-        for i, lstm in enumerate(self.lstms):
-            if i:
-                gates = lstm.gates_of_input(moved[-1].hidden)
-            state, look = lstm(
+        states: list[LSTMState] = []
+        attended: list[AttentionOutput] = []
+        gates = inputs.gates
+        for n, cell in enumerate(self.cells):
+            if n:
+                gates = cell.input_projection(states[-1].hidden)
+            new_state, output = cell.step(
                 gates,
-                word.queries[i],
-                states[i],
-                memory.annotations,
-                memory.projected[i],
-                chances.places[i] if chances.places else None,
-                chances.gate_masks[i] if chances.gate_masks else None,
+                state[n],
+                memory.features,
+                memory.keys[n],
+                inputs.queries[n] if inputs.queries else None,
+                samples[n] if samples else None,
+                gate_masks[n] if gate_masks else None,
             )
-            moved.append(state)
-            looks.append(look)
-        choice = tf.add_n([look.choice for look in looks])
-        entropy = tf.add_n([look.entropy for look in looks])
-        return tuple(moved), looks[-1]._replace(choice=choice, entropy=entropy)
+            states.append(new_state)
+            attended.append(output)
+        log_prob = tf.add_n([output.log_prob for output in attended])
+        entropy = tf.add_n([output.entropy for output in attended])
+        return tuple(states), attended[-1]._replace(log_prob=log_prob, entropy=entropy)
 
-    def next_word(
+    def next_token(
         self,
         tokens: tf.Tensor,
-        states: States,
-        memory: Memory,
-        chances: StepChances = _NO_CHANCES,
-    ) -> tuple[tf.Tensor, States, Look]:
-        """One step of a search: y_{t-1} int32 [B] -> logits float32 [B, V], states, look."""
+        state: tuple[LSTMState, ...],
+        memory: AttentionMemory,
+        samples: Samples = (),
+    ) -> tuple[tf.Tensor, tuple[LSTMState, ...], AttentionOutput]:
+        """Take one step of a search from y_{t-1} int32 [B].
+
+        Returns:
+          The logits of y_t, float32 [B, V], the new states, and the attention.
+        """
         embedded = self.embed(tokens)
-        states, look = self.step(self.read_word(embedded), states, memory, chances)
-        logits = self.deep_output(embedded, states[-1].hidden, look.context)
-        return tf.cast(logits, tf.float32), states, look
+        state, attended = self.step(self.project_inputs(embedded), state, memory, samples)
+        logits = self.deep_output(state[-1].hidden, attended.context, embedded)
+        return tf.cast(logits, tf.float32), state, attended
 
     def call(
         self,
-        annotations: tf.Tensor,
+        features: tf.Tensor,
         tokens: tf.Tensor,
         training: bool = False,
-        places: tuple[Chance, ...] = (),
-        sampled_inputs: tf.Tensor | None = None,
-    ) -> Reading:
-        """Teacher forcing: reads the true caption, predicts each of its words.
+        samples: Samples = (),
+        scheduled_sampling: tf.Tensor | None = None,
+    ) -> DecoderOutput:
+        """Teacher forcing: predict each token from the true ones before it.
 
         Args:
-          annotations: [B, L, D].
-          tokens: y_1 … y_T, int32 [B, T], padded at the end.
-          training: whether dropout is on.
-          places: for each LSTM layer the `Chance` of its looks at all steps, [T, B, ...]; empty
-            for soft attention.
-          sampled_inputs: scheduled sampling (Bengio et al., 2015): the probability, float32 [],
-            that a step reads a word drawn from what the step before predicted in place of y_{t-1}.
+          features: [B, L, D].
+          tokens: y_1 ... y_T, int32 [B, T], padded at the end.
+          training: whether dropout is applied.
+          samples: of all steps for each LSTM layer in hard attention, [T, B, ...].
+          scheduled_sampling: probability, float32 [], that a step reads a token sampled from the
+            prediction of the step before instead of y_{t-1} (Bengio et al., 2015).
         """
-        memory = self.prepare(annotations)
-        states = self.initial_state(memory, training)
-        shape = tf.shape(tokens)
-        previous = tf.concat([tf.fill([shape[0], 1], START), tokens[:, :-1]], axis=1)
-        if sampled_inputs is not None:
-            previous = self._mix_own_words(previous, states, memory, places, sampled_inputs)
+        memory = self.prepare(features)
+        state = self.initial_state(memory, training)
+        rows, steps = tf.unstack(tf.shape(tokens))
+        previous = tf.concat([tf.fill([rows, 1], START), tokens[:, :-1]], axis=1)  # [B, T]
+        if scheduled_sampling is not None:
+            previous = self._scheduled_inputs(previous, state, memory, samples, scheduled_sampling)
         embedded = self.embed(previous)  # [B, T, E]
-        chances = StepChances(places, self._gate_masks(shape[1], shape[0], training))
-        states, looks = tf.scan(
-            lambda carried, now: self.step(now[0], carried[0], memory, now[1]),
-            # All words in one product.
-            (self.read_word(tf.transpose(embedded, [1, 0, 2])), chances),
-            initializer=(states, self._blank_look(memory, shape[0])),
-        )  # every field [T, B, ...]
+        inputs = self.project_inputs(tf.transpose(embedded, [1, 0, 2]))  # [T, B, ...]
+        gate_masks = self._gate_masks(steps, rows) if training and self.config.lstm_dropout else ()
+        state, attended = tf.scan(
+            lambda carried, now: self.step(now[0], carried[0], memory, now[1], now[2]),
+            (inputs, samples, gate_masks),
+            initializer=(state, self._empty_output(memory, rows)),
+        )  # each [T, B, ...]
         hidden, context, alphas = (
-            tf.transpose(field, [1, 0, 2])
-            for field in (states[-1].hidden, looks.context, looks.alpha)
-        )
-        logits = self.deep_output(embedded, hidden, context, training=training)
-        return Reading(
+            tf.transpose(value, [1, 0, 2])
+            for value in (state[-1].hidden, attended.context, attended.alpha)
+        )  # each [B, T, ...]
+        logits = self.deep_output(hidden, context, embedded, training=training)
+        return DecoderOutput(
             tf.cast(logits, tf.float32),
             alphas,
-            tf.transpose(looks.beta[..., 0]),
-            tf.transpose(looks.choice),
-            tf.transpose(looks.entropy),
+            tf.transpose(attended.beta[..., 0]),
+            tf.transpose(attended.log_prob),
+            tf.transpose(attended.entropy),
         )
 
-    def _gate_masks(self, steps: tf.Tensor, rows: tf.Tensor, training: bool) -> Any:
-        """Of `lstm_dropout`, [T, B, 3H] for each LSTM layer."""
-        rate = self.config.lstm_dropout
-        if not training or not rate:
-            return ()
-        shape = [len(self.lstms), steps, rows, 3 * self.config.hidden_size]
+    def _gate_masks(self, steps: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Return the masks of `lstm_dropout`, [T, B, 3H] for each LSTM layer."""
+        rate, count = self.config.lstm_dropout, len(self.cells)
+        shape = [count, steps, rows, 3 * self.config.hidden_size]
         kept = tf.random.stateless_uniform(shape, per_replica_seed(self.seed_generator)) >= rate
-        masks = tf.cast(kept, self.compute_dtype) / (1.0 - rate)
-        return tuple(tf.unstack(masks, len(self.lstms)))
+        return tuple(tf.unstack(tf.cast(kept, self.compute_dtype) / (1.0 - rate), count))
 
-    def _mix_own_words(
+    def _scheduled_inputs(
         self,
         previous: tf.Tensor,
-        states: States,
-        memory: Memory,
-        places: tuple[Chance, ...],
+        state: tuple[LSTMState, ...],
+        memory: AttentionMemory,
+        samples: Samples,
         probability: tf.Tensor,
     ) -> tf.Tensor:
-        """What each step reads under scheduled sampling: int32 [B, T] -> [B, T].
+        """Return the tokens that scheduled sampling reads: int32 [B, T] -> [B, T].
 
-        A walk of its own from `states`, its steps without dropout: which words are read has no
-        gradient.
+        Decodes once from `state` without dropout; which tokens are read has no gradient.
         """
-        rows = tf.shape(previous)[0]
         steps = tf.transpose(previous)  # [T, B]
         seed = per_replica_seed(self.seed_generator)
         uniform = tf.random.stateless_uniform(tf.shape(steps), seed)
-        # The first word has none before it that could be replaced.
-        own = (uniform < probability) & (steps != START)
-        times = tf.range(tf.shape(steps)[0])
+        # No prediction comes before the first token.
+        is_sampled = (uniform < probability) & (steps != START)
 
-        def walk(carried: Any, now: Any) -> Any:
-            _, states, drawn = carried
-            true, is_own, t, places = now
-            read = tf.where(is_own, drawn, true)
-            logits, states, _ = self.next_word(read, states, memory, StepChances(places))
-            now_seed = tf.random.experimental.stateless_fold_in(seed, t + 1)
-            draw = tf.random.stateless_categorical(logits, 1, now_seed, tf.int32)
-            return read, states, draw[:, 0]
+        def step(carried: Any, now: Any) -> Any:
+            _, state, predicted = carried
+            true, is_sampled, t, samples = now
+            read = tf.where(is_sampled, predicted, true)
+            logits, state, _ = self.next_token(read, state, memory, samples)
+            step_seed = tf.random.experimental.stateless_fold_in(seed, t + 1)
+            sampled = tf.random.stateless_categorical(logits, 1, step_seed, tf.int32)
+            return read, state, sampled[:, 0]
 
-        nothing = tf.zeros([rows], tf.int32)
+        times, zeros = tf.range(tf.shape(steps)[0]), tf.zeros_like(steps[0])
         read, _, _ = tf.scan(
-            walk, (steps, own, times, places), initializer=(nothing, states, nothing)
+            step, (steps, is_sampled, times, samples), initializer=(zeros, state, zeros)
         )
         return tf.stop_gradient(tf.transpose(read))
 
-    def _blank_look(self, memory: Memory, rows: tf.Tensor) -> Look:
-        size = memory.annotations.shape[-1]
-        locations = memory.annotations.shape[1] or tf.shape(memory.annotations)[1]
-        none = tf.zeros([rows])
-        return Look(
-            tf.zeros([rows, size], self.compute_dtype),
-            tf.zeros([rows, locations]),
-            none[:, tf.newaxis],
-            none,
-            none,
+    def _empty_output(self, memory: AttentionMemory, rows: tf.Tensor) -> AttentionOutput:
+        """Return zeros as the output before the first step."""
+        locations = memory.features.shape[1] or tf.shape(memory.features)[1]
+        context = tf.zeros([rows, memory.features.shape[-1]], self.compute_dtype)
+        zeros = tf.zeros([rows])
+        return AttentionOutput(
+            context, tf.zeros([rows, locations]), zeros[:, tf.newaxis], zeros, zeros
         )
 
+    def compute_output_shape(self, features_shape: Shape) -> DecoderOutput:
+        """Return the shapes of the output, T unknown."""
+        rows, locations, _ = features_shape
+        each = (rows, None)
+        return DecoderOutput((*each, self.vocabulary_size), (*each, locations), each, each, each)
+
     def get_config(self) -> dict[str, Any]:
-        """The arguments of `__init__`."""
+        """Return the arguments of the constructor, the configuration as a dictionary."""
         return {
             **super().get_config(),
             "vocabulary_size": self.vocabulary_size,
-            "settings": dataclasses.asdict(self.config),
-            "seed": self._seed,
+            "config": dataclasses.asdict(self.config),
+            "seed": self.seed,
         }

@@ -1,126 +1,179 @@
-"""Stochastic hard attention (section 4.1): who draws locations, and what alpha learns from it.
+"""Stochastic hard attention (section 4.1): sampled locations and the REINFORCE gradient.
 
-Attention is made hard by a `Chance` at each look, and trained by
+Hard attention is soft attention with a `LocationSample` at each step. It is trained by
 
     dL/dW = 1/N sum_n [ dlog p(y|s~n, a)/dW
                         + lambda_r (log p(y|s~n, a) - b) dlog p(s~n|a)/dW
                         + lambda_e dH[s~n]/dW ]                                          (12)
 
-with N = 1 draw a caption. All else is shared with soft attention:
+with N = 1 sample per caption. Everything else is shared with soft attention:
 
-- The gate beta weighs the context in both, as in the authors' code. It is a function of h_{t-1},
-  and learns through log p(y|s~, a) whatever location was drawn.
-- lambda, the doubly stochastic weight, acts in both too: sum_t alpha_ti is the number of looks
-  that location i may expect, and the penalty's gradient reaches alpha directly, without a draw. In
-  the authors' code it has no effect in stochastic mode, for REINFORCE's gradient replaces alpha's:
-  their models are lambda = 0 here.
+- The gate beta multiplies the context in both, as in the authors' code. It is a function of
+  h_{t-1} and learns through log p(y|s~, a) whichever location is sampled.
+- lambda, the doubly stochastic weight, acts in both: sum_t alpha_ti is the expected number of
+  times that location i is sampled, and the gradient of the penalty reaches alpha directly. In the
+  authors' code it has no effect in stochastic mode, where the gradient of REINFORCE replaces that
+  of alpha: their models correspond to lambda = 0.
 
-Where the expectation takes the sample's place, alpha has a gradient through the context, and there
-is no REINFORCE term.
+Captions that are not sampled (see `training_samples`) use the expectation: alpha then has a
+gradient through the context, and no REINFORCE term.
 """
+
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from sat_tf.config import TrainingConfig
-from sat_tf.model.attention import Chance
-from sat_tf.model.seeds import per_replica_seed, shared_seed
+_TINY = 1e-30  # keeps logarithms finite
 
-_LEAST = 1e-30  # keeps logarithms finite
 
-Places = tuple[Chance, ...]  # of each LSTM layer
+class LocationSample(NamedTuple):
+    """Random numbers with which one attention step samples its location.
+
+    noise: Gumbel noise float32 [B, L]: the location with the largest log alpha + noise is a
+      sample from alpha; with a noise of zero it is the most probable location.
+    is_sampled: bool [B, 1], whether the sampled location replaces alpha.
+    """
+
+    noise: tf.Tensor
+    is_sampled: tf.Tensor
+
+
+Samples = tuple[LocationSample, ...]  # one for each LSTM layer; empty for soft attention
+
+
+def sample_locations(
+    log_alpha: tf.Tensor, sample: LocationSample
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the attention weights of hard attention.
+
+    Args:
+      log_alpha: float32 [B, L].
+      sample: of this step.
+
+    Returns:
+      The weights of the features, float32 [B, L]: one-hot and without gradient, or alpha where
+      nothing is sampled; log p of the sampled location, float32 [B], 0 where nothing is sampled;
+      the entropy of alpha in nats, float32 [B].
+    """
+    alpha = tf.exp(log_alpha)
+    index = tf.argmax(log_alpha + sample.noise, axis=1)  # [B]
+    location = tf.one_hot(index, tf.shape(log_alpha)[1])  # [B, L]
+    log_prob = tf.gather(log_alpha, index, batch_dims=1)
+    return (
+        tf.where(sample.is_sampled, location, alpha),
+        tf.where(sample.is_sampled[:, 0], log_prob, 0.0),
+        -tf.reduce_sum(alpha * log_alpha, axis=1),  # sum over L
+    )
 
 
 def gumbel_noise(uniform: tf.Tensor) -> tf.Tensor:
-    """Numbers uniform in [0, 1) -> such that argmax(log p + noise) is a draw from p."""
-    return -tf.math.log(-tf.math.log(tf.maximum(uniform, _LEAST)))
+    """Transform uniform numbers in [0, 1) into Gumbel noise: argmax(log p + noise) samples p."""
+    return -tf.math.log(-tf.math.log(tf.maximum(uniform, _TINY)))
 
 
-def training_places(
-    config: TrainingConfig,
+def training_samples(
+    probability: float,
+    unit: str,
     shape: tuple[tf.Tensor | int, tf.Tensor | int, int],
-    layers: int,
+    num_layers: int,
     generator: keras.random.SeedGenerator,
-) -> Places:
-    """The looks of a minibatch: drawn with probability `sampling_probability`, else expected.
-
-    That is decided for each caption, as in the paper, or once for the minibatch, as in the
-    authors' code (`sampling_by`).
+) -> Samples:
+    """Return the location samples of a minibatch in training.
 
     Args:
-      config: of the training.
-      shape: T, B, L.
-      layers: LSTM layers.
-      generator: of the random numbers.
+      probability: of sampling locations; otherwise the expectation is used.
+      unit: whether that is decided for each "caption" (the paper) or each "batch" (the authors'
+        code).
+      shape: T, B and L.
+      num_layers: LSTM layers.
+      generator: of the seeds.
 
     Returns:
-      For each LSTM layer noise [T, B, L] and drawn [T, B, 1].
+      For each LSTM layer noise [T, B, L] and is_sampled [T, B, 1].
     """
     steps, rows, _ = shape
-    by_caption = config.sampling_by == "caption"
+    by_caption = unit == "caption"
     seed = per_replica_seed(generator) if by_caption else shared_seed(generator)
     uniform = tf.random.stateless_uniform([rows if by_caption else 1, 1], seed)
-    drawn = tf.broadcast_to(uniform < config.sampling_probability, [steps, rows, 1])
-    uniform = tf.random.stateless_uniform([layers, *shape], per_replica_seed(generator))
-    return tuple(Chance(noise, drawn) for noise in tf.unstack(gumbel_noise(uniform), layers))
+    is_sampled = tf.broadcast_to(uniform < probability, [steps, rows, 1])
+    uniform = tf.random.stateless_uniform([num_layers, *shape], per_replica_seed(generator))
+    noises = tf.unstack(gumbel_noise(uniform), num_layers)
+    return tuple(LocationSample(noise, is_sampled) for noise in noises)
 
 
-def given_places(context: str, shape: tf.Tensor, layers: int, seed: tf.Tensor) -> Places:
-    """The looks of a finished model.
+def inference_samples(
+    attention_inference: str, shape: tf.Tensor, num_layers: int, seed: tf.Tensor
+) -> Samples:
+    """Return the location samples of a trained model.
 
     Args:
-      context: "expectation" over alpha, "argmax" or "sample".
-      shape: of the noise, [..., L].
-      layers: LSTM layers.
-      seed: of the samples, int32 [2].
+      attention_inference: "expectation" over alpha, "argmax" or "sample".
+      shape: of the noise, int32 [n]: [..., L].
+      num_layers: LSTM layers.
+      seed: int32 [2].
     """
-    if context == "expectation":
+    if attention_inference == "expectation":
         return ()
-    drawn = tf.ones(tf.concat([shape[:-1], [1]], axis=0), tf.bool)
-    if context == "argmax":
-        return (Chance(tf.zeros(shape), drawn),) * layers
-    uniform = tf.random.stateless_uniform(tf.concat([[layers], shape], axis=0), seed)
-    return tuple(Chance(noise, drawn) for noise in tf.unstack(gumbel_noise(uniform), layers))
+    is_sampled = tf.ones(tf.concat([shape[:-1], [1]], axis=0), tf.bool)
+    if attention_inference == "argmax":
+        return (LocationSample(tf.zeros(shape), is_sampled),) * num_layers
+    uniform = tf.random.stateless_uniform(tf.concat([[num_layers], shape], axis=0), seed)
+    noises = tf.unstack(gumbel_noise(uniform), num_layers)
+    return tuple(LocationSample(noise, is_sampled) for noise in noises)
 
 
-def rewards(log_probabilities: tf.Tensor, mask: tf.Tensor, reward: str) -> tf.Tensor:
-    """What a drawn path is worth, without gradient.
+def step_rewards(log_probs: tf.Tensor, mask: tf.Tensor, reward: str) -> tf.Tensor:
+    """Return the reward of each step's sampled location, without gradient.
 
     Args:
-      log_probabilities: log p(y_t) of each word, float32 [B, T].
+      log_probs: log p(y_t) of each token, float32 [B, T].
       mask: 1 at real steps, 0 at padded ones, float32 [B, T].
-      reward: "sum": log p(y|s~, a), the paper's; "mean": that over the caption's steps, the
-        authors' RL_sumCost; "step": each step's own, the authors' without RL_sumCost.
+      reward: "sum": log p(y|s~, a), as in the paper; "mean": its mean over the caption's steps,
+        the authors' RL_sumCost; "step": log p(y_t) of the step itself, the authors' code without
+        RL_sumCost.
 
     Returns:
-      float32 [B, T]; the first two are the same at all steps.
+      float32 [B, T]; "sum" and "mean" are the same at all steps.
 
-    Departs from the authors' code: with RL_sumCost it subtracts the cost from the baseline, where
-    (12) has the reward less the baseline, so that what was worse than expected is made likelier.
-    The sign here is (12)'s, for all three.
+    Departs from the authors' code: with RL_sumCost they subtract the cost from the baseline, where
+    (12) has the reward minus the baseline, so that samples worse than expected become more
+    probable. The sign here is that of (12) in all three cases.
     """
-    gained = tf.stop_gradient(log_probabilities * mask)
+    log_probs = tf.stop_gradient(log_probs * mask)
     if reward == "step":
-        return gained
-    total = tf.reduce_sum(gained, axis=1, keepdims=True)  # sum over T -> [B, 1]
+        return log_probs
+    total = tf.reduce_sum(log_probs, axis=1, keepdims=True)  # sum over T: [B, 1]
     if reward == "mean":
         total /= tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1.0)
     return tf.broadcast_to(total, tf.shape(mask))
 
 
 def reinforce(
-    choices: tf.Tensor, reward: tf.Tensor, baseline: tf.Tensor, mask: tf.Tensor
+    location_log_probs: tf.Tensor, rewards: tf.Tensor, baseline: tf.Tensor, mask: tf.Tensor
 ) -> tf.Tensor:
-    """sum_t (reward_t - b) log alpha_t,s_t of each caption: only its gradient means something.
+    """Return sum_t (reward_t - b) log alpha_{t,s_t} of each caption; only its gradient is used.
 
     Args:
-      choices: log p of the locations drawn, float32 [B, T]; 0 where none was.
-      reward: from `rewards`.
-      baseline: b, float32 []; zero for the reward "step", which has none.
+      location_log_probs: log p of the sampled locations, float32 [B, T]; 0 where not sampled.
+      rewards: from `step_rewards`.
+      baseline: b, float32 []; zero for the reward "step", which has no baseline.
       mask: 1 at real steps, 0 at padded ones, float32 [B, T].
 
     Returns:
       float32 [B].
     """
-    advantage = tf.stop_gradient(reward - baseline)
-    return tf.reduce_sum(advantage * choices * mask, axis=1)  # sum over T -> [B]
+    advantage = tf.stop_gradient(rewards - baseline)
+    return tf.reduce_sum(advantage * location_log_probs * mask, axis=1)  # sum over T
+
+
+def shared_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
+    """Return a new seed, int32 [2], the same on all replicas."""
+    return tf.bitcast(tf.cast(generator.next(), tf.uint32), tf.int32)
+
+
+def per_replica_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
+    """Return a new seed, int32 [2], different on each replica, which has other captions."""
+    context = tf.distribute.get_replica_context()
+    replica = context.replica_id_in_sync_group if context else 0
+    return tf.random.experimental.stateless_fold_in(shared_seed(generator), replica)

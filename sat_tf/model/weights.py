@@ -30,8 +30,8 @@ def learned_parts(model: CaptionModel, fingerprint: str) -> dict[str, Any]:
     """
     parts = {
         # By path: TensorFlow does not see layers that Keras keeps in a list.
-        "decoder": {weight.path: weight.value for weight in model.cell.weights},
-        "locations": model.locations,
+        "decoder": {weight.path: weight.value for weight in model.decoder.weights},
+        "flatten_grid": model.flatten_grid,
         "vocabulary": tf.Variable(fingerprint, trainable=False),
     }
     return {**parts, "encoder": model.encoder} if model.trains_encoder else parts

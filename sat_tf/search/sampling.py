@@ -1,4 +1,4 @@
-"""Searches that follow one path: greedy search and sampling."""
+"""Searches that extend each sequence by one token per step: greedy search and sampling."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,80 +6,97 @@ from typing import Any
 import tensorflow as tf
 
 from sat_tf.search.constraints import NEG_INF, DecodingConstraints
-from sat_tf.search.hypotheses import Decoded, Paths, StepFunction, finish, look_arrays
+from sat_tf.search.hypotheses import (
+    Decoded,
+    Hypotheses,
+    StepFunction,
+    collect,
+    output_arrays,
+    write_outputs,
+)
 
-_LEAST = 1e-30  # keeps logarithms finite
+_TINY = 1e-30  # keeps logarithms finite
 
 
 def greedy_search(
-    step: StepFunction, state: Any, first: tf.Tensor, rules: DecodingConstraints, look_dtypes: Any
+    step_fn: StepFunction,
+    state: Any,
+    start_tokens: tf.Tensor,
+    constraints: DecodingConstraints,
+    output_dtypes: Any,
 ) -> Decoded:
-    """Takes the most probable token at each step: K = 1.
+    """Take the most probable token at each step: K = 1.
 
     Args:
-      step: gives the next tokens' log probabilities, for the B inputs.
+      step_fn: returns the log probabilities of the B inputs.
       state: of the first step, B rows.
-      first: what stands before the first token, int32 [B].
-      rules: what may come.
-      look_dtypes: of the step's looks, as the same nest.
+      start_tokens: before the first token, int32 [B].
+      constraints: on the sequences.
+      output_dtypes: nest of the dtypes of the step's outputs.
     """
 
-    def choose(allowed: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+    def select(log_probs: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
         del t
-        return tf.argmax(allowed, axis=-1, output_type=tf.int32)
+        return tf.argmax(log_probs, axis=-1, output_type=tf.int32)
 
-    return follow(choose, step, state, first, rules, look_dtypes, paths=1)
+    return decode_loop(select, step_fn, state, start_tokens, constraints, output_dtypes)
 
 
 def sample(
-    step: StepFunction,
+    step_fn: StepFunction,
     state: Any,
-    first: tf.Tensor,
-    rules: DecodingConstraints,
-    look_dtypes: Any,
+    start_tokens: tf.Tensor,
+    constraints: DecodingConstraints,
+    output_dtypes: Any,
     *,
-    draws: int,
+    num_samples: int,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
 ) -> Decoded:
-    """Draws each token from the model's distribution: K = `draws`, in no order.
+    """Sample each token from the model's distribution: K = `num_samples`, in no order.
 
-    The same seed draws the same for an input, whatever stands beside it in the batch: the k-th
-    draws of all inputs share their random numbers.
+    The k-th samples of all inputs share their random numbers: the samples of an input depend on
+    the seed, not on the other inputs of the batch.
 
     Args:
-      step: gives the next tokens' log probabilities; rows b K to b K + K - 1 are input b's.
+      step_fn: returns log probabilities; rows b K to b K + K - 1 belong to input b.
       state: of the first step, B rows.
-      first: what stands before the first token, int32 [B].
-      rules: what may come.
-      look_dtypes: of the step's looks, as the same nest.
-      draws: sequences for each input.
-      temperature: divides the log probabilities; below 1 the probable becomes more so.
-      top_k: only so many of the most probable tokens; 0: any.
-      top_p: only the fewest of the most probable tokens that together reach this probability.
+      start_tokens: before the first token, int32 [B].
+      constraints: on the sequences.
+      output_dtypes: nest of the dtypes of the step's outputs.
+      num_samples: sequences for each input.
+      temperature: divides the log probabilities; values below 1 sharpen the distribution.
+      top_k: sample among this many most probable tokens; 0 for all.
+      top_p: sample among the fewest most probable tokens that together reach this probability.
       seed: of the random numbers.
     """
 
-    def choose(allowed: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-        logits = filter_top_k_top_p(allowed / temperature, top_k, top_p)
+    def select(log_probs: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+        logits = filter_top_k_top_p(log_probs / temperature, top_k, top_p)
         size = tf.shape(logits)[1]
-        # The largest sum with Gumbel noise is a draw from the softmax.
-        uniform = tf.random.stateless_uniform([draws, size], tf.stack([seed, t]), minval=_LEAST)
-        gumbel = -tf.math.log(-tf.math.log(uniform))
-        noisy = tf.reshape(logits, [-1, draws, size]) + gumbel
+        # The argmax of logits with Gumbel noise is a sample from their softmax.
+        uniform = tf.random.stateless_uniform(
+            [num_samples, size], tf.stack([seed, t]), minval=_TINY
+        )
+        noise = -tf.math.log(-tf.math.log(uniform))
+        noisy = tf.reshape(logits, [-1, num_samples, size]) + noise
         return tf.reshape(tf.argmax(noisy, axis=-1, output_type=tf.int32), [-1])
 
-    state, first = tf.nest.map_structure(lambda x: tf.repeat(x, draws, axis=0), (state, first))
-    return follow(choose, step, state, first, rules, look_dtypes, paths=draws)
+    state, start_tokens = tf.nest.map_structure(
+        lambda x: tf.repeat(x, num_samples, axis=0), (state, start_tokens)
+    )
+    return decode_loop(
+        select, step_fn, state, start_tokens, constraints, output_dtypes, num_samples
+    )
 
 
 def filter_top_k_top_p(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
-    """Logits [N, V], minus infinity where they are not among the top ones."""
+    """Set logits [N, V] to minus infinity where they are not among the top ones."""
     if top_k:
-        least = tf.math.top_k(logits, tf.minimum(top_k, tf.shape(logits)[1])).values[:, -1:]
-        logits = tf.where(logits >= least, logits, NEG_INF)
+        smallest = tf.math.top_k(logits, tf.minimum(top_k, tf.shape(logits)[1])).values[:, -1:]
+        logits = tf.where(logits >= smallest, logits, NEG_INF)
     if top_p < 1.0:
         ordered = tf.sort(logits, direction="DESCENDING")
         before = tf.cumsum(tf.nn.softmax(ordered), axis=-1, exclusive=True)
@@ -88,47 +105,64 @@ def filter_top_k_top_p(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor
     return logits
 
 
-def follow(
-    choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
-    step: StepFunction,
+def decode_loop(
+    select: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    step_fn: StepFunction,
     state: Any,
-    first: tf.Tensor,
-    rules: DecodingConstraints,
-    look_dtypes: Any,
-    paths: int,
+    start_tokens: tf.Tensor,
+    constraints: DecodingConstraints,
+    output_dtypes: Any,
+    num_sequences: int = 1,
 ) -> Decoded:
-    """Walks until every path has ended; `choose` picks tokens [N] of what is allowed [N, V]."""
-    rows = tf.range(tf.shape(first)[0])  # [N]
+    """Extend sequences by one token per step until all have ended.
 
-    def more(t: tf.Tensor, done: tf.Tensor, *_: Any) -> tf.Tensor:
-        return (t < rules.max_steps) & ((t == 0) | ~tf.reduce_all(done))
+    Args:
+      select: picks tokens int32 [N] from masked log probabilities [N, V] at step t.
+      step_fn: see `sample`.
+      state: of the first step, N = B K rows.
+      start_tokens: before the first token, int32 [N].
+      constraints: on the sequences.
+      output_dtypes: nest of the dtypes of the step's outputs.
+      num_sequences: K, sequences of each input.
+    """
+    rows = tf.range(tf.shape(start_tokens)[0])  # [N]
+
+    def is_unfinished(t: tf.Tensor, is_done: tf.Tensor, *_: Any) -> tf.Tensor:
+        return (t < constraints.max_steps) & ((t == 0) | ~tf.reduce_all(is_done))
 
     def body(
-        t: tf.Tensor, done: tf.Tensor, lengths: tf.Tensor, walked: Paths, state: Any, arrays: Any
+        t: tf.Tensor,
+        is_done: tf.Tensor,
+        lengths: tf.Tensor,
+        sequences: Hypotheses,
+        state: Any,
+        arrays: Any,
     ) -> tuple[Any, ...]:
-        before = tf.where(t == 0, first, tf.gather(walked.tokens, tf.maximum(t - 1, 0), axis=1))
-        log_probabilities, state, looks = step(before, state)
-        tokens = choose(rules.allowed(log_probabilities, walked.tokens, t), t)
-        gained = tf.gather(log_probabilities, tokens, batch_dims=1)
-        walked = walked.extended(t, tokens, gained, rows)
-        arrays = tf.nest.map_structure(lambda array, look: array.write(t, look), arrays, looks)
-        lengths += tf.cast(~done, tf.int32)
-        return t + 1, done | (tokens == rules.end), lengths, walked, state, arrays
+        log_probs, state, outputs = step_fn(sequences.previous(t, start_tokens), state)
+        tokens = select(constraints.mask_log_probs(log_probs, sequences.tokens, t), t)
+        token_log_probs = tf.gather(log_probs, tokens, batch_dims=1)
+        sequences = sequences.append(t, tokens, token_log_probs, rows)
+        arrays = write_outputs(arrays, t, outputs)
+        lengths += tf.cast(~is_done, tf.int32)
+        is_done |= tokens == constraints.end_id
+        return t + 1, is_done, lengths, sequences, state, arrays
 
-    nothing = tf.zeros_like(rows)
-    start = Paths.empty([tf.shape(first)[0], rules.max_steps])
-    _, _, lengths, walked, _, arrays = tf.while_loop(
-        more,
+    zeros = tf.zeros_like(rows)
+    empty = Hypotheses.empty([tf.shape(start_tokens)[0], constraints.max_steps])
+    _, _, lengths, sequences, _, arrays = tf.while_loop(
+        is_unfinished,
         body,
-        (tf.constant(0), nothing > 0, nothing, start, state, look_arrays(look_dtypes)),
+        (tf.constant(0), zeros > 0, zeros, empty, state, output_arrays(output_dtypes)),
     )
-    walked, lengths = tf.nest.map_structure(lambda x: _by_input(x, paths), (walked, lengths))
-    real = tf.sequence_mask(lengths, rules.max_steps)
-    totals = tf.reduce_sum(tf.where(real, walked.log_probabilities, 0.0), axis=-1)
-    return finish(walked, lengths, rules.normalized(totals, lengths), arrays)
+    sequences, lengths = tf.nest.map_structure(
+        lambda x: _split_rows(x, num_sequences), (sequences, lengths)
+    )
+    is_token = tf.sequence_mask(lengths, constraints.max_steps)
+    totals = tf.reduce_sum(tf.where(is_token, sequences.log_probs, 0.0), axis=-1)
+    return collect(sequences, lengths, constraints.normalize(totals, lengths), arrays)
 
 
-def _by_input(rows: tf.Tensor, paths: int) -> tf.Tensor:
-    """[B * K, ...] -> [B, K, ...]."""
+def _split_rows(rows: tf.Tensor, count: int) -> tf.Tensor:
+    """Reshape [B * count, ...] to [B, count, ...]."""
     shape = tf.shape(rows)
-    return tf.reshape(rows, tf.concat([[shape[0] // paths, paths], shape[1:]], axis=0))
+    return tf.reshape(rows, tf.concat([[shape[0] // count, count], shape[1:]], axis=0))

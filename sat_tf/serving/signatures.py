@@ -9,9 +9,9 @@ import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from sat_tf.captioner import Run
-from sat_tf.captioning import search_captions
 from sat_tf.config import ImageConfig
 from sat_tf.data.images import crop_box, decode_image, resize_and_crop
+from sat_tf.model.generation import generate
 from sat_tf.vocabulary import END, PAD
 
 # Where a server looks for requests to replay before it takes others.
@@ -68,8 +68,8 @@ class ServingSignatures:
     def from_features(self, annotations: tf.Tensor) -> Outputs:
         """Captions from the encoder's annotations: float16 [B, rows, columns, D], as cached."""
         model, vocabulary = self._run.model, self._run.vocabulary
-        decoded = search_captions([model], [annotations], self._run.config.decoding)
-        ((alphas, betas),) = decoded.looks
+        decoded = generate([model], [annotations], self._run.config.decoding)
+        ((alphas, betas),) = decoded.step_outputs
         rows, columns = model.grid
         shape = tf.concat([tf.shape(decoded.tokens), [rows, columns]], axis=0)
         is_word = (decoded.tokens != END) & (decoded.tokens != PAD)
@@ -78,7 +78,7 @@ class ServingSignatures:
         return {
             "captions": tf.strings.strip(captions),
             "scores": decoded.scores,
-            "log_probabilities": decoded.log_probabilities,
+            "log_probabilities": decoded.log_probs,
             "tokens": decoded.tokens,
             "lengths": decoded.lengths,
             # Without an annotation of zeros, which is nowhere in the image.
@@ -90,7 +90,7 @@ class ServingSignatures:
         count = tf.shape(views)[0]
         # Some convolutions fail on no image at all: then there is one, whose captions go nowhere.
         views = tf.pad(views, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        annotations = self._run.model.annotate({"images": views})[:count]
+        annotations = self._run.model.encode_images({"images": views})[:count]
         outputs = self.from_features(annotations)
         nothing = {name: tf.zeros_like(values) for name, values in outputs.items()}
         nothing["scores"] -= float("inf")

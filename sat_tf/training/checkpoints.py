@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from sat_tf.model.caption_model import CaptionModel
@@ -25,8 +24,7 @@ class Checkpoints:
 
     Args:
       workdir: the run's folder.
-      model: built.
-      optimizer: built, else its state would silently not be restored.
+      model: compiled.
       fingerprint: of the vocabulary.
       keep_checkpoints: whether `save_epoch` keeps anything.
     """
@@ -35,17 +33,17 @@ class Checkpoints:
         self,
         workdir: str | os.PathLike[str],
         model: CaptionModel,
-        optimizer: keras.optimizers.Optimizer,
         fingerprint: str,
         keep_checkpoints: bool,
     ) -> None:
         self._fingerprint = fingerprint
         self._progress = tf.Variable("", trainable=False)
         parts = learned_parts(model, fingerprint)
-        # The state of dropout's random numbers is no weight, and no other way saves it.
-        seeds = [v.value for v in model.non_trainable_variables if "seed" in v.path]
         self._state = tf.train.Checkpoint(
-            **parts, optimizer=optimizer, seeds=seeds, progress=self._progress
+            **parts,
+            optimizer=model.optimizer,
+            state=model.training_state,
+            progress=self._progress,
         )
         self._last = self._manager(self._state, Path(workdir) / LAST, 1)
         weights = tf.train.Checkpoint(**parts)

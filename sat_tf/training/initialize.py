@@ -33,11 +33,11 @@ def new_model(config: Config, vocabulary: Vocabulary) -> CaptionModel:
     decoder = config.decoder
     model = CaptionModel(encoder, decoder, len(vocabulary), config.training.seed)
     if decoder.output_bias == "frequencies":
-        model.start_output_bias(vocabulary.log_frequencies())
+        model.set_output_bias(vocabulary.log_frequencies())
     if decoder.pretrained_embeddings:
         path, size = Path(decoder.pretrained_embeddings), decoder.embedding_size
         vectors = read_word_vectors(path, vocabulary, size)
-        model.start_word_vectors(vectors)
+        model.set_embeddings(vectors)
         print(f"word vectors: {len(vectors):,} of {len(vocabulary):,} entries of the vocabulary")
     return model
 

@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sat_tf.captioning import make_search, read_captions
 from sat_tf.config import Config
 from sat_tf.data.images import decode_image, read_image, thumbnail
 from sat_tf.data.pipeline import ImageSource, iter_batches
@@ -21,6 +20,7 @@ from sat_tf.evaluator import EvaluationResult
 from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.summaries import write_document, write_figure, write_scores
 from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.generation import make_captions
 from sat_tf.storage import write_text
 from sat_tf.training.schedule import Progress
 from sat_tf.vocabulary import Vocabulary
@@ -144,7 +144,7 @@ class AttentionLogger:
         source: ImageSource,
     ) -> None:
         self._model, self._vocabulary, self._source = model, vocabulary, source
-        self._search = make_search([model], config.decoding)
+        self._decoding = config.decoding
         by_name = sorted(range(len(records)), key=lambda row: records[row].image_id)
         count = min(config.training.log_attention, len(records))
         self._rows = [by_name[i] for i in np.linspace(0, len(records) - 1, count).astype(int)]
@@ -166,7 +166,8 @@ class AttentionLogger:
             return []
         rows = tf.data.Dataset.from_tensors({"rows": tf.constant(self._rows, tf.int64)})
         (batch,) = iter_batches(self._source.attach(rows), self._source)
-        found = read_captions(self._search([batch]), self._vocabulary, [self._model.grid])
+        decoded = self._model.generate(batch, self._decoding)
+        found = make_captions(decoded, self._vocabulary, [self._model.grid])
         return [
             dataclasses.replace(template, captions=captions)
             for template, captions in zip(self._templates, found, strict=True)

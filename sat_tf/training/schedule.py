@@ -18,7 +18,6 @@ class Progress:
     best_score: best validation score so far, if any.
     best_epoch: the epoch that reached it.
     plateau_epochs: epochs since the last improvement or decay.
-    baseline: of hard attention's rewards.
     sums: of the present epoch's losses.
     history: the scores of each epoch.
     """
@@ -30,7 +29,6 @@ class Progress:
     best_score: float | None = None
     best_epoch: int = 0
     plateau_epochs: int = 0
-    baseline: float = 0.0
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
@@ -50,11 +48,6 @@ def sampled_inputs(config: TrainingConfig, step: int, steps_per_epoch: int) -> f
     """Probability of scheduled sampling at step `step`, counted from 0."""
     share = step / (config.max_epochs * steps_per_epoch)
     return config.scheduled_sampling * min(share, 1.0)
-
-
-def moved_baseline(config: TrainingConfig, baseline: float, reward: float) -> float:
-    """b_k = decay b_{k-1} + (1 - decay) reward_k, the mean of minibatch k (section 4.1)."""
-    return config.baseline_decay * baseline + (1.0 - config.baseline_decay) * reward
 
 
 def is_better(name: str, score: float, best: float | None) -> bool:

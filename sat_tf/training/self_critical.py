@@ -1,116 +1,139 @@
-"""Self-critical training: captions that are drawn, against the greedy one (Rennie et al., 2017).
+"""Self-critical sequence training: sampled captions against the greedy one (Rennie et al., 2017).
 
-A caption y drawn from the model gains r(y), its score against the image's references; the caption
-g that greedy search finds, which is what the model would say, is the baseline:
+The reward of a caption y sampled from the model is r(y), its score against the references of the
+image; the baseline is that of the greedy caption g, which the model would generate:
 
     dL/dW = 1/N sum_n (r(y_n) - r(g)) dlog q(y_n|a)/dW
 
-with N = `self_critical_samples` draws. The words of q are those of p with their log probabilities
-divided by `self_critical_temperature`. At 1, where q is p (Rennie et al.), a model that has read
-few captions draws many a poor one, and most of the gradient is noise about captions that the
-model would not say; below 1 the draws come closer to g. Greedy search is the same at any. A draw
-is read as it was drawn, without dropout. The doubly stochastic penalty acts on it as ever.
+with N = `self_critical_samples` samples. The token probabilities of q are those of p with their
+log probabilities divided by `self_critical_temperature`. At 1, where q is p (Rennie et al.), a
+model trained on few captions samples many poor ones, and most of the gradient is noise about
+captions that it would not generate; below 1 the samples come closer to g. Greedy search is the
+same at any temperature. Dropout is off. The doubly stochastic penalty of the samples is added.
 """
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.captioning import sample_captions, search_captions
 from sat_tf.config import Config, DecodingConfig
 from sat_tf.data.pipeline import TokenizedCaptions
 from sat_tf.data.records import Record
 from sat_tf.metrics.registry import Reward, make_reward
 from sat_tf.metrics.text import tokenized_references
-from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.losses import doubly_stochastic_penalty, negative_log_likelihood, real_steps
-from sat_tf.model.seeds import per_replica_seed
+from sat_tf.model.caption_model import Batch, CaptionModel
+from sat_tf.model.generation import generate, sample_captions
+from sat_tf.model.hard_attention import per_replica_seed
+from sat_tf.model.losses import (
+    CaptionLoss,
+    Sums,
+    doubly_stochastic_penalty,
+    negative_log_likelihood,
+    step_mask,
+)
 from sat_tf.search.hypotheses import Decoded
-from sat_tf.training.objective import Batch, Controls, Objective, Sums
 from sat_tf.vocabulary import PAD, UNK, Vocabulary
 
-_NEVER = -1e9  # a logit of what can't be drawn
+_SUPPRESSED = -1e9  # a logit whose probability is zero
 
 
 def one_per_image(captions: TokenizedCaptions) -> TokenizedCaptions:
-    """The first caption of each image, so that a plan takes each image once."""
+    """Keep the first caption of each image, so that an epoch takes each image once."""
     _, first = np.unique(captions.image, return_index=True)
     return TokenizedCaptions([captions.tokens[i] for i in first], captions.image[first])
 
 
-def make_self_critical(
-    model: CaptionModel, vocabulary: Vocabulary, records: Sequence[Record], config: Config
-) -> Objective:
-    """The objective of a model.
-
-    Its sums: `score` and `greedy_score` of the drawn and the greedy captions, `reinforce`,
-    `penalty`, and `words`, ends included, each the mean over an image's draws; `captions` counts
-    the images.
+class SelfCriticalLoss(CaptionLoss):
+    """The loss of self-critical training.
 
     Args:
-      model: that draws.
       vocabulary: of the model.
-      records: of the training split: their captions are the references.
+      records: of the training split; their captions are the references.
       config: of the run.
 
     Raises:
-      UserError: the score needs a package that is not there.
+      UserError: the score needs a package that is not installed.
     """
-    reward = make_reward(config.training.self_critical, tokenized_references(records))
-    temperature = config.training.self_critical_temperature
-    # No rules but what may be said at all: a draw must be one from the model.
-    drawing = DecodingConfig(
-        search="sample",
-        beam_size=1,
-        temperature=temperature,
-        min_length=0,
-        max_length=config.decoding.max_length,
-        allow_unk=config.decoding.allow_unk,
-    )
-    greedy = dataclasses.replace(
-        config.decoding, search="beam", beam_size=1, temperature=1.0, top_k=0, top_p=1.0
-    )
-    barred = [PAD] if drawing.allow_unk else [PAD, UNK]
-    generator, draws = model.cell.seed_generator, config.training.self_critical_samples
 
-    def objective(batch: Batch, controls: Controls) -> Sums:
-        del controls
-        annotations = model.annotate(batch, training=True)
-        images = tf.shape(annotations)[0]
-        index = tf.repeat(tf.range(images), draws)  # [I N]
-        drawn = sample_captions(
-            model, tf.gather(annotations, index), drawing, per_replica_seed(generator)
+    def __init__(self, vocabulary: Vocabulary, records: Sequence[Record], config: Config) -> None:
+        training, decoding = config.training, config.decoding
+        super().__init__(doubly_stochastic_weight=training.doubly_stochastic_weight)
+        self._reward = make_reward(training.self_critical, tokenized_references(records))
+        self._vocabulary, self._num_samples = vocabulary, training.self_critical_samples
+        # No constraints beyond the suppressed tokens: the samples must come from the model.
+        self._sampling = DecodingConfig(
+            search="sample",
+            temperature=training.self_critical_temperature,
+            min_length=0,
+            max_length=decoding.max_length,
+            allow_unk=decoding.allow_unk,
         )
-        found = search_captions([model], [annotations], greedy)
-        score = _scores(reward, vocabulary, tf.gather(batch["rows"], index), drawn)
-        greedy_score = _scores(reward, vocabulary, batch["rows"], found)
-        tokens = tf.stop_gradient(drawn.tokens[:, 0])  # [I N, T]
-        read = model(annotations, tokens, index)
-        logits = read.logits + _NEVER * tf.reduce_sum(tf.one_hot(barred, len(vocabulary)), axis=0)
+        self._greedy = dataclasses.replace(
+            decoding, search="beam", beam_size=1, temperature=1.0, top_k=0, top_p=1.0
+        )
+
+    def __call__(self, model: CaptionModel, batch: Batch, training: bool = True) -> Sums:
+        """Sample captions and score them.
+
+        Returns:
+          Sums over the images, each the mean over an image's samples: `score`, `greedy_score`,
+          `reinforce`, `penalty` and `words`, ends included; `captions` counts the images.
+        """
+        count, temperature = self._num_samples, self._sampling.temperature
+        features = model.encode_images(batch, training)
+        images = tf.shape(features)[0]
+        index = tf.repeat(tf.range(images), count)  # [I N]
+        sampled = sample_captions(
+            model,
+            tf.gather(features, index),
+            self._sampling,
+            per_replica_seed(model.decoder.seed_generator),
+        )
+        greedy = generate([model], [features], self._greedy)
+        score = self._score(tf.gather(batch["rows"], index), sampled)  # [I N]
+        greedy_score = self._score(batch["rows"], greedy)  # [I]
+        tokens = tf.stop_gradient(sampled.tokens[:, 0])  # [I N, T]
+        output = model({"features": features, "tokens": tokens, "image_index": index})
+        suppressed = [PAD] if self._sampling.allow_unk else [PAD, UNK]
+        one_hot = tf.one_hot(suppressed, len(self._vocabulary))
+        logits = output.logits + _SUPPRESSED * tf.reduce_sum(one_hot, axis=0)
         log_q = -negative_log_likelihood(logits / temperature, tokens)
         advantage = score - tf.gather(greedy_score, index)
-        of_draws = {
+        terms = {
             "score": score,
             "reinforce": advantage * log_q,
-            "penalty": doubly_stochastic_penalty(read.alphas, tokens),
-            "words": tf.reduce_sum(real_steps(tokens), axis=1),
+            "penalty": doubly_stochastic_penalty(output.alphas, tokens),
+            "words": tf.reduce_sum(step_mask(tokens), axis=1),
         }
         return {
-            **{name: tf.reduce_sum(value) / draws for name, value in of_draws.items()},
+            **{name: tf.reduce_sum(value) / count for name, value in terms.items()},
             "greedy_score": tf.reduce_sum(greedy_score),
             "captions": tf.cast(images, tf.float32),
         }
 
-    return objective
+    def _score(self, rows: tf.Tensor, decoded: Decoded) -> tf.Tensor:
+        """Return the reward of each row's first caption: float32 [I]."""
+        scores = tf.numpy_function(
+            lambda rows, tokens: _rewards(self._reward, self._vocabulary, rows, tokens),
+            [rows, decoded.tokens[:, 0]],
+            tf.float32,
+        )
+        return tf.ensure_shape(scores, [None])
+
+    def total(self, sums: dict[str, Any]) -> Any:
+        """Return the loss, summed over the images."""
+        return self.doubly_stochastic_weight * sums["penalty"] - sums["score"]
+
+    def reported(self, attention: str) -> tuple[str, ...]:
+        """Return the names of the sums worth reporting."""
+        del attention
+        return ("score", "greedy_score", "penalty")
 
 
-def _scores(reward: Reward, vocabulary: Vocabulary, rows: tf.Tensor, decoded: Decoded) -> tf.Tensor:
-    """The reward of each image's first caption: float32 [I]."""
-
-    def score(rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        return reward(rows, [vocabulary.decode(caption.tolist()) for caption in tokens])
-
-    scores = tf.numpy_function(score, [rows, decoded.tokens[:, 0]], tf.float32)
-    return tf.ensure_shape(scores, [None])
+def _rewards(
+    reward: Reward, vocabulary: Vocabulary, rows: np.ndarray, tokens: np.ndarray
+) -> np.ndarray:
+    return reward(rows, [vocabulary.decode(caption.tolist()) for caption in tokens])

@@ -1,4 +1,4 @@
-"""One step of training, the same on one device and on several."""
+"""The compiled training step, the same on one device and on several."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,31 +6,24 @@ import keras
 import tensorflow as tf
 
 from sat_tf.config import TrainingConfig
-from sat_tf.model.caption_model import CaptionModel
-from sat_tf.training.objective import (
-    CONTROLS,
-    Batch,
-    Controls,
-    Objective,
-    Sums,
-    surrogate_loss,
-)
+from sat_tf.model.caption_model import Batch, CaptionModel
+from sat_tf.model.losses import Sums
 
-TrainStep = Callable[[Batch, Controls], Sums]
+TrainStep = Callable[[Batch], Sums]
 
 
 def make_strategy() -> tf.distribute.Strategy:
-    """All GPUs of this machine if it has several, else its one device."""
+    """Return a strategy over all GPUs of this machine if there are several, else the default."""
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
 
 
 def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
-    """The optimizer by name.
+    """Return the optimizer of a run.
 
-    RMSProp as the authors' code has it (centred, rho 0.95, momentum 0.9, epsilon 1e-4), the
-    others as Keras has them.
+    RMSProp has the constants of the authors' code (centred, rho 0.95, momentum 0.9, epsilon
+    1e-4), the others those of Keras.
     """
     rate = config.learning_rate
     if config.optimizer == "rmsprop":
@@ -44,57 +37,24 @@ def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
 
 def make_train_step(
     model: CaptionModel,
-    optimizer: keras.optimizers.Optimizer,
-    objective: Objective,
-    config: TrainingConfig,
     strategy: tf.distribute.Strategy,
     batch_spec: Mapping[str, tf.TensorSpec],
 ) -> TrainStep:
-    """A compiled step: minimises the objective, averaged over the whole minibatch.
-
-    loss = 1/B sum_b (-log p(y_b|a_b) + lambda sum_i (1 - sum_t alpha_bti)^2), what else the
-    settings ask for, and `weight_decay` times the sum of the squares of all weights.
+    """Compile `CaptionModel.update` for the batches of a strategy.
 
     Args:
-      model: built in the strategy's scope.
-      optimizer: built in the strategy's scope.
-      objective: what is minimised.
-      config: of the training.
+      model: compiled, in the strategy's scope.
       strategy: distributes the step.
-      batch_spec: the element specification of the batches.
+      batch_spec: element specification of the batches.
 
     Returns:
-      Function from a batch and the objective's controls to its sums over all replicas, before the
-      update.
+      Function from a batch to the sums of the loss over all replicas, before the update.
     """
 
-    def replica_step(batch: Batch, controls: Controls) -> Sums:
-        context = tf.distribute.get_replica_context()
-        # The gradients of all replicas are added up; each brings its share of what is common.
-        share = 1.0 / context.num_replicas_in_sync
-        variables = model.trainable_variables
-        with tf.GradientTape() as tape:
-            sums = objective(batch, controls)
-            loss = surrogate_loss(sums, config) / batch["captions"]
-            if config.weight_decay:
-                image_batch = [tf.reduce_sum(tf.square(variable)) for variable in variables]
-                loss += share * config.weight_decay * tf.add_n(image_batch)
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        if config.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, config.clip_norm)
-        # Keras adds the replicas' gradients up; these are the whole already.
-        optimizer.apply([share * g for g in gradients], variables)
-        return sums
-
-    control_spec = {name: tf.TensorSpec([], tf.float32) for name in CONTROLS}
-
-    @tf.function(input_signature=[batch_spec, control_spec], autograph=False)
-    def train_step(batch: Batch, controls: Controls) -> Sums:
-        sums = strategy.run(replica_step, args=(batch, controls))
-        return {
-            name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
-            for name, value in sums.items()
-        }
+    @tf.function(input_signature=[batch_spec], autograph=False)
+    def train_step(batch: Batch) -> Sums:
+        sums = strategy.run(model.update, args=(batch,))
+        # All replicas return the same: the sums over all of them.
+        return {name: strategy.experimental_local_results(v)[0] for name, v in sums.items()}
 
     return train_step

@@ -31,20 +31,19 @@ from sat_tf.metrics.text import training_captions
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import load_encoder, resolve_encoder, save_encoder
 from sat_tf.model.feature_source import feature_source
+from sat_tf.model.losses import CaptionLoss
 from sat_tf.model.precision import precision
 from sat_tf.training.checkpoints import Checkpoints, has_state
 from sat_tf.training.initialize import model_of, new_model, new_vocabulary
 from sat_tf.training.interrupt import Interrupt
 from sat_tf.training.logger import AttentionLogger, TrainingLogger
-from sat_tf.training.objective import Objective, make_likelihood, total_loss
 from sat_tf.training.schedule import (
     end_epoch,
     is_finished,
     learning_rate,
-    moved_baseline,
     sampled_inputs,
 )
-from sat_tf.training.self_critical import make_self_critical, one_per_image
+from sat_tf.training.self_critical import SelfCriticalLoss, one_per_image
 from sat_tf.training.step import TrainStep, make_optimizer, make_strategy, make_train_step
 from sat_tf.vocabulary import SPECIAL, Vocabulary
 from sat_tf.workdir import BEST, ENCODER_FILE, VOCABULARY_FILE
@@ -116,17 +115,19 @@ class Trainer:
         self._strategy = make_strategy()
         with self._strategy.scope(), precision(config.training.precision):
             self.model = self._build_model()
-            self._optimizer = make_optimizer(config.training)
-            self._optimizer.build(self.model.trainable_variables)
+            self.model.compile(
+                make_optimizer(config.training),
+                self._loss(splits["train"]),
+                clip_norm=config.training.clip_norm,
+                weight_decay=config.training.weight_decay,
+            )
         self._train_captions = self._number(splits["train"])
-        self._objective = self._make_objective(splits["train"])
         self._train_source = self._source(splits["train"], "train")
         self._dev_source = self._source(splits["dev"], "dev")
         self._write_run()
         self._checkpoints = Checkpoints(
             workdir,
             self.model,
-            self._optimizer,
             self.vocabulary.fingerprint,
             config.training.keep_checkpoints,
         )
@@ -163,10 +164,10 @@ class Trainer:
             raise UserError(f"--max_caption_words={limit} leaves no training caption")
         return captions
 
-    def _make_objective(self, records: Sequence[Record]) -> Objective:
+    def _loss(self, records: Sequence[Record]) -> CaptionLoss:
         if self.config.training.self_critical == "none":
-            return make_likelihood(self.model, self.config.training)
-        return make_self_critical(self.model, self.vocabulary, records, self.config)
+            return CaptionLoss.from_training(self.config.training)
+        return SelfCriticalLoss(self.vocabulary, records, self.config)
 
     def _open_vocabulary(self, records: Sequence[Record]) -> Vocabulary:
         path, start = self.workdir / VOCABULARY_FILE, self.config.training.start_from
@@ -211,7 +212,7 @@ class Trainer:
     def _scale_annotations(self, images: int) -> None:
         few = image_batches(min(images, SCALE_IMAGES), self._train_source, SCALE_IMAGES)
         for batch in iter_batches(few, self._train_source):
-            self.model.scale_annotations(self.model.annotate(batch))
+            self.model.scale_features(self.model.encode_images(batch))
 
     def _plan(self, epoch: int) -> BatchPlan:
         training, captions = self.config.training, self._train_captions
@@ -231,9 +232,7 @@ class Trainer:
         training = self.config.training
         plan = self._plan(self.progress.epoch)
         spec = self._batches(plan, 0).element_spec
-        step = make_train_step(
-            self.model, self._optimizer, self._objective, training, self._strategy, spec
-        )
+        step = make_train_step(self.model, self._strategy, spec)
         logger = TrainingLogger(self.workdir, len(plan), training.max_epochs, self.progress)
         with logger, Interrupt() as interrupt:
             while not is_finished(training, self.progress):
@@ -256,21 +255,15 @@ class Trainer:
             if interrupt.wanted:
                 return False
             rate = learning_rate(training, progress.total_steps, len(plan), progress.factor)
-            self._optimizer.learning_rate.assign(rate)
-            controls = {
-                "baseline": tf.constant(progress.baseline),
-                "sampled_inputs": tf.constant(
-                    sampled_inputs(training, progress.total_steps, len(plan))
-                ),
-            }
-            sums = {name: float(value) for name, value in step(batch, controls).items()}
-            total = total_loss(sums, training)
+            self.model.optimizer.learning_rate.assign(rate)
+            self.model.scheduled_sampling.assign(
+                sampled_inputs(training, progress.total_steps, len(plan))
+            )
+            sums = {name: float(value) for name, value in step(batch).items()}
+            total = self.model.loss.total(sums)
             self._check_finite(total, sums)
             progress.step += 1
             progress.total_steps += 1
-            if "reward" in sums:
-                reward = sums["reward"] / sums["captions"]
-                progress.baseline = moved_baseline(training, progress.baseline, reward)
             for name, value in sums.items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
             logger.log_step(total / sums["captions"], sums["captions"])
@@ -290,7 +283,7 @@ class Trainer:
     def _finish_epoch(self, logger: TrainingLogger, started: float) -> None:
         training, progress = self.config.training, self.progress
         sums, trained = progress.sums, time.monotonic()
-        rate = float(self._optimizer.learning_rate.numpy())
+        rate = float(self.model.optimizer.learning_rate.numpy())
         scored = self._evaluator.evaluate(
             self._dev_records, [self._dev_source], training.batch_size
         )
@@ -300,7 +293,7 @@ class Trainer:
             {
                 "epoch": progress.epoch,
                 "step": progress.total_steps,
-                "loss": total_loss(sums, training) / captions,
+                "loss": self.model.loss.total(sums) / captions,
                 **{n: value / captions for n, value in sums.items() if n not in _UNREPORTED},
                 "learning_rate": rate,
                 "seconds_training": trained - started,

@@ -46,7 +46,7 @@ def test_words_that_the_vocabulary_lacks(run, photographs):
 
 def test_dead_attention(run):
     def kill(weights):
-        kernel = weights["decoder/lstm_0/attention/hidden_projection/kernel"]
+        kernel = weights["decoder/lstm_0/attention/query_projection/kernel"]
         kernel.assign(tf.zeros_like(kernel))
 
     change_weights(run, kill)

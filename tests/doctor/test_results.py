@@ -33,7 +33,7 @@ def test_attention_has_to_depend_on_h_and_to_move(depends, moves, words, locatio
         scores["state_sensitivity"] = depends
     captions = [SimpleNamespace(words=["a"] * words)]
     patient = SimpleNamespace(
-        run=SimpleNamespace(model=SimpleNamespace(location_count=locations)),
+        run=SimpleNamespace(model=SimpleNamespace(num_locations=locations)),
         scored=SimpleNamespace(scores=scores, captions=captions),
     )
     assert attention(patient).verdict is verdict

@@ -21,8 +21,7 @@ from sat_tf.importers.arctic_model import (
     training_settings,
     write_run,
 )
-from sat_tf.model.attention import Chance
-from sat_tf.model.hard_attention import given_places
+from sat_tf.model.hard_attention import LocationSample, inference_samples
 from sat_tf.model.losses import doubly_stochastic_penalty
 from sat_tf.vocabulary import END, PAD, UNK
 
@@ -49,9 +48,9 @@ def make_features(size, seed=0):
     return np.random.default_rng(seed).normal(size=(1, *arctic_runs.GRID, size)).astype(np.float32)
 
 
-def predict(model, features, places=(), tokens=TOKENS):
+def predict(model, features, samples=(), tokens=TOKENS):
     tokens = tf.constant([[token + 1 for token in tokens]])
-    output = model(features, tokens, tf.constant([0]), places=places)
+    output = model({"features": features, "tokens": tokens}, samples=samples)
     return {
         "probabilities": tf.nn.softmax(output.logits)[0].numpy(),
         "alphas": output.alphas[0].numpy(),
@@ -90,9 +89,9 @@ def test_hard_attention_at_the_most_probable_location_is_theirs(layers):
     changes = {**arctic_models.DEEP, "n_layers_lstm": layers}
     options, model = arctic_models.make_options(**changes), caption_model(**changes)
     features, shape = make_features(options["ctx_dim"]), [STEPS, 1, L]
-    places = given_places("argmax", tf.constant(shape), layers, tf.constant([0, 0]))
+    samples = inference_samples("argmax", tf.constant(shape), layers, tf.constant([0, 0]))
     expected = expect(options, features, reference.at_argmax)
-    assert_same(predict(model, features, places), expected)
+    assert_same(predict(model, features, samples), expected)
     soft = expect(options, features)["probabilities"]
     assert abs(expected["probabilities"] - soft).max() > 1e-3
 
@@ -103,15 +102,15 @@ def test_hard_attention_at_given_locations_is_theirs():
     model = caption_model(**arctic_models.DEEP_ENCODER)
     features = make_features(options["ctx_dim"])
     locations = [[0, 5], [None, 2], [3, None], [None, None], [1, 1], [4, 0]]
-    places = tuple(
-        Chance(
-            tf.stack([1e6 * tf.one_hot([place or 0], L) for place in of_layer]),
-            tf.constant([[[place is not None]] for place in of_layer]),
+    samples = tuple(
+        LocationSample(
+            tf.stack([1e6 * tf.one_hot([location or 0], L) for location in of_layer]),
+            tf.constant([[[location is not None]] for location in of_layer]),
         )
         for of_layer in zip(*locations, strict=True)
     )
     expected = expect(options, features, reference.at_locations(locations))
-    assert_same(predict(model, features, places), expected)
+    assert_same(predict(model, features, samples), expected)
 
 
 def test_dropout_is_that_of_their_training():
@@ -121,12 +120,12 @@ def test_dropout_is_that_of_their_training():
     assert (model.config.dropout, model.config.lstm_dropout) == (0.5, 0.5)
     weights = arctic_models.make_weights(options)
     h = tf.random.normal([2000, options["dim"]], seed=1)
-    layer = model.cell.deep_output
+    layer = model.decoder.deep_output
     dropped = layer.hidden_dropout(h, training=True)
     kept = tf.where(dropped == 0, 0.0, h)
     assert 0.4 < tf.math.count_nonzero(kept) / tf.size(kept, tf.int64) < 0.6
     np.testing.assert_allclose(
-        layer.of_hidden(dropped),
+        layer.hidden_projection(dropped),
         kept.numpy() @ weights["ff_logit_lstm_W"] + weights["ff_logit_lstm_b"],
         atol=1e-5,
     )
@@ -154,8 +153,8 @@ def test_a_run_has_the_weights_and_the_vocabulary_of_the_files(tmp_path):
     (run,) = Captioner.load(tmp_path / "run").runs
     assert run.vocabulary.words == ("<pad>", "<end>", "<unk>", *arctic_models.WORDS)
     assert run.vocabulary.encode(["café", "cat"]) == [6, UNK, END]
-    assert run.model.locations.scale.numpy() == 1
-    vectors = run.model.cell.embedding.embeddings.numpy()
+    assert run.model.flatten_grid.scale.numpy() == 1
+    vectors = run.model.decoder.embedding.embeddings.numpy()
     np.testing.assert_array_equal(vectors[1:], arctic_models.make_weights(options)["Wemb"])
     assert not vectors[PAD].any()
     features = make_features(options["ctx_dim"])

@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 from box_files import make_instances
 
-from sat_tf.captioning import Attention, Caption
 from sat_tf.config import ImageConfig
 from sat_tf.data.images import Thumbnail, resize_and_crop, thumbnail
 from sat_tf.datasets.coco import read_instances
 from sat_tf.inspection.attention_record import AttentionRecord, entropy
+from sat_tf.model.generation import AttentionMaps, Caption
 from sat_tf.shapes.objects import scene_objects
 from sat_tf.shapes.scenes import draw_scene, make_scene
 
@@ -23,7 +23,7 @@ from sat_tf.shapes.scenes import draw_scene, make_scene
 def caption(words, alphas, log_p=None):
     log_p = np.log(np.full(len(words) + 1, 0.5)) if log_p is None else log_p
     betas = np.linspace(0.1, 0.9, len(words))
-    return Caption(tuple(words), log_p, float(log_p.sum()), (Attention(alphas, betas),))
+    return Caption(tuple(words), log_p, float(log_p.sum()), (AttentionMaps(alphas, betas),))
 
 
 def hot(rows, columns, *cells):

@@ -160,7 +160,7 @@ def test_the_plugin_brings_no_tensorflow():
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    heavy = {"tensorflow", "keras", "matplotlib", "PIL", "sat_tf.captioning"}
+    heavy = {"tensorflow", "keras", "matplotlib", "PIL", "sat_tf.model.generation"}
     assert heavy & set(done.stdout.split()) == set()
 
 

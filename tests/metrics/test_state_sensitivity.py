@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from sat_tf.config import DecoderConfig
-from sat_tf.metrics.state_sensitivity import make_state_sensitivity
-from sat_tf.model import attention
+from sat_tf.metrics.state_sensitivity import swap_states
+from sat_tf.model import decoder
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.decoder import START
 from sat_tf.vocabulary import END, PAD
@@ -23,7 +23,7 @@ def make_model(**changes):
     sizes = DecoderConfig(embedding_size=5, hidden_size=6, attention_size=7, **changes)
     model = CaptionModel(keras.Model(grid, grid), sizes, 8)
     random = np.random.default_rng(1)
-    for weight in model.cell.trainable_variables:
+    for weight in model.decoder.trainable_variables:
         weight.assign(random.normal(0, 0.7, weight.shape))
     return model
 
@@ -31,30 +31,32 @@ def make_model(**changes):
 def test_equals_two_steps_by_hand():
     """The second word of each caption, its state taken from the caption before it."""
     model = make_model(lstm_layers=2)
-    cell, moves = model.cell, make_state_sensitivity(model)(BATCH, TOKENS).numpy()
-    assert moves.shape == (3, 3)
+    decoder, moved = model.decoder, swap_states(model, BATCH, TOKENS).numpy()
+    assert moved.shape == (3, 3)
     for own, other in ((0, 2), (1, 0), (2, 1)):
         alphas = []
         for source in (own, other):
-            memory = cell.prepare(model.locations(GRIDS[source : source + 1]))
-            _, states, _ = cell.next_word(tf.constant([START]), cell.initial_state(memory), memory)
-            memory = cell.prepare(model.locations(GRIDS[own : own + 1]))
-            _, _, look = cell.next_word(TOKENS[own : own + 1, 0], states, memory)
-            alphas.append(look.alpha.numpy()[0])
+            memory = decoder.prepare(model.flatten_grid(GRIDS[source : source + 1]))
+            _, states, _ = decoder.next_token(
+                tf.constant([START]), decoder.initial_state(memory), memory
+            )
+            memory = decoder.prepare(model.flatten_grid(GRIDS[own : own + 1]))
+            _, _, attended = decoder.next_token(TOKENS[own : own + 1, 0], states, memory)
+            alphas.append(attended.alpha.numpy()[0])
         expected = np.abs(alphas[0] - alphas[1]).sum() / 2
         assert expected > 0.001
-        assert moves[own, 1] == pytest.approx(expected, abs=1e-5)
+        assert moved[own, 1] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_linear_score_does_not_depend_on_h(monkeypatch):
-    monkeypatch.setattr(attention.tf, "tanh", tf.identity)
-    assert make_state_sensitivity(make_model())(BATCH, TOKENS).numpy().max() < 1e-6
+    monkeypatch.setattr(decoder.tf, "tanh", tf.identity)
+    assert swap_states(make_model(), BATCH, TOKENS).numpy().max() < 1e-6
 
 
 def test_the_word_before_is_no_h():
     """A query that reads the word, with a linear score: still nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention.tf, "tanh", tf.identity)
+        patch.setattr(decoder.tf, "tanh", tf.identity)
         model = make_model(attention_query="hidden_and_word")
-        assert make_state_sensitivity(model)(BATCH, TOKENS).numpy().max() < 1e-6
-    assert make_state_sensitivity(model)(BATCH, TOKENS).numpy()[:, :2].max() > 0.01
+        assert swap_states(model, BATCH, TOKENS).numpy().max() < 1e-6
+    assert swap_states(model, BATCH, TOKENS).numpy()[:, :2].max() > 0.01

@@ -7,7 +7,7 @@ import reference
 import tensorflow as tf
 
 from sat_tf.config import DecoderConfig
-from sat_tf.model.decoder import START, AttentionDecoderCell, StepChances
+from sat_tf.model.decoder import START, AttentionDecoder
 from sat_tf.model.losses import doubly_stochastic_penalty, negative_log_likelihood
 from sat_tf.vocabulary import END, PAD
 
@@ -16,21 +16,21 @@ CAPTIONS = [[4, 9, 3, END], [10, END]]
 TOKENS = np.array([[4, 9, 3, END], [10, END, PAD, PAD]], np.int32)
 
 
-def make_cell(seed=0, **changes):
+def make_decoder(seed=0, **changes):
     sizes = {"embedding_size": E, "hidden_size": H, "attention_size": A, "dropout": 0.0}
     keras.utils.set_random_seed(3)
-    cell = AttentionDecoderCell(V, DecoderConfig(**{**sizes, **changes}), seed)
-    cell.build((None, None, D))
+    decoder = AttentionDecoder(V, DecoderConfig(**{**sizes, **changes}), seed)
+    decoder.build((None, None, D))
     random = np.random.default_rng(5)
-    for variable in cell.weights:
+    for variable in decoder.weights:
         # Constant weights, biases of zero above all, would hide permutations.
         if "seed" not in variable.path:
             variable.assign(random.normal(0, 0.7, variable.shape))
-    return cell
+    return decoder
 
 
 @pytest.fixture
-def annotations():
+def features():
     return np.random.default_rng(1).normal(size=(2, L, D)).astype(np.float32)
 
 
@@ -66,17 +66,17 @@ NAMES = ["-".join(options) or "the paper's" for options in OPTIONS]
 
 @pytest.mark.parametrize("options", OPTIONS, ids=NAMES)
 @pytest.mark.parametrize("compiled", [False, True])
-def test_teacher_forcing_equals_the_equations(annotations, options, compiled):
-    cell = make_cell(**options)
-    call = tf.function(cell) if compiled else cell
-    read = call(tf.constant(annotations), tf.constant(TOKENS))
-    weights = reference.weights_of(cell)
+def test_teacher_forcing_equals_the_equations(features, options, compiled):
+    decoder = make_decoder(**options)
+    call = tf.function(decoder) if compiled else decoder
+    read = call(tf.constant(features), tf.constant(TOKENS))
+    weights = reference.weights_of(decoder)
     assert sum(w.size for w in weights.values()) == sum(
-        np.prod(v.shape) for v in cell.trainable_variables
+        np.prod(v.shape) for v in decoder.trainable_variables
     )
     for b, caption in enumerate(CAPTIONS):
-        a = annotations[b].astype(np.float64)
-        expected = reference.teacher_force(weights, a, caption, cell.settings)
+        a = features[b].astype(np.float64)
+        expected = reference.teacher_force(weights, a, caption, decoder.config)
         steps = len(caption)
         np.testing.assert_allclose(read.logits[b, :steps], expected["logits"], atol=1e-5, rtol=1e-5)
         np.testing.assert_allclose(read.alphas[b, :steps], expected["alphas"], atol=1e-5)
@@ -84,37 +84,37 @@ def test_teacher_forcing_equals_the_equations(annotations, options, compiled):
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=NAMES)
-def test_search_steps_equal_teacher_forcing(annotations, options):
-    cell = make_cell(**options)
-    logits, alphas, betas, *_ = cell(tf.constant(annotations), tf.constant(TOKENS))
-    memory = cell.prepare(tf.constant(annotations))
-    state = cell.initial_state(memory)
+def test_search_steps_equal_teacher_forcing(features, options):
+    decoder = make_decoder(**options)
+    logits, alphas, betas, *_ = decoder(tf.constant(features), tf.constant(TOKENS))
+    memory = decoder.prepare(tf.constant(features))
+    state = decoder.initial_state(memory)
     previous = tf.constant([START, START])
     for t in range(TOKENS.shape[1]):
-        step_logits, state, look = cell.next_word(previous, state, memory)
+        step_logits, state, attended = decoder.next_token(previous, state, memory)
         np.testing.assert_allclose(step_logits, logits[:, t], atol=1e-5)
-        np.testing.assert_allclose(look.alpha, alphas[:, t], atol=1e-6)
-        np.testing.assert_allclose(look.beta[:, 0], betas[:, t], atol=1e-6)
+        np.testing.assert_allclose(attended.alpha, alphas[:, t], atol=1e-6)
+        np.testing.assert_allclose(attended.beta[:, 0], betas[:, t], atol=1e-6)
         previous = tf.constant(TOKENS[:, t])
 
 
 @pytest.mark.parametrize("options", [OPTIONS[0], OPTIONS[-1]], ids=["the paper's", "deep"])
-def test_gradient_equals_finite_differences(annotations, options):
-    cell, weight, nudge = make_cell(**options), 0.33, 1e-6
-    variables = reference.variables_of(cell)
+def test_gradient_equals_finite_differences(features, options):
+    decoder, weight, nudge = make_decoder(**options), 0.33, 1e-6
+    variables = reference.variables_of(decoder)
     with tf.GradientTape() as tape:
-        logits, alphas, *_ = cell(tf.constant(annotations), tf.constant(TOKENS))
+        logits, alphas, *_ = decoder(tf.constant(features), tf.constant(TOKENS))
         nll = negative_log_likelihood(logits, tf.constant(TOKENS))
         penalty = doubly_stochastic_penalty(alphas, tf.constant(TOKENS))
         loss = tf.reduce_sum(nll + weight * penalty)
     taken = tape.gradient(loss, [variable.value for variable in variables.values()])
     gradients = dict(zip(variables, taken, strict=True))
-    weights = reference.weights_of(cell)
+    weights = reference.weights_of(decoder)
 
     def total() -> float:
         return sum(
             reference.caption_loss(
-                weights, annotations[b].astype(np.float64), caption, cell.settings, weight
+                weights, features[b].astype(np.float64), caption, decoder.config, weight
             )
             for b, caption in enumerate(CAPTIONS)
         )
@@ -134,38 +134,37 @@ def test_gradient_equals_finite_differences(annotations, options):
             assert gradient[at] == pytest.approx(expected, rel=1e-3, abs=1e-4), (name, at)
 
 
-def test_alpha_sums_to_one_and_depends_on_hidden(annotations):
-    cell = make_cell()
-    annotations, (projected,) = cell.prepare(tf.constant(annotations))
+def test_alpha_sums_to_one_and_depends_on_hidden(features):
+    decoder = make_decoder()
+    features, (projected,) = decoder.prepare(tf.constant(features))
     random = np.random.default_rng(2)
-    none = tf.zeros([2, 0])
     first, second = (
-        cell.lstms[0].attention(
-            tf.constant(random.normal(size=(2, H)), tf.float32), annotations, projected, none
+        decoder.cells[0].attention(
+            tf.constant(random.normal(size=(2, H)), tf.float32), features, projected
         )
         for _ in range(2)
     )
-    for look in (first, second):
-        np.testing.assert_allclose(tf.reduce_sum(look.alpha, axis=1), 1.0, atol=1e-6)
+    for attended in (first, second):
+        np.testing.assert_allclose(tf.reduce_sum(attended.alpha, axis=1), 1.0, atol=1e-6)
     assert np.abs(first.alpha - second.alpha).max() > 0.01
 
 
-def test_permuting_locations_permutes_alpha_alone(annotations):
-    cell = make_cell()
+def test_permuting_locations_permutes_alpha_alone(features):
+    decoder = make_decoder()
     order = np.random.default_rng(4).permutation(L)
-    logits, alphas, betas, *_ = cell(tf.constant(annotations), tf.constant(TOKENS))
-    permuted = cell(tf.constant(annotations[:, order]), tf.constant(TOKENS))
+    logits, alphas, betas, *_ = decoder(tf.constant(features), tf.constant(TOKENS))
+    permuted = decoder(tf.constant(features[:, order]), tf.constant(TOKENS))
     np.testing.assert_allclose(permuted[0], logits, atol=1e-5)
     np.testing.assert_allclose(permuted[1], tf.gather(alphas, order, axis=2), atol=1e-6)
     np.testing.assert_allclose(permuted[2], betas, atol=1e-6)
 
 
-def test_more_padding_changes_no_loss(annotations):
-    cell = make_cell()
+def test_more_padding_changes_no_loss(features):
+    decoder = make_decoder()
     losses = []
     for tokens in (TOKENS, np.pad(TOKENS, [(0, 0), (0, 3)])):
         tokens = tf.constant(tokens)
-        logits, alphas, *_ = cell(tf.constant(annotations), tokens)
+        logits, alphas, *_ = decoder(tf.constant(features), tokens)
         losses.append(
             np.stack(
                 [
@@ -177,34 +176,34 @@ def test_more_padding_changes_no_loss(annotations):
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-5)
 
 
-def test_dropout_acts_in_training_alone(annotations):
-    cell = make_cell(dropout=0.5)
-    inputs = tf.constant(annotations), tf.constant(TOKENS)
-    np.testing.assert_array_equal(cell(*inputs)[0], cell(*inputs)[0])
-    first, second = (cell(*inputs, training=True)[0] for _ in range(2))
+def test_dropout_acts_in_training_alone(features):
+    decoder = make_decoder(dropout=0.5)
+    inputs = tf.constant(features), tf.constant(TOKENS)
+    np.testing.assert_array_equal(decoder(*inputs)[0], decoder(*inputs)[0])
+    first, second = (decoder(*inputs, training=True)[0] for _ in range(2))
     assert np.abs(first - second).max() > 0.01
 
 
-def test_the_layer_can_be_rebuilt_from_its_config(annotations):
-    cell = make_cell()
-    twin = AttentionDecoderCell.from_config(cell.get_config())
+def test_the_layer_can_be_rebuilt_from_its_config(features):
+    decoder = make_decoder()
+    twin = AttentionDecoder.from_config(decoder.get_config())
     twin.build((None, None, D))
-    twin.set_weights(cell.get_weights())
-    inputs = tf.constant(annotations), tf.constant(TOKENS)
-    np.testing.assert_array_equal(twin(*inputs)[0], cell(*inputs)[0])
+    twin.set_weights(decoder.get_weights())
+    inputs = tf.constant(features), tf.constant(TOKENS)
+    np.testing.assert_array_equal(twin(*inputs)[0], decoder(*inputs)[0])
 
 
-def test_lstm_dropout_scales_the_sums_under_i_f_and_o(annotations):
+def test_lstm_dropout_scales_the_sums_under_i_f_and_o(features):
     """One step, its mask known: against the equations with i, f, o scaled and g left alone."""
-    cell = make_cell(lstm_dropout=0.5)
-    memory = cell.prepare(tf.constant(annotations[:1]))
-    word = cell.read_word(cell.embed(tf.constant([4])))
-    states = cell.initial_state(memory)
+    decoder = make_decoder(lstm_dropout=0.5)
+    memory = decoder.prepare(tf.constant(features[:1]))
+    word = decoder.project_inputs(decoder.embed(tf.constant([4])))
+    states = decoder.initial_state(memory)
     mask = np.random.default_rng(0).choice([0.0, 2.0], size=[1, 3 * H]).astype(np.float32)
-    ((hidden, carried),), _ = cell.step(word, states, memory, StepChances((), (tf.constant(mask),)))
+    ((hidden, carried),), _ = decoder.step(word, states, memory, gate_masks=(tf.constant(mask),))
 
-    w = reference.weights_of(cell)
-    a = annotations[0].astype(np.float64)
+    w = reference.weights_of(decoder)
+    a = features[0].astype(np.float64)
     ((h, c),) = reference.initial_states(w, a)
     z, _, _ = reference.attend(w, 0, a, h, w["E"][4], 1.0, None)
     gates = w["E"][4] @ w["G_x/0"] + h @ w["G_h/0"] + z @ w["G_z/0"] + w["b_g/0"]
@@ -214,51 +213,50 @@ def test_lstm_dropout_scales_the_sums_under_i_f_and_o(annotations):
     np.testing.assert_allclose(hidden[0], o * np.tanh(expected), atol=1e-5)
 
 
-def test_lstm_dropout_draws_a_mask_a_step(annotations):
-    cell = make_cell(lstm_dropout=0.25)
-    (mask,) = (m.numpy() for m in cell._gate_masks(400, 2, training=True))
+def test_lstm_dropout_draws_a_mask_a_step(features):
+    decoder = make_decoder(lstm_dropout=0.25)
+    (mask,) = (m.numpy() for m in decoder._gate_masks(400, 2))
     assert set(np.unique(mask)) == {0.0, np.float32(1 / 0.75)}
     assert mask.mean() == pytest.approx(1.0, abs=0.05)
     assert (mask[0] != mask[1]).any()
-    assert cell._gate_masks(400, 2, training=False) == ()
-    inputs = tf.constant(annotations), tf.constant(TOKENS)
-    first, second = (cell(*inputs, training=True).logits for _ in range(2))
+    inputs = tf.constant(features), tf.constant(TOKENS)
+    first, second = (decoder(*inputs, training=True).logits for _ in range(2))
     assert np.abs(first - second).max() > 0.01
 
 
-def test_scheduled_sampling_reads_what_was_drawn(annotations):
+def test_scheduled_sampling_reads_what_was_drawn(features):
     """With probability 1 every word but the first is one that the model drew from what it said."""
-    cell = make_cell()
-    annotations = tf.constant(np.repeat(annotations[:1], 3_000, axis=0))
+    decoder = make_decoder()
+    features = tf.constant(np.repeat(features[:1], 3_000, axis=0))
     tokens = tf.fill([3_000, 2], 4)
-    memory = cell.prepare(annotations)
+    memory = decoder.prepare(features)
     previous = tf.concat([tf.fill([3_000, 1], START), tokens[:, :-1]], axis=1)
-    states = cell.initial_state(memory)
-    read = cell._mix_own_words(previous, states, memory, (), tf.constant(1.0)).numpy()
+    states = decoder.initial_state(memory)
+    read = decoder._scheduled_inputs(previous, states, memory, (), tf.constant(1.0)).numpy()
     assert (read[:, 0] == START).all()
-    logits, *_ = cell.next_word(previous[:1, 0], cell.initial_state(memory), memory)
+    logits, *_ = decoder.next_token(previous[:1, 0], decoder.initial_state(memory), memory)
     expected = tf.nn.softmax(logits)[0].numpy()
     shares = np.bincount(read[:, 1], minlength=V) / 3_000
     np.testing.assert_allclose(shares, expected, atol=0.04)
-    none = cell._mix_own_words(previous, states, memory, (), tf.constant(0.0))
+    none = decoder._scheduled_inputs(previous, states, memory, (), tf.constant(0.0))
     np.testing.assert_array_equal(none, previous)
-    mixed = cell._mix_own_words(previous, states, memory, (), tf.constant(0.3)).numpy()
+    mixed = decoder._scheduled_inputs(previous, states, memory, (), tf.constant(0.3)).numpy()
     assert (mixed[:, 1] == 4).mean() == pytest.approx(0.7 + 0.3 * expected[4], abs=0.04)
 
 
-def test_scheduled_sampling_is_teacher_forcing_on_other_words(annotations, monkeypatch):
-    cell = make_cell()
+def test_scheduled_sampling_is_teacher_forcing_on_other_words(features, monkeypatch):
+    decoder = make_decoder()
     mixed = tf.constant([[START, 2, 7, 5], [START, 3, 3, 3]])
-    monkeypatch.setattr(cell, "_mix_own_words", lambda *_: mixed)
-    inputs = tf.constant(annotations), tf.constant(TOKENS)
-    read = cell(*inputs, sampled_inputs=tf.constant(0.5))
+    monkeypatch.setattr(decoder, "_scheduled_inputs", lambda *_: mixed)
+    inputs = tf.constant(features), tf.constant(TOKENS)
+    read = decoder(*inputs, scheduled_sampling=tf.constant(0.5))
     shifted = tf.concat([mixed[:, 1:], [[END], [END]]], axis=1)
-    np.testing.assert_allclose(read.logits, cell(inputs[0], shifted).logits, atol=1e-5)
+    np.testing.assert_allclose(read.logits, decoder(inputs[0], shifted).logits, atol=1e-5)
 
 
-def test_where_dropout_acts(annotations, monkeypatch):
+def test_where_dropout_acts(features, monkeypatch):
     """On m after each initial layer, on h_t, after the tanh and after each ReLU layer."""
-    cell = make_cell(dropout=0.5, initial_layers=3, output_layers=3)
+    decoder = make_decoder(dropout=0.5, initial_layers=3, output_layers=3)
     shapes = []
 
     def note(inputs, training=False):
@@ -266,11 +264,11 @@ def test_where_dropout_acts(annotations, monkeypatch):
         return inputs
 
     for layer, names in (
-        (cell.initial_states, ["dropout"]),
-        (cell.deep_output, ["hidden_dropout", "dropout"]),
+        (decoder.initial_states, ["dropout"]),
+        (decoder.deep_output, ["hidden_dropout", "dropout"]),
     ):
         for name in names:
             monkeypatch.setattr(layer, name, note)
-    cell(tf.constant(annotations), tf.constant(TOKENS), training=True)
+    decoder(tf.constant(features), tf.constant(TOKENS), training=True)
     steps = TOKENS.shape[1]
     assert shapes == [(2, D), (2, D), (2, steps, H), *[(2, steps, E)] * 3]

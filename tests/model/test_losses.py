@@ -6,12 +6,12 @@ import tensorflow as tf
 
 from sat_tf.config import TrainingConfig
 from sat_tf.model.losses import (
+    CaptionLoss,
+    attention_supervision,
     doubly_stochastic_penalty,
     negative_log_likelihood,
-    supervision,
     uniform_cross_entropy,
 )
-from sat_tf.training.objective import surrogate_loss, total_loss
 
 B, T, L, V = 2, 3, 4, 5
 TOKENS = np.array([[3, 4, 1], [2, 1, 0]], np.int32)
@@ -58,7 +58,7 @@ def test_supervision_counts_the_words_that_name_an_object(random):
     regions[0, 1, [0, 2]] = True
     regions[0, 2, 3] = True
     expected = [-np.log(alphas[0, 1, 0] + alphas[0, 1, 2]) - np.log(alphas[0, 2, 3]), 0.0]
-    actual = supervision(tf.constant(alphas), tf.constant(regions))
+    actual = attention_supervision(tf.constant(alphas), tf.constant(regions))
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -73,16 +73,23 @@ def test_label_smoothing_pulls_towards_all_words_alike(random):
 
 
 @pytest.mark.parametrize(
-    ("settings", "sums", "total", "gained"),
+    ("config", "sums", "total", "gradient"),
     [
         ({}, {"nll": 3.0, "penalty": 4.0}, 5.0, 0.0),
         ({"attention_supervision": 0.25}, {"nll": 3.0, "supervision": 8.0}, 5.0, 0.0),
         ({"label_smoothing": 0.1}, {"nll": 3.0, "smoothing": 10.0}, 4.0, 0.0),
         ({"entropy_weight": 0.5}, {"nll": 3.0, "entropy": 2.0, "reinforce": 7.0}, 2.0, 7.0),
-        ({}, {"score": 3.0, "greedy_score": 2.0, "penalty": 2.0, "reinforce": 5.0}, -2.0, 5.0),
     ],
 )
-def test_the_parts_are_weighted(config, sums, total, gained):
-    config = TrainingConfig(doubly_stochastic_weight=0.5, **config)
-    assert total_loss(sums, config) == pytest.approx(total)
-    assert surrogate_loss(sums, config) == pytest.approx(total - gained)
+def test_the_terms_are_weighted(config, sums, total, gradient):
+    loss = CaptionLoss(doubly_stochastic_weight=0.5, **config)
+    assert loss.total(sums) == pytest.approx(total)
+    assert loss.surrogate(sums) == pytest.approx(total - gradient)
+
+
+def test_the_fields_are_those_of_the_training_configuration():
+    config = TrainingConfig(label_smoothing=0.1, reward="mean", sampling_by="batch")
+    assert CaptionLoss.from_training(config) == CaptionLoss(
+        label_smoothing=0.1, reward="mean", sampling_by="batch"
+    )
+    assert CaptionLoss.from_training(TrainingConfig()) == CaptionLoss()

@@ -12,26 +12,35 @@ from sat_tf.search.beam import beam_search
 from sat_tf.search.constraints import DecodingConstraints
 from sat_tf.search.sampling import greedy_search
 
-RULES = DecodingConstraints(end=END, max_steps=4)
+CONSTRAINTS = DecodingConstraints(end_id=END, max_steps=4)
 VARIANTS = [
-    RULES,
-    dataclasses.replace(RULES, length_normalization="length"),
-    dataclasses.replace(RULES, length_normalization="gnmt", exponent=0.9),
-    dataclasses.replace(RULES, min_steps=2),
-    dataclasses.replace(RULES, barred=(2,)),
-    dataclasses.replace(RULES, no_repeat_ngram=1),
-    dataclasses.replace(RULES, no_repeat_ngram=2),
+    CONSTRAINTS,
+    dataclasses.replace(CONSTRAINTS, length_normalization="length"),
+    dataclasses.replace(CONSTRAINTS, length_normalization="gnmt", exponent=0.9),
+    dataclasses.replace(CONSTRAINTS, min_steps=2),
+    dataclasses.replace(CONSTRAINTS, suppressed_ids=(2,)),
+    dataclasses.replace(CONSTRAINTS, no_repeat_ngram=1),
+    dataclasses.replace(CONSTRAINTS, no_repeat_ngram=2),
     dataclasses.replace(
-        RULES, no_repeat_ngram=2, min_steps=1, barred=(0,), length_normalization="length"
+        CONSTRAINTS,
+        no_repeat_ngram=2,
+        min_steps=1,
+        suppressed_ids=(0,),
+        length_normalization="length",
     ),
 ]
-NAMES = ["plain", "length", "gnmt", "minimum", "barred", "no word", "no pair", "all"]
+NAMES = ["plain", "length", "gnmt", "minimum", "suppressed_ids", "no word", "no pair", "all"]
 
 
-def search(chain, rules, beam_size, compiled=False):
+def search(chain, constraints, beam_size, compiled=False):
     def run():
         return beam_search(
-            chain.step, chain.state, chain.first, rules, chain.look_dtypes, beam_size=beam_size
+            chain.step,
+            chain.state,
+            chain.first,
+            constraints,
+            chain.output_dtypes,
+            beam_size=beam_size,
         )
 
     decoded = tf.function(run)() if compiled else run()
@@ -54,95 +63,95 @@ def assert_same(found, expected):
     np.testing.assert_allclose([s for s, _ in found], [s for s, _ in expected], atol=1e-5)
 
 
-@pytest.mark.parametrize("rules", VARIANTS, ids=NAMES)
-def test_a_beam_that_prunes_nothing_finds_the_best_of_all_sequences(rules):
+@pytest.mark.parametrize("constraints", VARIANTS, ids=NAMES)
+def test_a_beam_that_prunes_nothing_finds_the_best_of_all_sequences(constraints):
     chain = Chain(inputs=3)
     beam_size = 3**3 * 4 + 13  # as many as there are sequences
-    decoded = search(chain, rules, beam_size)
+    decoded = search(chain, constraints, beam_size)
     for number in range(3):
-        expected = markov.all_sequences(chain, number, rules)
+        expected = markov.all_sequences(chain, number, constraints)
         assert_same(hypotheses(decoded, number), [one[1:] for one in expected])
 
 
 def test_every_beam_up_to_the_exhaustive_one():
     """Each is the search by hand; from where nothing is pruned on, it is the best of all."""
-    chain, rules = Chain(inputs=2, seed=9), dataclasses.replace(RULES, max_steps=3)
-    of_all = [[one[1:] for one in markov.all_sequences(chain, n, rules)] for n in range(2)]
+    chain, constraints = Chain(inputs=2, seed=9), dataclasses.replace(CONSTRAINTS, max_steps=3)
+    of_all = [[one[1:] for one in markov.all_sequences(chain, n, constraints)] for n in range(2)]
     exhaustive = len(of_all[0])
     for beam_size in range(1, exhaustive + 1):
-        decoded = search(chain, rules, beam_size)
+        decoded = search(chain, constraints, beam_size)
         for number in range(2):
             found = hypotheses(decoded, number)
-            assert_same(found, markov.beam_by_hand(chain, number, rules, beam_size))
+            assert_same(found, markov.beam_by_hand(chain, number, constraints, beam_size))
             if beam_size >= 3**2 * chain.words:  # of the last step
                 assert_same(found, of_all[number][:beam_size])
 
 
 @pytest.mark.parametrize("beam_size", [1, 2, 3, 4, 7, 12, 40])
-@pytest.mark.parametrize("rules", VARIANTS, ids=NAMES)
-def test_beams_are_the_search_by_hand(rules, beam_size):
+@pytest.mark.parametrize("constraints", VARIANTS, ids=NAMES)
+def test_beams_are_the_search_by_hand(constraints, beam_size):
     chain = Chain(inputs=4, seed=beam_size)
-    decoded = search(chain, rules, beam_size)
+    decoded = search(chain, constraints, beam_size)
     for number in range(4):
         assert_same(
-            hypotheses(decoded, number), markov.beam_by_hand(chain, number, rules, beam_size)
+            hypotheses(decoded, number), markov.beam_by_hand(chain, number, constraints, beam_size)
         )
 
 
 @pytest.mark.parametrize("beam_size", [1, 2, 3, 5])
 def test_stopping_early_changes_nothing_without_normalisation(beam_size):
-    chain, rules = Chain(inputs=8, seed=5), dataclasses.replace(RULES, max_steps=12)
-    decoded = search(chain, rules, beam_size)
+    chain, constraints = Chain(inputs=8, seed=5), dataclasses.replace(CONSTRAINTS, max_steps=12)
+    decoded = search(chain, constraints, beam_size)
     for number in range(8):
-        to_the_last = markov.beam_by_hand(chain, number, rules, beam_size, stops=False)
+        to_the_last = markov.beam_by_hand(chain, number, constraints, beam_size, stops=False)
         assert_same(hypotheses(decoded, number), to_the_last)
 
 
-@pytest.mark.parametrize("rules", VARIANTS, ids=NAMES)
-def test_one_beam_is_greedy_search(rules):
+@pytest.mark.parametrize("constraints", VARIANTS, ids=NAMES)
+def test_one_beam_is_greedy_search(constraints):
     chain = Chain(inputs=30, words=6, seed=1)
-    rules = dataclasses.replace(rules, max_steps=9)
-    beam = search(chain, rules, 1)
-    greedy = greedy_search(chain.step, chain.state, chain.first, rules, chain.look_dtypes)
+    constraints = dataclasses.replace(constraints, max_steps=9)
+    beam = search(chain, constraints, 1)
+    greedy = greedy_search(chain.step, chain.state, chain.first, constraints, chain.output_dtypes)
     for one, other in zip(tf.nest.flatten(beam), tf.nest.flatten(greedy), strict=True):
         np.testing.assert_allclose(one, other.numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("rules", VARIANTS, ids=NAMES)
-def test_a_batch_equals_one_by_one(rules):
+@pytest.mark.parametrize("constraints", VARIANTS, ids=NAMES)
+def test_a_batch_equals_one_by_one(constraints):
     """Those that are done early wait for the others, and stay as they are."""
     whole = Chain(inputs=12, words=5, seed=2, peaked=0.3)
-    rules = dataclasses.replace(rules, max_steps=9)
-    together = search(whole, rules, 3)
+    constraints = dataclasses.replace(constraints, max_steps=9)
+    together = search(whole, constraints, 3)
     assert len(set(together.lengths[:, 0])) > 1
     for number in range(12):
         alone = Chain(words=5)
         alone.log_p = whole.log_p[number : number + 1]
-        assert_same(hypotheses(search(alone, rules, 3), 0), hypotheses(together, number))
+        assert_same(hypotheses(search(alone, constraints, 3), 0), hypotheses(together, number))
 
 
 def test_the_same_in_eager_and_graph():
     chain = Chain(inputs=6, words=6, seed=3)
-    eager, graph = search(chain, RULES, 3), search(chain, RULES, 3, compiled=True)
+    eager, graph = search(chain, CONSTRAINTS, 3), search(chain, CONSTRAINTS, 3, compiled=True)
     for one, other in zip(tf.nest.flatten(eager), tf.nest.flatten(graph), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_looks_and_probabilities_follow_their_hypothesis():
     chain = Chain(inputs=5, words=5, seed=4)
-    decoded = search(chain, dataclasses.replace(RULES, max_steps=6), 4)
-    alphas, betas = decoded.looks
+    decoded = search(chain, dataclasses.replace(CONSTRAINTS, max_steps=6), 4)
+    alphas, betas = decoded.step_outputs
     reordered = 0
     for number in range(5):
         for k, (_, sequence) in enumerate(hypotheses(decoded, number)):
             n = len(sequence)
-            places, expected_betas = zip(*chain.looks(number, sequence), strict=True)
+            places, expected_betas = zip(*chain.outputs(number, sequence), strict=True)
             assert alphas[number, k, :n].argmax(-1).tolist() == list(places)
             assert betas[number, k, :n].tolist() == list(expected_betas)
             assert not alphas[number, k, n:].any()
             assert not betas[number, k, n:].any()
             np.testing.assert_allclose(
-                decoded.log_probabilities[number, k, :n], chain.score(number, sequence), atol=1e-6
+                decoded.log_probs[number, k, :n], chain.score(number, sequence), atol=1e-6
             )
             assert not decoded.tokens[number, k, n:].any()
             reordered += sequence[0] != decoded.tokens[number, 0, 0]
@@ -152,7 +161,7 @@ def test_looks_and_probabilities_follow_their_hypothesis():
 def test_without_an_end_the_best_are_cut():
     chain = Chain(inputs=2)
     chain.log_p[..., END] = markov.NEVER
-    decoded = search(chain, RULES, 3)
+    decoded = search(chain, CONSTRAINTS, 3)
     assert decoded.lengths.tolist() == [[4, 4, 4]] * 2
     assert np.isfinite(decoded.scores).all()
 
@@ -160,25 +169,25 @@ def test_without_an_end_the_best_are_cut():
 def test_what_has_ended_comes_before_what_was_cut():
     chain = Chain(inputs=1)
     chain.log_p[..., END] = -9.0
-    decoded = search(chain, RULES, 12)
+    decoded = search(chain, CONSTRAINTS, 12)
     ended = [END in sequence for _, sequence in hypotheses(decoded, 0)]
     assert ended == sorted(ended, reverse=True)
     assert len(set(ended)) == 2
 
 
 def test_more_beams_than_sequences_leave_places_empty():
-    decoded = search(Chain(inputs=2), DecodingConstraints(end=END, max_steps=1), 9)
+    decoded = search(Chain(inputs=2), DecodingConstraints(end_id=END, max_steps=1), 9)
     assert decoded.lengths.tolist() == [[1] * 4 + [0] * 5] * 2
     assert (decoded.scores[:, 4:] == -np.inf).all()
     assert not decoded.tokens[:, 4:].any()
-    assert not decoded.log_probabilities[:, 4:].any()
+    assert not decoded.log_probs[:, 4:].any()
 
 
 def test_where_nothing_else_may_come_it_ends():
     """A minimum length and no word twice: after the three words there are only the end is left."""
     chain = Chain(inputs=3)
-    rules = DecodingConstraints(end=END, max_steps=9, min_steps=7, no_repeat_ngram=1)
-    decoded = search(chain, rules, 2)
+    constraints = DecodingConstraints(end_id=END, max_steps=9, min_steps=7, no_repeat_ngram=1)
+    decoded = search(chain, constraints, 2)
     for number in range(3):
         found = hypotheses(decoded, number)
         assert len(found) == 2
@@ -198,7 +207,9 @@ def test_stops_when_all_are_done():
         calls.append(1)
         return chain.step(tokens, state)
 
-    decoded = beam_search(step, chain.state, chain.first, RULES, chain.look_dtypes, beam_size=1)
+    decoded = beam_search(
+        step, chain.state, chain.first, CONSTRAINTS, chain.output_dtypes, beam_size=1
+    )
     assert len(calls) == 1
     assert decoded.tokens.shape == (2, 1, 1)
 
@@ -206,4 +217,4 @@ def test_stops_when_all_are_done():
 @pytest.mark.parametrize("compiled", [False, True])
 def test_an_empty_batch_gives_nothing(compiled):
     chain = Chain(inputs=0)
-    assert search(chain, RULES, 3, compiled).tokens.shape == (0, 3, 0)
+    assert search(chain, CONSTRAINTS, 3, compiled).tokens.shape == (0, 3, 0)

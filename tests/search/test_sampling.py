@@ -11,12 +11,18 @@ from markov import END, Chain
 from sat_tf.search.constraints import DecodingConstraints
 from sat_tf.search.sampling import greedy_search, sample
 
-RULES = DecodingConstraints(end=END, max_steps=8)
+CONSTRAINTS = DecodingConstraints(end_id=END, max_steps=8)
 
 
-def draw(chain, draws, rules=RULES, **options):
+def draw(chain, num_samples, constraints=CONSTRAINTS, **options):
     return sample(
-        chain.step, chain.state, chain.first, rules, chain.look_dtypes, draws=draws, **options
+        chain.step,
+        chain.state,
+        chain.first,
+        constraints,
+        chain.output_dtypes,
+        num_samples=num_samples,
+        **options,
     )
 
 
@@ -29,7 +35,7 @@ def test_greedy_follows_the_most_probable_word_to_its_end(compiled):
     chain = Chain(inputs=6, words=6)
 
     def run():
-        return greedy_search(chain.step, chain.state, chain.first, RULES, chain.look_dtypes)
+        return greedy_search(chain.step, chain.state, chain.first, CONSTRAINTS, chain.output_dtypes)
 
     decoded = tf.function(run)() if compiled else run()
     assert len(set(decoded.lengths.numpy().ravel())) > 1
@@ -43,16 +49,16 @@ def test_greedy_follows_the_most_probable_word_to_its_end(compiled):
         assert not decoded.tokens[number, 0, n:].numpy().any()
         total = sum(chain.score(number, sequence))
         assert decoded.scores[number, 0].numpy() == pytest.approx(total, abs=1e-5)
-        places, betas = zip(*chain.looks(number, sequence), strict=True)
-        assert decoded.looks[0][number, 0, :n].numpy().argmax(-1).tolist() == list(places)
-        assert decoded.looks[1][number, 0, :n].numpy().tolist() == list(betas)
+        places, betas = zip(*chain.outputs(number, sequence), strict=True)
+        assert decoded.step_outputs[0][number, 0, :n].numpy().argmax(-1).tolist() == list(places)
+        assert decoded.step_outputs[1][number, 0, :n].numpy().tolist() == list(betas)
 
 
 def test_greedy_stops_at_the_limit():
     chain = Chain(inputs=2)
     chain.log_p[..., END] = markov.NEVER
-    rules = dataclasses.replace(RULES, max_steps=5)
-    decoded = greedy_search(chain.step, chain.state, chain.first, rules, chain.look_dtypes)
+    constraints = dataclasses.replace(CONSTRAINTS, max_steps=5)
+    decoded = greedy_search(chain.step, chain.state, chain.first, constraints, chain.output_dtypes)
     assert decoded.lengths.numpy().tolist() == [[5], [5]]
 
 
@@ -98,8 +104,8 @@ def test_top_p_draws_the_fewest_that_reach_it():
 
 def test_whole_sequences_come_as_often_as_they_are_probable():
     """By temperature, then the top k, then the top p, at each step with noise of its own."""
-    chain, draws = Chain(inputs=1, words=5, seed=3), 6000
-    rules = DecodingConstraints(end=END, max_steps=2)
+    chain, num_samples = Chain(inputs=1, words=5, seed=3), 6000
+    constraints = DecodingConstraints(end_id=END, max_steps=2)
 
     def likely(log_p):
         p = np.exp(log_p / 0.7)
@@ -112,20 +118,22 @@ def test_whole_sequences_come_as_often_as_they_are_probable():
     first = likely(chain.log_p[0, 0, chain.start, chain.start])
     expected = np.array([first[a] * likely(chain.log_p[0, 1, chain.start, a]) for a in range(5)])
     expected[END] = first[END], *[0] * 4  # it ends there: no second word, written as 0
-    decoded = draw(chain, draws, rules, temperature=0.7, top_k=3, top_p=0.8)
+    decoded = draw(chain, num_samples, constraints, temperature=0.7, top_k=3, top_p=0.8)
     shares = np.zeros((5, 5))
-    np.add.at(shares, tuple(decoded.tokens[0].numpy().T), 1 / draws)
+    np.add.at(shares, tuple(decoded.tokens[0].numpy().T), 1 / num_samples)
     assert (expected > 0).sum() > 3
     np.testing.assert_allclose(shares, expected, atol=0.03)
 
 
 def test_draws_obey_the_rules():
     chain = Chain(inputs=2, words=5)
-    rules = dataclasses.replace(RULES, barred=(2,), min_steps=3, no_repeat_ngram=2)
-    decoded = draw(chain, 200, rules)
+    constraints = dataclasses.replace(
+        CONSTRAINTS, suppressed_ids=(2,), min_steps=3, no_repeat_ngram=2
+    )
+    decoded = draw(chain, 200, constraints)
     for number in range(2):
         for tokens, length in zip(decoded.tokens[number], decoded.lengths[number], strict=True):
-            assert markov.is_allowed(tuple(tokens[:length].numpy().tolist()), rules)
+            assert markov.is_allowed(tuple(tokens[:length].numpy().tolist()), constraints)
 
 
 def test_scores_are_the_models_whatever_the_temperature():

@@ -141,9 +141,9 @@ def test_gives_what_the_run_gives(serve, captioner):
             assert outputs["captions"][i, k].decode() == caption.text
             assert outputs["scores"][i, k] == pytest.approx(caption.score, abs=1e-4)
             length, n = outputs["lengths"][i, k], len(caption.words)
-            assert length == len(caption.log_probabilities)
+            assert length == len(caption.log_probs)
             np.testing.assert_allclose(
-                outputs["log_probabilities"][i, k, :length], caption.log_probabilities, atol=1e-4
+                outputs["log_probabilities"][i, k, :length], caption.log_probs, atol=1e-4
             )
             np.testing.assert_allclose(outputs["attention"][i, k, :n], caption.alphas, atol=1e-4)
             np.testing.assert_allclose(outputs["beta"][i, k, :n], caption.betas, atol=1e-4)
@@ -190,7 +190,7 @@ def test_other_signatures_agree(serve, signatures, captioner):
     by_bytes = serve(files)
     by_pixels = signatures["from_images"](images=tf.constant(pixels))
     views = np.stack([captioner.read_image(file).image_batch[0] for file in files])
-    annotations = captioner.models[0].annotate({"images": tf.constant(views)})
+    annotations = captioner.models[0].encode_images({"images": tf.constant(views)})
     cached = signatures["from_features"](annotations=tf.cast(annotations, tf.float16))
     assert set(by_pixels) == set(by_bytes)
     assert set(by_bytes) - set(cached) == {"attention_box", "decoded"}

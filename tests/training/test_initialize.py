@@ -118,8 +118,8 @@ def test_word_vectors_start_the_embeddings(data_dir, tmp_path):
     )
     trainer = Trainer(config, tmp_path / "run")
     red = trainer.vocabulary.encode(["red"])[0]
-    assert (trainer.model.cell.embedding.embeddings.numpy()[red] == 0.5).all()
+    assert (trainer.model.decoder.embedding.embeddings.numpy()[red] == 0.5).all()
     assert trainer.run()
     path.unlink()
     model = Captioner.load(tmp_path / "run").models[0]
-    assert (model.cell.embedding.embeddings.numpy()[red] == 0.5).all()
+    assert (model.decoder.embedding.embeddings.numpy()[red] == 0.5).all()

@@ -10,7 +10,6 @@ from sat_tf.training.schedule import (
     end_epoch,
     is_finished,
     learning_rate,
-    moved_baseline,
     sampled_inputs,
 )
 
@@ -68,12 +67,6 @@ def test_warmup_rises_linearly():
     config = dataclasses.replace(SETTINGS, warmup_steps=4, learning_rate_schedule="constant")
     rates = [learning_rate(config, step, 100, 0.5) for step in range(6)]
     assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
-
-
-def test_the_baseline_moves_a_tenth_of_the_way():
-    config = TrainingConfig()
-    assert moved_baseline(config, -20.0, -30.0) == pytest.approx(-21.0)
-    assert moved_baseline(TrainingConfig(baseline_decay=1.0), 0.0, -30.0) == 0.0
 
 
 def test_scheduled_sampling_rises_to_its_share():

@@ -1,31 +1,120 @@
-"""The training step: the loss it minimises, and that several devices change nothing."""
+"""The training step: its optimizers, its terms, and that several devices train as one."""
 
 import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-# In a process of its own: TensorFlow divides the processor into devices only before its first use.
+from sat_tf.config import DecoderConfig, TrainingConfig, from_flat
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.losses import CaptionLoss
+from sat_tf.training import initialize
+from sat_tf.training.step import make_optimizer, make_train_step
+from sat_tf.vocabulary import END, PAD, Vocabulary
+
+GRID = (1, 3, 4)
+BATCH = {
+    "features": tf.constant(np.random.default_rng(1).normal(size=(2, *GRID)).astype(np.float32)),
+    "image_index": tf.constant([0, 1]),
+    "tokens": tf.constant([[4, 3, END], [5, END, PAD]]),
+    "captions": tf.constant(2.0),
+}
+
+
+def identity():
+    grid = keras.Input(GRID)
+    return keras.Model(grid, grid)
+
+
+def compiled_model(optimizer, loss=None, **changes):
+    keras.utils.set_random_seed(0)
+    decoder = DecoderConfig(embedding_size=3, hidden_size=5, attention_size=2, dropout=0.0)
+    model = CaptionModel(identity(), decoder, 7)
+    model.compile(optimizer, loss, clip_norm=0.0, **changes)
+    return model
+
+
+def after_a_step(rate, loss=None, **changes):
+    """The weights before and after one step of gradient descent."""
+    model = compiled_model(keras.optimizers.SGD(rate), loss, **changes)
+    before = [v.numpy() for v in model.trainable_variables]
+    sums = tf.function(model.update, autograph=False)(BATCH)
+    return before, [v.numpy() for v in model.trainable_variables], sums
+
+
+def test_weight_decay_is_the_gradient_of_the_sum_of_squares():
+    rate, decay = 0.1, 0.05
+    before, plain, _ = after_a_step(rate)
+    _, decayed, _ = after_a_step(rate, weight_decay=decay)
+    for weight, without, with_it in zip(before, plain, decayed, strict=True):
+        np.testing.assert_allclose(with_it - without, -rate * 2 * decay * weight, atol=1e-6)
+
+
+def test_label_smoothing_interpolates_between_two_losses():
+    """Its step lies between that of the true tokens and that of the uniform distribution."""
+    before, half, sums = after_a_step(0.1, CaptionLoss(0.0, label_smoothing=0.4))
+    assert {"nll", "smoothing"} <= set(sums)
+    _, none, _ = after_a_step(0.1, CaptionLoss(0.0))
+    _, more, _ = after_a_step(0.1, CaptionLoss(0.0, label_smoothing=0.8))
+    for first, a, b, c in zip(before, none, half, more, strict=True):
+        np.testing.assert_allclose(b - first, ((a - first) + (c - first)) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", ["frequencies", "zero"])
+def test_initial_output_bias(bias, monkeypatch):
+    monkeypatch.setattr(initialize, "build_encoder", lambda *_: identity())
+    vocabulary = Vocabulary.build([["red", "red", "star"]])
+    config = from_flat({"dataset": "shapes", "output_bias": bias})
+    model = initialize.new_model(config, vocabulary)
+    expected = np.log([1, 2, 1, 3, 2]) - np.log(9) if bias == "frequencies" else np.zeros(5)
+    found = model.decoder.deep_output.output_projection.bias
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "rmsprop", "adadelta"])
+def test_every_optimizer_lowers_the_loss(name):
+    rate = 1.0 if name == "adadelta" else 0.01
+    model = compiled_model(make_optimizer(TrainingConfig(optimizer=name, learning_rate=rate)))
+    spec = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in BATCH.items()}
+    step = make_train_step(model, tf.distribute.get_strategy(), spec)
+    losses = [float(step(BATCH)["nll"]) for _ in range(5)]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+
+
+def test_rmsprop_has_the_authors_constants():
+    """Centred, decay 0.95, momentum 0.9, 1e-4 beside the variance: two steps by hand."""
+    optimizer = make_optimizer(TrainingConfig(optimizer="rmsprop", learning_rate=1e-4))
+    weight = tf.Variable([1.0, -2.0])
+    optimizer.build([weight])
+    gradients = [np.array([0.3, -0.01]), np.array([-0.2, 0.05])]
+    expected, square, mean, velocity = np.array([1.0, -2.0]), 0.0, 0.0, 0.0
+    for gradient in gradients:
+        optimizer.apply([tf.constant(gradient, tf.float32)], [weight])
+        square = 0.95 * square + 0.05 * gradient**2
+        mean = 0.95 * mean + 0.05 * gradient
+        velocity = 0.9 * velocity - 1e-4 * gradient / np.sqrt(square - mean**2 + 1e-4)
+        expected = expected + velocity
+    np.testing.assert_allclose(weight, expected, rtol=1e-6)
+
+
+# In its own process: TensorFlow divides the processor into devices only before its first use.
 SCRIPT = """
 import json, sys
 import keras, numpy as np, tensorflow as tf
 from sat_tf.config import DecoderConfig, TrainingConfig
 from sat_tf.data.pipeline import CachedFeatures, TokenizedCaptions, caption_batches
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.training.objective import make_likelihood
+from sat_tf.model.losses import CaptionLoss
 from sat_tf.training.step import make_optimizer, make_train_step
 
 processor = tf.config.list_physical_devices("CPU")[0]
 half = tf.config.LogicalDeviceConfiguration()
 tf.config.set_logical_device_configuration(processor, [half, half])
-devices = int(sys.argv[1])
-strategy = (
-    tf.distribute.get_strategy()
-    if devices == 1
-    else tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-)
 random = np.random.default_rng(0)
 grids = random.normal(size=(5, 2, 3, 4)).astype(np.float16)
 tokens = [np.array([*random.integers(3, 9, n), 1], np.int32) for n in (2, 3, 3, 4, 2, 5, 3)]
@@ -36,42 +125,57 @@ source = CachedFeatures(lambda rows: grids[rows], (2, 3, 4))
 config = TrainingConfig(
     clip_norm=0.5, learning_rate=0.1, optimizer="sgd", weight_decay=0.01, label_smoothing=0.1
 )
-keras.utils.set_random_seed(0)
-with strategy.scope():
-    grid = keras.Input((2, 3, 4))
-    sizes = {"embedding_size": 3, "hidden_size": 5, "attention_size": 4}
-    decoder = DecoderConfig(**sizes, **json.loads(sys.argv[2]))
-    model = CaptionModel(keras.Model(grid, grid), decoder, 9)
-    optimizer = make_optimizer(config)
-    optimizer.build(model.trainable_variables)
-batches = strategy.distribute_datasets_from_function(
-    lambda context: caption_batches(captions, plan, source, context=context)
-)
-objective = make_likelihood(model, config)
-step = make_train_step(model, optimizer, objective, config, strategy, batches.element_spec)
-controls = {"baseline": tf.constant(0.0), "sampled_inputs": tf.constant(0.0)}
-sums = [{name: float(value) for name, value in step(batch, controls).items()} for batch in batches]
-weights = [variable.numpy().ravel().tolist() for variable in model.trainable_variables]
-print(json.dumps({"sums": sums, "weights": sum(weights, [])}))
+
+def run(strategy, **changes):
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        grid = keras.Input((2, 3, 4))
+        decoder = DecoderConfig(embedding_size=3, hidden_size=5, attention_size=4, **changes)
+        model = CaptionModel(keras.Model(grid, grid), decoder, 9)
+        model.compile(
+            make_optimizer(config),
+            CaptionLoss.from_training(config),
+            clip_norm=config.clip_norm,
+            weight_decay=config.weight_decay,
+        )
+    batches = strategy.distribute_datasets_from_function(
+        lambda context: caption_batches(captions, plan, source, context=context)
+    )
+    step = make_train_step(model, strategy, batches.element_spec)
+    sums = [{name: float(value) for name, value in step(batch).items()} for batch in batches]
+    weights = [variable.numpy().ravel().tolist() for variable in model.trainable_variables]
+    baseline = float(model.reward_baseline.numpy())
+    return {"sums": sums, "weights": sum(weights, []), "baseline": baseline}
+
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+print(json.dumps({
+    "one": run(tf.distribute.get_strategy(), dropout=0.0),
+    "two": run(two, dropout=0.0),
+    "hard": run(two, dropout=0.3, lstm_dropout=0.2, attention="hard"),
+}))
 """
 
 
-def run(devices, **decoder):
-    command = [sys.executable, "-c", SCRIPT, str(devices), json.dumps(decoder)]
+@pytest.fixture(scope="module")
+def trained():
+    command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_two_devices_train_as_one():
-    one, two = run(1, dropout=0.0), run(2, dropout=0.0)
+def test_two_devices_train_as_one(trained):
+    one, two = trained["one"], trained["two"]
     assert [sums["captions"] for sums in one["sums"]] == [4, 3]
     for first, second in zip(one["sums"], two["sums"], strict=True):
         assert first == pytest.approx(second, rel=1e-5)
     np.testing.assert_allclose(one["weights"], two["weights"], atol=1e-6)
 
 
-def test_what_is_drawn_is_drawn_on_two_devices():
-    found = run(2, dropout=0.3, lstm_dropout=0.2, attention="hard")
-    assert {"reinforce", "entropy", "reward"} <= set(found["sums"][0])
-    assert np.isfinite(found["weights"]).all()
+def test_hard_attention_and_dropout_on_two_devices(trained):
+    hard = trained["hard"]
+    assert {"reinforce", "entropy", "reward"} <= set(hard["sums"][0])
+    assert np.isfinite(hard["weights"]).all()
+    rewards = [sums["reward"] / sums["captions"] for sums in hard["sums"]]
+    # b_k = 0.9 b_{k-1} + 0.1 reward_k over the whole minibatch, from 0.
+    assert hard["baseline"] == pytest.approx(0.09 * rewards[0] + 0.1 * rewards[1], rel=1e-5)

@@ -1,0 +1,345 @@
+"""Captions from models: search over their steps, teacher-forced scores, token ids to words.
+
+Several models that share a vocabulary form an ensemble: at each step their probabilities are
+averaged. A single model is an ensemble of one.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from sat_tf.config import DecodingConfig
+from sat_tf.errors import UserError
+from sat_tf.model.decoder import START
+from sat_tf.model.hard_attention import LocationSample, Samples, inference_samples
+from sat_tf.model.losses import step_mask
+from sat_tf.search.beam import beam_search
+from sat_tf.search.constraints import DecodingConstraints
+from sat_tf.search.hypotheses import Decoded, StepFunction
+from sat_tf.search.sampling import decode_loop, greedy_search, sample
+from sat_tf.vocabulary import END, PAD, UNK, Vocabulary
+
+if TYPE_CHECKING:
+    from sat_tf.model.caption_model import CaptionModel
+
+# The same images as inputs of each of the models, see `CaptionModel`.
+Batches = Sequence[Mapping[str, tf.Tensor]]
+
+
+class AttentionMaps(NamedTuple):
+    """The attention of one model at the n words of a caption.
+
+    alphas: float32 [n, rows, columns]; each sums to 1, or less if there is a null location.
+    betas: float32 [n].
+    """
+
+    alphas: np.ndarray
+    betas: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Caption:
+    """A caption with its score and its attention.
+
+    words: the n words, without the end.
+    log_probs: of each word and, if it was generated, the end, in nats: float32 [n or n + 1].
+    score: ranks the captions of an image, see `--length_normalization`; higher is better.
+    attention: of each model of the ensemble.
+    """
+
+    words: tuple[str, ...]
+    log_probs: np.ndarray
+    score: float
+    attention: tuple[AttentionMaps, ...]
+
+    @property
+    def text(self) -> str:
+        """The words joined by spaces."""
+        return " ".join(self.words)
+
+    @property
+    def log_prob(self) -> float:
+        """Log probability of the caption, its end included, in nats."""
+        return float(self.log_probs.sum())
+
+    @property
+    def alphas(self) -> np.ndarray:
+        """Alphas of the (first) model: float32 [n, rows, columns]."""
+        return self.attention[0].alphas
+
+    @property
+    def betas(self) -> np.ndarray:
+        """Betas of the (first) model: float32 [n]."""
+        return self.attention[0].betas
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class TeacherForcedScores(NamedTuple):
+    """Scores of given captions.
+
+    log_probs: of each token, float32 [B, T], zero at padded steps.
+    attention: of each model (alphas float32 [B, T, L], betas float32 [B, T]).
+    """
+
+    log_probs: tf.Tensor
+    attention: tuple[tuple[tf.Tensor, tf.Tensor], ...]
+
+
+class Generator:
+    """Compiled `generate` and `score` of an ensemble, traced once for each way of decoding.
+
+    Args:
+      models: the ensemble; their weights may change between calls.
+    """
+
+    def __init__(self, models: Sequence["CaptionModel"]) -> None:
+        self._models = models
+        self._compiled: dict[Any, Callable[[Batches], Any]] = {}
+
+    def generate(self, batches: Batches, decoding: DecodingConfig) -> Decoded:
+        """Generate captions of images, or of their features; see the function `generate`."""
+
+        def run(batches: Batches) -> Decoded:
+            each = zip(self._models, batches, strict=True)
+            features = [model.encode_images(batch) for model, batch in each]
+            return generate(self._models, features, decoding)
+
+        return self._call("generate", decoding, run, batches)
+
+    def score(self, batches: Batches, decoding: DecodingConfig) -> TeacherForcedScores:
+        """Score given captions; see the function `score`."""
+        return self._call(
+            "score", decoding, lambda batches: score(self._models, batches, decoding), batches
+        )
+
+    def _call(
+        self, name: str, decoding: DecodingConfig, function: Callable[..., Any], batches: Batches
+    ) -> Any:
+        compiled = self._compiled.get((name, decoding))
+        if compiled is None:
+            compiled = tf.function(function, reduce_retracing=True, autograph=False)
+            self._compiled[name, decoding] = compiled
+        return compiled(batches)
+
+
+def generate(
+    models: Sequence["CaptionModel"], features: Sequence[tf.Tensor], decoding: DecodingConfig
+) -> Decoded:
+    """Generate captions of images: by beam search, greedy search or sampling.
+
+    Args:
+      models: the ensemble.
+      features: of the same images for each model, [I, rows, columns, D].
+      decoding: how to search.
+
+    Returns:
+      K captions of each image. The step outputs are, for each model, (alphas float32
+      [I, K, T, L], betas float32 [I, K, T]).
+    """
+    arguments = _search_arguments(models, features, decoding)
+    count = decoding.num_captions
+    if decoding.search == "sample":
+        decoded = sample(
+            *arguments,
+            num_samples=count,
+            temperature=decoding.temperature,
+            top_k=decoding.top_k,
+            top_p=decoding.top_p,
+            seed=decoding.sampling_seed,
+        )
+    elif count == 1:
+        decoded = greedy_search(*arguments)
+    else:
+        decoded = beam_search(*arguments, beam_size=count)
+    for (alphas, betas), model in zip(decoded.step_outputs, models, strict=True):
+        alphas.set_shape([None, count, None, model.num_locations])
+        betas.set_shape([None, count, None])
+    return decoded
+
+
+def sample_captions(
+    model: "CaptionModel", features: tf.Tensor, decoding: DecodingConfig, seed: tf.Tensor
+) -> Decoded:
+    """Sample one caption of each row of features, with independent random numbers.
+
+    Args:
+      model: whose distribution is sampled.
+      features: [I, rows, columns, D].
+      decoding: the constraints and the temperature.
+      seed: int32 [2].
+    """
+
+    def select(log_probs: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+        step_seed = tf.random.experimental.stateless_fold_in(seed, t)
+        logits = log_probs / decoding.temperature
+        return tf.random.stateless_categorical(logits, 1, step_seed, tf.int32)[:, 0]
+
+    return decode_loop(select, *_search_arguments([model], [features], decoding))
+
+
+def score(
+    models: Sequence["CaptionModel"], batches: Batches, decoding: DecodingConfig
+) -> TeacherForcedScores:
+    """Score given captions by teacher forcing.
+
+    Args:
+      models: the ensemble.
+      batches: for each model its features or images; all with the same `tokens`.
+      decoding: says which context hard attention uses.
+    """
+
+    def read(number: int, model: "CaptionModel", batch: Mapping[str, tf.Tensor]) -> Any:
+        shape = tf.constant([1, model.num_locations])  # the same for all captions
+        samples: Samples = ()
+        if model.config.attention == "hard" and decoding.attention_inference != "expectation":
+            spec = LocationSample(
+                tf.TensorSpec([1, model.num_locations]), tf.TensorSpec([1, 1], tf.bool)
+            )
+            samples = tf.map_fn(
+                lambda t: _location_samples(model, number, decoding, shape, t),
+                tf.range(tf.shape(batch["tokens"])[1]),
+                fn_output_signature=(spec,) * model.config.lstm_layers,
+            )  # [T, 1, ...]
+        return model(batch, samples=samples)
+
+    tokens = batches[0]["tokens"]  # [B, T]
+    outputs = [
+        read(number, model, batch)
+        for number, (model, batch) in enumerate(zip(models, batches, strict=True))
+    ]
+    average = _average([output.logits for output in outputs])  # [B, T, V]
+    log_probs = tf.gather(average, tokens, batch_dims=2) * step_mask(tokens)  # [B, T]
+    attention = tuple((output.alphas, output.betas) for output in outputs)
+    return TeacherForcedScores(log_probs, attention)
+
+
+def _search_arguments(
+    models: Sequence["CaptionModel"], features: Sequence[tf.Tensor], decoding: DecodingConfig
+) -> tuple[StepFunction, Any, tf.Tensor, DecodingConstraints, Any]:
+    """Return what a search needs: step, first state, first tokens, constraints, output dtypes."""
+    memories = [
+        model.decoder.prepare(model.flatten_grid(grid))
+        for model, grid in zip(models, features, strict=True)
+    ]
+    images = tf.shape(features[0])[0]
+
+    def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any, Any]:
+        t, states = state
+        # The k-th hypotheses of all images share their random numbers.
+        beams = tf.shape(t)[0] // tf.maximum(images, 1)
+        outputs = []
+        for number, (model, memory) in enumerate(zip(models, memories, strict=True)):
+            shape = tf.stack([beams, tf.shape(memory.features)[1]])
+            samples = _location_samples(model, number, decoding, shape, tf.reduce_max(t))
+            samples = tf.nest.map_structure(lambda x: tf.tile(x, [images, 1]), samples)
+            outputs.append(model.decoder.next_token(tokens, states[number], memory, samples))
+        logits, states, attended = zip(*outputs, strict=True)
+        attention = tuple((one.alpha, one.beta[:, 0]) for one in attended)
+        return _average(logits), (t + 1, states), attention
+
+    states = tuple(
+        model.decoder.initial_state(memory) for model, memory in zip(models, memories, strict=True)
+    )
+    start = tf.fill([images], START)
+    dtypes = ((tf.float32, tf.float32),) * len(models)
+    return step, (tf.zeros_like(start), states), start, decoding_constraints(decoding), dtypes
+
+
+def _location_samples(
+    model: "CaptionModel", number: int, decoding: DecodingConfig, shape: tf.Tensor, t: tf.Tensor
+) -> Samples:
+    """Return the location samples of hard attention at step t.
+
+    Args:
+      model: of the ensemble.
+      number: its index there.
+      decoding: how to search.
+      shape: of the noise, [K, L].
+      t: int32 [], from 0.
+    """
+    if model.config.attention == "soft":
+        return ()
+    # Tokens are sampled with the seed (sampling_seed, t): locations must not share its numbers.
+    seed = tf.stack([decoding.sampling_seed, t])
+    seed = tf.random.experimental.stateless_fold_in(seed, number + 1)
+    return inference_samples(decoding.attention_inference, shape, model.config.lstm_layers, seed)
+
+
+def decoding_constraints(decoding: DecodingConfig) -> DecodingConstraints:
+    """Return the constraints that a configuration describes."""
+    return DecodingConstraints(
+        end_id=END,
+        max_steps=decoding.max_length,
+        min_steps=decoding.min_length,
+        suppressed_ids=(PAD,) if decoding.allow_unk else (PAD, UNK),
+        no_repeat_ngram=decoding.no_repeat_ngram,
+        length_normalization=decoding.length_normalization,
+        exponent=decoding.gnmt_exponent,
+    )
+
+
+def _average(logits: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Return the log of the mean probability of several logits [..., V]."""
+    log_probs = [tf.nn.log_softmax(one) for one in logits]
+    if len(log_probs) == 1:
+        return log_probs[0]
+    return tf.reduce_logsumexp(tf.stack(log_probs), axis=0) - math.log(len(log_probs))
+
+
+def make_captions(
+    decoded: Decoded, vocabulary: Vocabulary, grids: Sequence[tuple[int, int]]
+) -> list[tuple[Caption, ...]]:
+    """Return the captions of each image of a batch, in the order of the search.
+
+    Args:
+      decoded: from `generate`.
+      vocabulary: of the models.
+      grids: rows and columns of each model's features.
+
+    Raises:
+      UserError: an image has no caption at all.
+    """
+    batch = tf.nest.map_structure(lambda x: x.numpy(), decoded)
+
+    def caption(i: int, k: int) -> Caption:
+        length = batch.lengths[i, k]
+        words = vocabulary.words_of(batch.tokens[i, k, :length].tolist())
+        attention = [(alphas[i, k], betas[i, k]) for alphas, betas in batch.step_outputs]
+        log_probs, score = batch.log_probs[i, k, :length], float(batch.scores[i, k])
+        return make_caption(words, log_probs, score, zip(attention, grids, strict=True))
+
+    images, beams = batch.lengths.shape
+    if not batch.lengths.any(axis=1).all():
+        raise UserError("the run's weights are damaged: they give no word a probability")
+    return [
+        tuple(caption(i, k) for k in range(beams) if batch.lengths[i, k]) for i in range(images)
+    ]
+
+
+def make_caption(
+    words: Sequence[str],
+    log_probs: np.ndarray,
+    score: float,
+    attention: Iterable[tuple[tuple[np.ndarray, np.ndarray], tuple[int, int]]],
+) -> Caption:
+    """Return a caption of n words.
+
+    Args:
+      words: without the end.
+      log_probs: see `Caption`.
+      score: see `Caption`.
+      attention: of each model ((alphas [T, L], betas [T]), (rows, columns)), T at least n.
+    """
+    n = len(words)
+    # The null location, the last one, is not in the image.
+    maps = tuple(
+        AttentionMaps(alphas[:n, : rows * columns].reshape(n, rows, columns), betas[:n])
+        for (alphas, betas), (rows, columns) in attention
+    )
+    return Caption(tuple(words), log_probs, score, maps)
