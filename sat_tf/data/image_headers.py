@@ -1,60 +1,28 @@
-"""What the first bytes of an image file tell: its size, and which way up it is.
+"""Headers of image files: the size of an image before it is decoded, and its orientation.
 
-TensorFlow ops throughout, so that they also run in the pipeline and in an exported model. What
-breaks a format's rules ends in `tf.errors.InvalidArgumentError`.
+TensorFlow ops throughout, so that they also run in the input pipeline and in an exported model.
+Files that violate their format raise `tf.errors.InvalidArgumentError`.
 """
 
 import tensorflow as tf
 
-# How a file begins, in TensorFlow's order; WebP's name comes after four bytes of length.
 _JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
-_RIFF, _WEBP, _WEBP_AT = b"RIFF", b"WEBP", 8
-# PNG, BMP and WebP tell their sizes, and so on, within so many bytes.
+# Bytes that contain the sizes and flags of PNG, BMP and WebP files.
 _HEAD_BYTES = 32
-
-# Places of (height, width), as they are wanted: files have the width first.
-_IHDR, _IHDR_AT, _PNG_SIDES_AT = b"IHDR", 12, [20, 16]
-# Texts in a PNG file may be compressed; each can fill 8 MB, all of which the decoder keeps.
-_PNG_TEXTS, _MOST_TEXTS = (b"zTXt", b"iTXt"), 16
-_BMP_SIDES_AT, _BMP_HEADER_AT, _BMP_HEADER_BYTES = [22, 18], 14, 40
-_BMP_DEPTH_AT = 28
-
-# The first chunk of a WebP file: a lossy image, a lossless one, or more about what follows.
-_CHUNK_AT = 12
-_VP8, _VP8L, _VP8X = b"VP8 ", b"VP8L", b"VP8X"
-_VP8_SIDES_AT, _VP8_SIDE_BITS = [28, 26], 14
-_VP8L_BITS_AT, _VP8L_ALPHA_BIT = 21, 28  # a number of the sides, 14 bits each, and flags
-_VP8X_SIDES_AT, _VP8X_FLAGS_AT, _VP8X_ANIMATION, _VP8X_ALPHA = [27, 24], 20, 0x02, 0x10
-
-# A GIF file: the screen, a table of colours, extensions, and then the first frame.
-_GIF_SCREEN_AT, _GIF_FLAGS_AT, _GIF_TABLE_AT = [8, 6], 10, 13
-_GIF_EXTENSION, _GIF_FRAME, _GIF_TRAILER = ord("!"), ord(","), b";"
-# Of a frame: its left and top on the screen, its sides, flags, and a table of its own.
-_FRAME_PLACE_AT, _FRAME_SIDES_AT, _FRAME_FLAGS_AT, _FRAME_TABLE_AT = 1, 5, 9, 10
-_ORIGIN = b"\0\0\0\0"
-_FULL_BLOCK = 255
-# So that no file keeps the reader busy for long; full blocks don't count.
-_MOST_EXTENSIONS, _MOST_BLOCKS = 30, 1 << 14
-
-# JPEG markers, as big-endian numbers; fill bytes, 0xFF, may stand before any.
-_FIRST_MARKER, _START_OF_SCAN, _APP1, _FILL = 0xFFC0, 0xFFDA, 0xFFE1, 0xFFFF
-# EXIF comes before the pixels, and few segments, of 64 KB at most, come before EXIF.
+# The decoder keeps up to 8 MB of each compressed text of a PNG file.
+_PNG_TEXTS, _MAX_PNG_TEXTS = (b"zTXt", b"iTXt"), 16
+# These bound the time that a file can take; full blocks of a GIF file are not counted.
+_MAX_GIF_EXTENSIONS, _MAX_GIF_BLOCKS, _MAX_JPEG_SEGMENTS = 30, 1 << 14, 100
+_GIF_BLOCK = 255  # length of a full block
+# EXIF precedes the pixels, and few segments, of at most 64 KB, precede EXIF.
 _EXIF_WITHIN_BYTES = 1 << 18
-_MOST_SEGMENTS = 100
-# An EXIF segment: marker, length, this name and two zeros, then a TIFF header and its directory.
-_EXIF = int.from_bytes(b"Exif")
-_EXIF_NAME_AT, _TIFF_AT = 4, 10
-_LITTLE_ENDIAN, _BIG_ENDIAN = int.from_bytes(b"II"), int.from_bytes(b"MM")
-_TIFF_VERSION = 42
-_ORIENTATION_TAG = 0x0112
-_ENTRY_BYTES, _ENTRY_VALUE_AT = 12, 8  # of an entry of the directory
 
 
 def image_size(encoded: tf.Tensor) -> tf.Tensor:
-    """Height and width as stored, before any EXIF orientation: int32 [2], at least 1 each.
+    """Return height and width as stored, before any EXIF orientation: int32 [2], at least 1 each.
 
-    Of a GIF, those of what holds both its screen and its first frame. Sides beyond int32 count as
-    the greatest int32.
+    For a GIF, those of the rectangle that contains its screen and its first frame. Sides beyond
+    int32 are returned as the greatest int32.
 
     Args:
       encoded: a file's bytes, string [].
@@ -64,11 +32,9 @@ def image_size(encoded: tf.Tensor) -> tf.Tensor:
         (without animation), its header is damaged, or it is a PNG of more than 16 texts.
     """
     head = _first_bytes(encoded, _HEAD_BYTES)
-    begins = [_reads(head, 0, name) for name in (_JPEG, _PNG, _GIF, _BMP)]
-    begins.append(_reads(head, 0, _RIFF) & _reads(head, _WEBP_AT, _WEBP))
-    kind = tf.argmax([*begins, True], output_type=tf.int32)  # the first that is true
+    kinds = [_equals(head, 0, start) for start in (_JPEG, _PNG, _GIF, _BMP)]
     size = tf.switch_case(
-        kind,
+        tf.argmax([*kinds, _is_webp(head), True], output_type=tf.int32),  # the first that is true
         [
             lambda: tf.image.extract_jpeg_shape(encoded)[:2],
             lambda: _png_size(encoded, head),
@@ -78,29 +44,71 @@ def image_size(encoded: tf.Tensor) -> tf.Tensor:
             lambda: tf.zeros([2], tf.int32),
         ],
     )
-    size = tf.where(size < 0, tf.int32.max, size)  # it was more than int32 can hold
+    size = tf.where(size < 0, tf.int32.max, size)  # beyond int32
     return _checked(tf.reduce_all(size > 0), "no image of a known format and size", size)
 
 
-def has_webp_alpha(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether a file is a WebP image with alpha: bool [].
+def _png_size(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    """Height and width; after the signature and a length comes `IHDR`, width, height."""
+    texts = tf.add_n([tf.size(tf.strings.split(encoded, name)) - 1 for name in _PNG_TEXTS])
+    readable = _equals(head, 12, b"IHDR") & (texts <= _MAX_PNG_TEXTS)
+    size = _number(head, [20, 16], 4)
+    return _checked(readable, "a PNG file without header, or of too many texts", size)
 
-    Args:
-      encoded: a file's bytes, string [].
+
+def _bmp_size(head: tf.Tensor) -> tf.Tensor:
+    """Height and width; at byte 14 come the header's length, width, height, planes, bits."""
+    header, width, height = tf.unstack(_number(head, [14, 18, 22], 4, little=True))
+    # TensorFlow takes older headers for newer ones, and palette indices for shades of gray.
+    bits = _number(head, 28, 2, little=True)
+    readable = (header >= 40) & ((bits == 24) | (bits == 32))
+    size = tf.stack([tf.abs(height), width])  # a negative height: the top row comes first
+    return _checked(readable, "only BMP images of 24 or 32 bits a pixel can be read", size)
+
+
+def _is_webp(head: tf.Tensor) -> tf.Tensor:
+    return _equals(head, 0, b"RIFF") & _equals(head, 8, b"WEBP")
+
+
+def _webp_size(head: tf.Tensor) -> tf.Tensor:
+    """Height and width; at byte 12 is a lossy image, a lossless one or an extended header.
+
+    The decoder rejects an extended header whose size is not that of the image which follows. In
+    animations it may differ, and TensorFlow's reader of these writes out of bounds.
     """
+    is_extended = _equals(head, 12, b"VP8X")
+    is_animated = is_extended & (_number(head, 20, 1) & 0x02 > 0)
+    lossy = _number(head, [28, 26], 2, little=True) & 0x3FFF
+    bits = _number(head, 21, 4, little=True)
+    lossless = 1 + (tf.bitwise.right_shift(bits, [14, 0]) & 0x3FFF)
+    extended = 1 + _number(head, [27, 24], 3, little=True)
+    size = tf.where(_equals(head, 12, b"VP8 "), lossy, 0)
+    size = tf.where(_equals(head, 12, b"VP8L"), lossless, size)
+    size = tf.where(is_extended, extended, size)
+    return _checked(~is_animated, "an animated WebP image can't be read", size)
+
+
+def has_webp_alpha(encoded: tf.Tensor) -> tf.Tensor:
+    """Return whether a file, string [], is a WebP image with alpha: bool []."""
     head = _first_bytes(encoded, _HEAD_BYTES)
-    is_webp = _reads(head, 0, _RIFF) & _reads(head, _WEBP_AT, _WEBP)
-    lossless = tf.bitwise.right_shift(_number(head, _VP8L_BITS_AT, 4, little=True), _VP8L_ALPHA_BIT)
-    return is_webp & (
-        (_reads(head, _CHUNK_AT, _VP8L) & (lossless & 1 > 0))
-        | (_reads(head, _CHUNK_AT, _VP8X) & (_number(head, _VP8X_FLAGS_AT, 1) & _VP8X_ALPHA > 0))
+    lossless = tf.bitwise.right_shift(_number(head, 21, 4, little=True), 28) & 1
+    extended = _number(head, 20, 1) & 0x10
+    return _is_webp(head) & (
+        (_equals(head, 12, b"VP8L") & (lossless > 0))
+        | (_equals(head, 12, b"VP8X") & (extended > 0))
     )
 
 
-def first_gif_frame(encoded: tf.Tensor) -> tf.Tensor:
-    """A GIF file of the first frame only, at the origin; other files as they are: string [].
+# A GIF file: signature (6 bytes), width and height of the screen, flags, two more bytes; a colour
+# table; extensions ("!", a label, blocks); frames; ";". A frame: ",", left, top, width, height,
+# flags; a colour table; a byte for the decoder; blocks. Blocks: each after its length, the last
+# empty. Numbers have two bytes.
 
-    TensorFlow would decode all frames, however many, and cut off what is not at the origin.
+
+def first_gif_frame(encoded: tf.Tensor) -> tf.Tensor:
+    """Return a GIF file of the first frame only, moved to the origin; other files unchanged.
+
+    TensorFlow would decode all frames, however many, and crop one that is not at the origin.
 
     Args:
       encoded: a file's bytes, string [].
@@ -112,19 +120,58 @@ def first_gif_frame(encoded: tf.Tensor) -> tf.Tensor:
     def cut() -> tf.Tensor:
         data = _all_bytes(encoded)
         frame = _gif_frame(data)
-        table = frame + _FRAME_TABLE_AT + _table_bytes(_byte(data, frame + _FRAME_FLAGS_AT))
-        end = _after_blocks(data, table + 1)  # after the table comes a byte for the decoder
-        before = tf.strings.substr(encoded, 0, frame + _FRAME_PLACE_AT)
-        rest = frame + _FRAME_SIDES_AT
-        after = tf.strings.substr(encoded, rest, end - rest)
-        return tf.strings.join([before, _ORIGIN, after, _GIF_TRAILER])
+        end = _after_blocks(data, frame + 11 + _table_bytes(_byte(data, frame + 9)))
+        before = tf.strings.substr(encoded, 0, frame + 1)
+        after = tf.strings.substr(encoded, frame + 5, end - (frame + 5))
+        return tf.strings.join([before, b"\0\0\0\0", after, b";"])
 
-    is_gif = _reads(_first_bytes(encoded, len(_GIF)), 0, _GIF)
+    is_gif = _equals(_first_bytes(encoded, len(_GIF)), 0, _GIF)
     return tf.cond(is_gif, cut, lambda: tf.identity(encoded))
 
 
+def _gif_size(encoded: tf.Tensor) -> tf.Tensor:
+    """Height and width of the rectangle that contains the screen and the first frame."""
+    data = _all_bytes(encoded)
+    frame = _gif_frame(data)
+    screen = _number(data, [8, 6], 2, little=True)
+    corner = _number(data, tf.add(frame, [3, 1]), 2, little=True)
+    return tf.maximum(screen, corner + _number(data, tf.add(frame, [7, 5]), 2, little=True))
+
+
+def _gif_frame(data: tf.Tensor) -> tf.Tensor:
+    """Return the index at which the first frame of a GIF file begins: int32 []."""
+    (at,) = tf.while_loop(
+        lambda at: _byte(data, at) == ord("!"),
+        lambda at: (_after_blocks(data, at + 2),),
+        (13 + _table_bytes(_byte(data, 10)),),
+        maximum_iterations=_MAX_GIF_EXTENSIONS,
+    )
+    return _checked(_byte(data, at) == ord(","), "a GIF file without image", at)
+
+
+def _table_bytes(flags: tf.Tensor) -> tf.Tensor:
+    """Return the size of the colour table that a GIF's flags announce, or 0: int32 []."""
+    return tf.where(flags & 0x80 > 0, tf.bitwise.left_shift(6, flags & 7), 0)
+
+
+def _after_blocks(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
+    """Return the index after the blocks that begin at `at`: int32 []."""
+    # Almost all writers fill their blocks, which are skipped without a loop.
+    is_full = data[at :: _GIF_BLOCK + 1] == _GIF_BLOCK
+    full = tf.argmin(tf.pad(tf.cast(is_full, tf.int32), [[0, 1]]), output_type=tf.int32)
+    at += full * (_GIF_BLOCK + 1)
+    last, length = tf.while_loop(
+        lambda _, length: length > 0,
+        lambda at, length: (at + 1 + length, _byte(data, at + 1 + length)),
+        (at, _byte(data, at)),
+        maximum_iterations=_MAX_GIF_BLOCKS,
+    )
+    whole = (length == 0) & (last < tf.size(data) - 1)
+    return _checked(whole, "a GIF file that is cut off, or of too many blocks", last + 1)
+
+
 def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """Orientation, 1 to 8, from the EXIF header of a JPEG file: int32 [].
+    """Return the orientation, 1 to 8, in the EXIF header of a JPEG file: int32 [].
 
     1, upright, for other formats and where the header is missing or malformed.
 
@@ -133,161 +180,87 @@ def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
     """
     data = _first_bytes(encoded, _EXIF_WITHIN_BYTES)
 
-    def is_passed_over(at: tf.Tensor) -> tf.Tensor:
+    # A JPEG file: segments, each with a marker of two bytes and its length. EXIF is an APP1 segment
+    # (0xFFE1) that begins with "Exif" and two zeros.
+    def is_exif(at: tf.Tensor) -> tf.Tensor:
+        is_name = _number(data, at + 4, 4) == int.from_bytes(b"Exif")
+        return (_number(data, at, 2) == 0xFFE1) & is_name
+
+    def is_skipped(at: tf.Tensor) -> tf.Tensor:
         marker = _number(data, at, 2)
-        return (marker >= _FIRST_MARKER) & (marker != _START_OF_SCAN) & ~_is_exif(data, at)
+        return (marker >= 0xFFC0) & (marker != 0xFFDA) & ~is_exif(at)  # 0xFFDA: pixels follow
 
     def next_segment(at: tf.Tensor) -> tuple[tf.Tensor]:
-        is_fill = _number(data, at, 2) == _FILL
+        is_fill = _number(data, at, 2) == 0xFFFF  # a fill byte before a marker
         return (at + tf.where(is_fill, 1, 2 + _number(data, at + 2, 2)),)
 
-    # The first segment follows a marker of two bytes; in other formats there is none to pass over.
+    # The first segment follows a marker of two bytes; other formats have no segment to skip.
     first = tf.constant(2)
-    (at,) = tf.while_loop(is_passed_over, next_segment, (first,), maximum_iterations=_MOST_SEGMENTS)
+    (at,) = tf.while_loop(is_skipped, next_segment, (first,), maximum_iterations=_MAX_JPEG_SEGMENTS)
     end = at + 2 + _number(data, at + 2, 2)
     return tf.cond(
-        _is_exif(data, at),
-        lambda: _read_orientation(tf.pad(data[at + _TIFF_AT : end], [[0, 1]])),
+        is_exif(at),
+        lambda: _tiff_orientation(tf.pad(data[at + 10 : end], [[0, 1]])),
         lambda: tf.constant(1),
     )
 
 
-def _png_size(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-    """(height, width) of a PNG file: int32 [2]."""
-    texts = tf.add_n([tf.size(tf.strings.split(encoded, name)) - 1 for name in _PNG_TEXTS])
-    readable = _reads(head, _IHDR_AT, _IHDR) & (texts <= _MOST_TEXTS)
-    size = _number(head, _PNG_SIDES_AT, 4)
-    return _checked(readable, "a PNG file without header, or of too many texts", size)
+def _tiff_orientation(tiff: tf.Tensor) -> tf.Tensor:
+    """Return the orientation in the first directory of a TIFF header, or 1: int32 [].
 
-
-def _bmp_size(head: tf.Tensor) -> tf.Tensor:
-    """(height, width) of a BMP file; a height below zero means that the top row comes first."""
-    header = _number(head, _BMP_HEADER_AT, 4, little=True)
-    # TensorFlow takes older headers for newer ones, and numbers of colours for shades of gray.
-    depth = _number(head, _BMP_DEPTH_AT, 2, little=True)
-    readable = (header >= _BMP_HEADER_BYTES) & ((depth == 24) | (depth == 32))
-    height, width = tf.unstack(_number(head, _BMP_SIDES_AT, 4, little=True))
-    size = tf.stack([tf.abs(height), width])
-    return _checked(readable, "only BMP images of 24 or 32 bits a pixel can be read", size)
-
-
-def _webp_size(head: tf.Tensor) -> tf.Tensor:
-    """(height, width) of a WebP file: int32 [2].
-
-    The decoder refuses an extended header whose size is not that of the image which follows; in
-    animations it may differ, and TensorFlow's reader of these writes beyond its memory.
+    The header: "II" (little-endian) or "MM", 42, the index of the directory. The directory: the
+    number of entries; entries of 12 bytes, with their tag at 0 and their value at 8.
     """
-    is_extended = _reads(head, _CHUNK_AT, _VP8X)
-    is_animated = is_extended & (_number(head, _VP8X_FLAGS_AT, 1) & _VP8X_ANIMATION > 0)
-    most = (1 << _VP8_SIDE_BITS) - 1
-    lossy = _number(head, _VP8_SIDES_AT, 2, little=True) & most
-    bits = _number(head, _VP8L_BITS_AT, 4, little=True)
-    lossless = 1 + (tf.bitwise.right_shift(bits, [_VP8_SIDE_BITS, 0]) & most)
-    extended = 1 + _number(head, _VP8X_SIDES_AT, 3, little=True)
-    size = tf.where(_reads(head, _CHUNK_AT, _VP8), lossy, 0)
-    size = tf.where(_reads(head, _CHUNK_AT, _VP8L), lossless, size)
-    size = tf.where(is_extended, extended, size)
-    return _checked(~is_animated, "an animated WebP image can't be read", size)
-
-
-def _gif_size(encoded: tf.Tensor) -> tf.Tensor:
-    """(height, width) of what holds the screen and the first frame of a GIF file: int32 [2]."""
-    data = _all_bytes(encoded)
-    frame = _gif_frame(data)
-    top, height = frame + _FRAME_PLACE_AT + 2, frame + _FRAME_SIDES_AT + 2
-    screen = _number(data, _GIF_SCREEN_AT, 2, little=True)
-    place = _number(data, tf.stack([top, top - 2]), 2, little=True)
-    return tf.maximum(screen, place + _number(data, tf.stack([height, height - 2]), 2, little=True))
-
-
-def _gif_frame(data: tf.Tensor) -> tf.Tensor:
-    """Where the first frame of a GIF file begins: int32 []."""
-    (at,) = tf.while_loop(
-        lambda at: _byte(data, at) == _GIF_EXTENSION,
-        lambda at: (_after_blocks(data, at + 2),),  # after a byte for its kind
-        (_GIF_TABLE_AT + _table_bytes(_byte(data, _GIF_FLAGS_AT)),),
-        maximum_iterations=_MOST_EXTENSIONS,
-    )
-    return _checked(_byte(data, at) == _GIF_FRAME, "a GIF file without image", at)
-
-
-def _after_blocks(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
-    """The end of the blocks that begin at `at`, each after its length, the last empty: int32 []."""
-    # Almost all writers fill their blocks, which takes no loop to pass over.
-    is_full = data[at :: _FULL_BLOCK + 1] == _FULL_BLOCK
-    full = tf.argmin(tf.pad(tf.cast(is_full, tf.int32), [[0, 1]]), output_type=tf.int32)
-    at += full * (_FULL_BLOCK + 1)
-    last, length = tf.while_loop(
-        lambda _, length: length > 0,
-        lambda at, length: (at + 1 + length, _byte(data, at + 1 + length)),
-        (at, _byte(data, at)),
-        maximum_iterations=_MOST_BLOCKS,
-    )
-    whole = (length == 0) & (last < tf.size(data) - 1)
-    return _checked(whole, "a GIF file that is cut off, or of too many blocks", last + 1)
-
-
-def _table_bytes(flags: tf.Tensor) -> tf.Tensor:
-    """The size of a GIF's table of colours, if its flags tell of one: int32 []."""
-    return tf.where(flags & 0x80 > 0, tf.bitwise.left_shift(6, flags & 7), 0)
-
-
-def _byte(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
-    """The number of one byte: int32 []; a quick `_number` for loops."""
-    return tf.cast(tf.gather(data, tf.minimum(at, tf.size(data) - 1)), tf.int32)
-
-
-def _is_exif(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
-    """Whether an APP1 segment with an EXIF header begins at `at`."""
-    return (_number(data, at, 2) == _APP1) & (_number(data, at + _EXIF_NAME_AT, 4) == _EXIF)
-
-
-def _read_orientation(tiff: tf.Tensor) -> tf.Tensor:
-    """The orientation tag in the first directory of a TIFF header, or 1: int32 []."""
     order = _number(tiff, 0, 2)
-    little = order == _LITTLE_ENDIAN
-    is_tiff = (little | (order == _BIG_ENDIAN)) & (_number(tiff, 2, 2, little) == _TIFF_VERSION)
+    little = order == int.from_bytes(b"II")
+    is_ordered = little | (order == int.from_bytes(b"MM"))
+    is_tiff = is_ordered & (_number(tiff, 2, 2, little) == 42)
     directory = _number(tiff, 4, 4, little)
     # Entries past the end read as zeros, and a damaged count may claim many of them.
-    count = tf.minimum(_number(tiff, directory, 2, little), tf.size(tiff) // _ENTRY_BYTES)
-    entries = directory + 2 + _ENTRY_BYTES * tf.range(count)
-    is_orientation = _number(tiff, entries, 2, little) == _ORIENTATION_TAG
-    values = _number(tiff, entries + _ENTRY_VALUE_AT, 2, little)
+    count = tf.minimum(_number(tiff, directory, 2, little), tf.size(tiff) // 12)
+    entries = directory + 2 + 12 * tf.range(count)
+    is_orientation = _number(tiff, entries, 2, little) == 0x0112
+    values = _number(tiff, entries + 8, 2, little)
     found = tf.boolean_mask(values, is_tiff & is_orientation & (values >= 1) & (values <= 8))
     return tf.concat([found, [1]], axis=0)[0]
 
 
 def _first_bytes(encoded: tf.Tensor, count: int) -> tf.Tensor:
-    """The first bytes of a file, filled up with zeros, and a zero: uint8 [count + 1]."""
+    """Return the first bytes of a file, filled up with zeros, and a zero: uint8 [count + 1]."""
     return tf.pad(tf.io.decode_raw(encoded, tf.uint8, fixed_length=count), [[0, 1]])
 
 
 def _all_bytes(encoded: tf.Tensor) -> tf.Tensor:
-    """A file's bytes, and a zero: uint8 [bytes + 1]."""
+    """Return a file's bytes, and a zero: uint8 [bytes + 1]."""
     return tf.pad(tf.io.decode_raw(encoded, tf.uint8), [[0, 1]])
 
 
-def _reads(data: tf.Tensor, at: int, name: bytes) -> tf.Tensor:
-    """Whether the bytes at `at` are these: bool []."""
-    return tf.reduce_all(data[at : at + len(name)] == tf.constant([*name], tf.uint8))
+def _equals(data: tf.Tensor, at: int, content: bytes) -> tf.Tensor:
+    """Return whether the bytes at `at`, all of them in `data`, are these: bool []."""
+    return tf.reduce_all(data[at : at + len(content)] == tf.constant([*content], tf.uint8))
+
+
+def _byte(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
+    """Return one byte: int32 []; a fast `_number` for loops."""
+    return tf.cast(tf.gather(data, tf.minimum(at, tf.size(data) - 1)), tf.int32)
 
 
 def _number(
     data: tf.Tensor, at: tf.Tensor | int | list[int], width: int, little: tf.Tensor | bool = False
 ) -> tf.Tensor:
-    """The unsigned numbers of `width` bytes at `at`: int32, of `at`'s shape.
+    """Return the unsigned numbers of `width` bytes at `at`: int32, of the shape of `at`.
 
-    Bytes past the end count as zero. Four bytes beyond int32 come out negative: no valid place.
+    Bytes past the end count as zero. Four bytes beyond int32 become negative: no valid index.
     """
-    places = tf.expand_dims(at, -1) + tf.range(width)  # [..., width]
+    indices = tf.expand_dims(at, -1) + tf.range(width)  # [..., width]
     last = tf.size(data) - 1  # the zero that was added
-    inside = (places >= 0) & (places < last)
-    values = tf.cast(tf.gather(data, tf.where(inside, places, last)), tf.int32)
+    inside = (indices >= 0) & (indices < last)
+    values = tf.cast(tf.gather(data, tf.where(inside, indices, last)), tf.int32)
     values = tf.where(little, values, tf.reverse(values, [-1]))  # least significant first
     return tf.reduce_sum(values * tf.constant([1 << 8 * i for i in range(width)]), axis=-1)
 
 
 def _checked(condition: tf.Tensor, message: str, value: tf.Tensor) -> tf.Tensor:
-    """`value`, which in a graph too is there only once `condition` was found to hold."""
+    """Return `value`, which in a graph too is available only if the condition holds."""
     with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
         return tf.identity(value)

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to the square that the encoder sees.
+"""From the bytes of an image file to the encoder's input.
 
 TensorFlow ops throughout, so that training, the feature cache and an exported model share one
 path from file to pixels.
@@ -24,15 +24,14 @@ from sat_tf.data.objects import Box
 from sat_tf.errors import UserError
 
 _TOO_BIG = "has more pixels than"
-# Of what is kept of an image to be shown.
-LONGEST_SIDE = 512
-# Longer strips are cut to their middle before resizing: a 10,000 x 1 image would else be enlarged
-# to gigabytes, of which the crop takes the centre anyway.
-_MOST_ASPECT = 8
+LONGEST_SIDE = 512  # of a thumbnail, pixels
+# Images with longer sides are cropped to their middle before resizing: one of 10,000 x 1 would
+# otherwise be enlarged to gigabytes, most of which the crop to the centre discards.
+_MAX_ASPECT_RATIO = 8
 
 
 def read_image(image: str | bytes) -> bytes:
-    """The bytes of an image: those given, or those of the file of that path.
+    """Return the bytes of an image: those given, or those of the file at that path.
 
     Raises:
       UserError: the file can't be read; names it.
@@ -44,11 +43,11 @@ def read_image(image: str | bytes) -> bytes:
     except OSError as error:
         raise UserError(f"{image}: {error.strerror}") from None
     except ValueError as error:  # a NUL character
-        raise UserError(f"{image!r} is no file's name: {error}") from None
+        raise UserError(f"{image!r} is not a file name: {error}") from None
 
 
 def unreadable(image: str | bytes, error: tf.errors.InvalidArgumentError) -> UserError:
-    """What to tell of an image that `decode_image` refused with that error."""
+    """Return the user's error for an image that `decode_image` rejected with that error."""
     name = "the bytes" if isinstance(image, bytes) else image
     if _TOO_BIG in error.message:
         return UserError(f"{name}: has more than {MOST_PIXELS:,} pixels")
@@ -58,12 +57,12 @@ def unreadable(image: str | bytes, error: tf.errors.InvalidArgumentError) -> Use
     )
 
 
-# A graph even where it is called outside of one: op by op, it takes 20 times as long.
+# Op by op, outside of a graph, it would take 20 times as long.
 @tf.function(
     input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)], autograph=False
 )
 def decode_image(encoded: tf.Tensor, max_pixels: tf.Tensor | int = MOST_PIXELS) -> tf.Tensor:
-    """Pixels as they are meant to be seen.
+    """Decode an image and turn it upright.
 
     Reads JPEG (gray, RGB and CMYK), PNG (any depth), GIF (its first frame), BMP (24 and 32 bits)
     and WebP (no animation); alpha is dropped. The EXIF orientation of a JPEG file is applied; that
@@ -71,27 +70,27 @@ def decode_image(encoded: tf.Tensor, max_pixels: tf.Tensor | int = MOST_PIXELS) 
 
     Args:
       encoded: a file's bytes, string [].
-      max_pixels: the greatest image that is decoded. A GIF has the pixels of what holds both its
-        screen and its first frame.
+      max_pixels: the size of the largest image that is decoded. The size of a GIF is that of the
+        rectangle that contains its screen and its first frame.
 
     Returns:
       uint8 [H, W, 3], RGB.
 
     Raises:
-      tf.errors.InvalidArgumentError: the bytes are no image that can be read, are cut off (a GIF's
-        end marker may be missing, a JPEG's sometimes), or are of an image that is too big.
+      tf.errors.InvalidArgumentError: the bytes are not an image that can be read, are truncated
+        (a GIF's end marker may be missing, a JPEG's sometimes), or the image is too large.
     """
     size = image_size(encoded)
     count = tf.reduce_prod(tf.cast(size, tf.int64))
     message = ["an image of", size, _TOO_BIG, max_pixels]
-    # In a graph, nothing else keeps the decoder waiting for what the header tells.
+    # In a graph, nothing else makes the decoder wait for the check of the header.
     with tf.control_dependencies([tf.debugging.Assert(count <= max_pixels, message)]):
         pixels = _decode(first_gif_frame(encoded))
     return _orient(pixels, exif_orientation(encoded))
 
 
 def resize_and_crop(pixels: tf.Tensor, config: ImageConfig) -> tf.Tensor:
-    """The square that the encoder sees: resized (bicubic, antialiased), cropped if so set.
+    """Return the encoder's input: an image resized (bicubic, antialiased) and cropped to a square.
 
     Args:
       pixels: uint8 [H, W, 3], H and W at least 1.
@@ -102,44 +101,44 @@ def resize_and_crop(pixels: tf.Tensor, config: ImageConfig) -> tf.Tensor:
       float32 [S, S, 3], 0 to 255, S = `image_size`.
     """
     size = config.image_size
-    fit = _fit(tf.shape(pixels)[:2], config)
-    pixels = tf.slice(pixels, tf.pad(fit.start, [[0, 1]]), tf.concat([fit.kept, [3]], axis=0))
+    plan = _plan_resizing(tf.shape(pixels)[:2], config)
+    pixels = tf.slice(pixels, tf.pad(plan.start, [[0, 1]]), tf.concat([plan.kept, [3]], axis=0))
     resized = tf.cond(
-        tf.reduce_all(fit.kept == fit.resized),
+        tf.reduce_all(plan.kept == plan.resized),
         lambda: tf.cast(pixels, tf.float32),
         lambda: tf.clip_by_value(  # bicubic kernels overshoot at edges
-            tf.image.resize(pixels, fit.resized, method="bicubic", antialias=True), 0.0, 255.0
+            tf.image.resize(pixels, plan.resized, method="bicubic", antialias=True), 0.0, 255.0
         ),
     )
-    top, left = tf.unstack(fit.square)
+    top, left = tf.unstack(plan.square)
     return tf.ensure_shape(resized[top : top + size, left : left + size], [size, size, 3])
 
 
 def crop_box(shape: tf.Tensor, config: ImageConfig) -> tf.Tensor:
-    """The part of an image that the square of `resize_and_crop` shows.
+    """Return the part of an image that the encoder sees after `resize_and_crop`.
 
     Args:
-      shape: height and width of the image as it is seen, that is after its EXIF orientation,
-        int32 [2], at least 1 each.
-      config: those of `resize_and_crop`.
+      shape: height and width of the upright image, after its EXIF orientation, int32 [2], at
+        least 1 each.
+      config: see `resize_and_crop`.
 
     Returns:
       float32 [4]: top, left, bottom, right, as fractions of the height and the width.
     """
-    fit = _Fit(*(tf.cast(part, tf.float64) for part in _fit(shape, config)))
-    corners = tf.stack([fit.square, fit.square + config.image_size])  # [2, 2]
-    corners = (fit.start + corners * fit.kept / fit.resized) / tf.cast(shape, tf.float64)
+    plan = _Resizing(*(tf.cast(part, tf.float64) for part in _plan_resizing(shape, config)))
+    corners = tf.stack([plan.square, plan.square + config.image_size])  # [2, 2]
+    corners = (plan.start + corners * plan.kept / plan.resized) / tf.cast(shape, tf.float64)
     return tf.cast(tf.reshape(corners, [4]), tf.float32)
 
 
 @functools.lru_cache(maxsize=4096)
 def visible_box(height: int, width: int, config: ImageConfig) -> Box:
-    """Return `crop_box` of an image of that upright size, which is not opened."""
+    """Return `crop_box` of an image of that upright size, without opening it."""
     return Box(*crop_box(tf.constant([height, width]), config).numpy().tolist())
 
 
 class Thumbnail(NamedTuple):
-    """An image as people see it, and the part of it that an encoder sees.
+    """A small version of an image for display, and the part of it that the encoder sees.
 
     picture: upright and whole, its longer side at most `LONGEST_SIDE` pixels, uint8 [H, W, 3].
     box: see `crop_box`.
@@ -150,38 +149,38 @@ class Thumbnail(NamedTuple):
 
 
 def thumbnail(pixels: tf.Tensor, config: ImageConfig) -> Thumbnail:
-    """What to show of a decoded image, uint8 [H, W, 3]."""
-    top, left, bottom, right = crop_box(tf.shape(pixels)[:2], config).numpy().tolist()
+    """Return the thumbnail of a decoded image, uint8 [H, W, 3]."""
+    height, width, _ = pixels.shape
     picture = PIL.Image.fromarray(pixels.numpy())
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    return Thumbnail(np.asarray(picture), (top, left, bottom, right))
+    return Thumbnail(np.asarray(picture), visible_box(height, width, config))
 
 
-class _Fit(NamedTuple):
-    """How an image becomes a square; rows and columns, int32 [2] each."""
+class _Resizing(NamedTuple):
+    """How an image becomes a square: rows and columns, int32 [2] each."""
 
-    start: tf.Tensor  # where the part that is kept begins
+    start: tf.Tensor  # corner of the part that is resized
     kept: tf.Tensor  # its size: the whole image, or the middle of a long strip
     resized: tf.Tensor  # its size after resizing
-    square: tf.Tensor  # where the square begins in that
+    square: tf.Tensor  # corner of the square in the resized image
 
 
-def _fit(shape: tf.Tensor, config: ImageConfig) -> _Fit:
-    """How an image of that height and width, int32 [2], becomes the square."""
+def _plan_resizing(shape: tf.Tensor, config: ImageConfig) -> _Resizing:
+    """Plan how an image of that height and width, int32 [2], becomes the square."""
     size = config.image_size
     if config.resize == "stretch":
-        nowhere = tf.zeros([2], tf.int32)
-        return _Fit(nowhere, shape, tf.constant([size, size]), nowhere)
-    kept = tf.minimum(shape, _MOST_ASPECT * tf.reduce_min(shape))
+        zero = tf.zeros([2], tf.int32)
+        return _Resizing(zero, shape, tf.constant([size, size]), zero)
+    kept = tf.minimum(shape, _MAX_ASPECT_RATIO * tf.reduce_min(shape))
     scale = config.shorter_side / tf.reduce_min(kept)
     resized = tf.cast(tf.round(tf.cast(kept, tf.float64) * scale), tf.int32)
-    return _Fit((shape - kept) // 2, kept, resized, (resized - size) // 2)
+    return _Resizing((shape - kept) // 2, kept, resized, (resized - size) // 2)
 
 
 def _decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Pixels as stored, uint8 [H, W, 3], of one file's bytes."""
-    # TensorFlow reads a WebP image only if asked for the channels that it has. Never ask for 0,
-    # "as stored", of unknown files: an animation without alpha is then written beyond its memory.
+    """Decode a file to pixels as stored: uint8 [H, W, 3]."""
+    # TensorFlow reads a WebP image only if asked for the channels that it has. Asked for 0, "as
+    # stored", it writes out of bounds for an animation without alpha.
     pixels = tf.cond(
         has_webp_alpha(encoded),
         lambda: tf.io.decode_image(encoded, channels=4, expand_animations=False)[..., :3],
@@ -191,7 +190,7 @@ def _decode(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _orient(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Undoes an EXIF orientation: [H, W, 3] -> [H, W, 3] or, for 5 to 8, [W, H, 3]."""
+    """Undo an EXIF orientation: [H, W, 3] -> [H, W, 3] or, for 5 to 8, [W, H, 3]."""
     turned = tf.cond(orientation > 4, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
     mirrored: list[Callable[[], tf.Tensor]] = [
         lambda: turned,

@@ -91,14 +91,25 @@ def shards_of(folder: Path) -> list[int]:
     return [int(path.name.split("-")[1]) for path in sorted(folder.glob("shard-*.npy"))]
 
 
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(feature_cache, "SHARD_BYTES", PER_SHARD * (int(np.prod(GRID)) * 2 + 4))
+@pytest.fixture(autouse=True, scope="module")
+def small_shards():
+    record = int(np.prod(GRID)) * 2 + 4
+    with mock.patch.object(feature_cache, "SHARD_BYTES", PER_SHARD * record):
+        yield
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("filled")
+    fill(folder, in_memory(pictures()))
+    return folder
 
 
 @pytest.fixture
-def cache(tmp_path) -> FeatureCache:
-    return fill(tmp_path / "cache", in_memory(pictures()))
+def cache(filled, tmp_path) -> FeatureCache:
+    """A complete cache in a folder of the test's own."""
+    shutil.copytree(filled, tmp_path / "cache")
+    return FeatureCache(tmp_path / "cache", in_memory(pictures()), "f" * 64, GRID)
 
 
 def assert_reads_everything(cache: FeatureCache) -> None:
@@ -184,16 +195,15 @@ def test_a_damaged_record_is_named_and_repaired_as_the_message_says(tmp_path, ca
     assert_reads_everything(fill(tmp_path / "cache", in_memory(pictures())))
 
 
-def test_find_cache_encodes_nothing(tmp_path):
-    folder, records = tmp_path / "cache", in_memory(pictures())
-    assert find_cache(folder, records, "f" * 64, GRID) is None
-    cache = fill(folder, records)
-    found = find_cache(folder, records, "f" * 64, GRID)
+def test_find_cache_opens_complete_caches_alone(tmp_path, cache):
+    records = in_memory(pictures())
+    assert find_cache(tmp_path / "none", records, "f" * 64, GRID) is None
+    found = find_cache(cache.folder, records, "f" * 64, GRID)
     assert found is not None
     assert_reads_everything(found)
     cache.shards[2].path.unlink()
     with pytest.raises(UserError, match="1 of 5 shards are missing"):
-        find_cache(folder, records, "f" * 64, GRID)
+        find_cache(cache.folder, records, "f" * 64, GRID)
 
 
 def test_a_cache_of_another_encoder_is_rejected_by_fingerprint(tmp_path, cache):

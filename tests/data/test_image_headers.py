@@ -1,4 +1,4 @@
-"""What the first bytes of an image file tell."""
+"""Sizes, orientation and frames in the headers of image files."""
 
 import io
 import struct
@@ -18,7 +18,6 @@ from sat_tf.data.image_headers import (
 )
 
 MOST = np.iinfo(np.int32).max
-ONE_STRING = [tf.TensorSpec([], tf.string)]
 
 
 def encoded(kind, shape=(30, 40), mode="RGB", **options):
@@ -60,16 +59,19 @@ def gif_frame(place=(0, 0), sides=(40, 30), table=False, content=b"\x44\x01" * 3
     return start + bytes(6 if table else 0) + b"\x02" + blocks(content, size) + b"\0"
 
 
-@pytest.fixture(scope="module")
-def size():
-    """In a graph, as in the pipeline and in an export."""
-    graph = tf.function(image_size, input_signature=ONE_STRING)
-    return lambda data: tuple(graph(data).numpy())
+def in_graph(function):
+    """As in the pipeline and in an export; traced once."""
+    return tf.function(function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
 
-@pytest.fixture(scope="module")
-def first_frame():
-    return tf.function(first_gif_frame, input_signature=ONE_STRING)
+size_in_graph = in_graph(image_size)
+orientation = in_graph(exif_orientation)
+first_frame = in_graph(first_gif_frame)
+has_alpha = in_graph(has_webp_alpha)
+
+
+def size(data):
+    return tuple(size_in_graph(data).numpy())
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (30, 40), (257, 3), (2, 3000)])
@@ -78,7 +80,7 @@ def first_frame():
     [
         ("JPEG", "RGB", {}),
         ("JPEG", "CMYK", {"progressive": True}),
-        ("JPEG", "RGB", {"exif": exif(6)}),  # as stored, not as seen
+        ("JPEG", "RGB", {"exif": exif(6)}),  # as stored, not upright
         ("PNG", "RGBA", {}),
         ("PNG", "1", {}),
         ("GIF", "P", {}),
@@ -93,11 +95,11 @@ def first_frame():
         ("WEBP", "RGBA", {"lossless": True, "exif": exif(6)}),
     ],
 )
-def test_the_size_is_what_was_written(size, kind, mode, options, shape):
+def test_the_size_is_what_was_written(kind, mode, options, shape):
     assert size(encoded(kind, shape, mode, **options)) == shape
 
 
-def test_the_greatest_sides_are_read(size):
+def test_the_greatest_sides_are_read():
     def png(width, height):
         return changed(encoded("PNG"), 16, struct.pack(">II", width, height))
 
@@ -117,7 +119,7 @@ def test_the_greatest_sides_are_read(size):
     assert size(extended) == (1 << 24, (1 << 24) - 1)
 
 
-def test_a_bmp_s_rows_may_begin_at_the_top(size):
+def test_a_bmp_s_rows_may_begin_at_the_top():
     bmp = changed(encoded("BMP"), 22, struct.pack("<i", -30))
     assert size(bmp) == (30, 40)
 
@@ -132,10 +134,12 @@ def test_a_bmp_s_rows_may_begin_at_the_top(size):
         ((0, 0), (0, 0), (40, 30), (30, 40)),
     ],
 )
-@pytest.mark.parametrize("extensions", [b"", b"!\xfe\x03abc\x00", b"!\xfe\x00" * 20])
+@pytest.mark.parametrize(
+    "extensions", [b"", b"!\xfe\x03abc\x00", b"!\xfe\x00" * 20], ids=["none", "one", "twenty"]
+)
 @pytest.mark.parametrize("table", [True, False])
 def test_a_gif_holds_its_screen_and_its_first_frame(
-    size, screen, place, sides, expected, extensions, table
+    screen, place, sides, expected, extensions, table
 ):
     frame = gif_frame(place, sides, table=not table)
     data = gif(
@@ -174,14 +178,14 @@ def test_a_gif_holds_its_screen_and_its_first_frame(
         (gif(gif_frame(), extensions=b"!\xfe\0" * 40), "without image"),
     ],
 )
-def test_what_has_no_size_is_refused(size, data, message):
+def test_files_without_a_size_are_rejected(data, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         size(data)
 
 
 @pytest.mark.parametrize("name", [b"zTXt", b"iTXt"])
-def test_a_png_with_many_texts_is_refused(size, name):
-    """A few hundred, of kilobytes in the file, would fill gigabytes."""
+def test_a_png_with_many_texts_is_rejected(name):
+    """A few hundred, of kilobytes each, would decode to gigabytes."""
     png = encoded("PNG")
     text = png_chunk(name, b"key\0\0" + zlib.compress(bytes(100)))
     assert size(png[:33] + 16 * text + png[33:]) == (30, 40)
@@ -192,34 +196,34 @@ def test_a_png_with_many_texts_is_refused(size, name):
 
 @pytest.mark.parametrize("lossless", [True, False])
 @pytest.mark.parametrize("options", [{}, {"exif": exif(6)}])
-def test_alpha_of_webp_is_seen(lossless, options):
+def test_alpha_of_webp_is_recognised(lossless, options):
     for mode in ("RGB", "RGBA"):
         webp = encoded("WEBP", mode=mode, lossless=lossless, **options)
-        assert bool(has_webp_alpha(tf.constant(webp))) == (mode == "RGBA")
+        assert bool(has_alpha(webp)) == (mode == "RGBA")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF"])
 def test_other_formats_have_no_webp_alpha(kind):
-    assert not has_webp_alpha(tf.constant(encoded(kind)))
+    assert not has_alpha(encoded(kind))
 
 
-@pytest.mark.parametrize("size", [1, 3, 254, 255])
+@pytest.mark.parametrize("block", [1, 3, 254, 255])
 @pytest.mark.parametrize("length", [0, 1, 254, 255, 256, 254 * 3, 255 * 4, 2000])
 @pytest.mark.parametrize("table", [True, False])
-def test_the_first_frame_is_cut_out(first_frame, size, length, table):
+def test_the_first_frame_is_cut_out(block, length, table):
     content = b"\x05" * length
-    frame = gif_frame(content=content, size=size, table=table)
+    frame = gif_frame(content=content, size=block, table=table)
     extension = b"!\xf9\x04\x01\x00\x00\x03\x00"
     whole = gif(frame, gif_frame(), extensions=extension, table=not table)
     assert first_frame(whole) == gif(frame, extensions=extension, table=not table)
 
 
-def test_the_first_frame_comes_to_the_origin(first_frame):
+def test_the_first_frame_is_moved_to_the_origin():
     frame = gif_frame(place=(300, 513), sides=(3, 2))
     assert first_frame(gif(frame, frame)) == gif(gif_frame(sides=(3, 2)))
 
 
-def test_the_first_frame_of_an_animation_of_pillow_s_is_cut_out(first_frame):
+def test_the_first_frame_of_an_animation_of_pillow_s_is_cut_out():
     three, one = animation("GIF", 3), animation("GIF", 1)
     cut = Image.open(io.BytesIO(first_frame(three).numpy()))
     assert cut.n_frames == 1
@@ -227,23 +231,23 @@ def test_the_first_frame_of_an_animation_of_pillow_s_is_cut_out(first_frame):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
-def test_other_formats_stay_as_they_are(first_frame, kind):
+def test_other_formats_are_unchanged(kind):
     assert first_frame(encoded(kind)) == encoded(kind)
 
 
-def test_a_gif_that_ends_within_its_first_frame_is_refused(first_frame):
+def test_a_gif_that_ends_within_its_first_frame_is_rejected():
     frame = gif_frame(content=b"\x05" * 300, table=True)
     whole = gif(frame, gif_frame(), extensions=b"!\xfe\x03abc\0")
     end = whole.index(frame) + len(frame)
     for length in (end, end + 1, end + 20, len(whole) - 1):
         assert first_frame(whole[:length]) == first_frame(whole)
-    for length in range(4, end):
+    for length in {*range(4, end, 5), *range(end - 12, end)}:
         with pytest.raises(tf.errors.InvalidArgumentError, match="a GIF file"):
             first_frame(whole[:length])
 
 
-def test_a_gif_of_very_many_blocks_is_refused(first_frame):
-    """To pass over each takes microseconds, of which a file must not buy many with two bytes."""
+def test_a_gif_of_very_many_blocks_is_rejected():
+    """Each takes microseconds: a file must not cause many of them with two bytes each."""
     with pytest.raises(tf.errors.InvalidArgumentError, match="too many blocks"):
         first_frame(gif(gif_frame(content=bytes(20_000), size=1)))
     full = gif(gif_frame(content=bytes(255 * 20_000)))
@@ -262,18 +266,18 @@ def test_a_gif_of_very_many_blocks_is_refused(first_frame):
 def test_exif_after_other_segments_is_found(inserted):
     jpeg = after_the_start(encoded("JPEG", exif=exif(6)), *inserted)
     assert Image.open(io.BytesIO(jpeg)).getexif()[0x0112] == 6
-    assert exif_orientation(tf.constant(jpeg)) == 6
+    assert orientation(jpeg) == 6
 
 
 @pytest.mark.parametrize("endian", ["<", ">"])
 @pytest.mark.parametrize("left", range(10, len(exif(6)), 7))
 def test_exif_is_not_read_beyond_its_segment(left, endian):
-    """What follows would complete the directory that was cut off."""
+    """The next segment would complete the truncated directory."""
     whole = exif(6, endian)
     entry = whole.index((0x0112).to_bytes(2, "little" if endian == "<" else "big"))
     cut, rest = segment(0xE1, whole[:left]), segment(0xFE, whole[left + 4 :])
     jpeg = after_the_start(encoded("JPEG"), cut, rest)
-    assert exif_orientation(tf.constant(jpeg)) == (1 if left <= entry + 8 else 6)
+    assert orientation(jpeg) == (1 if left <= entry + 8 else 6)
 
 
 @pytest.mark.parametrize(
@@ -297,8 +301,8 @@ def test_exif_is_not_read_beyond_its_segment(left, endian):
         encoded("PNG"),
     ],
 )
-def test_what_has_no_whole_exif_is_upright(data):
-    assert exif_orientation(tf.constant(data)) == 1
+def test_without_whole_exif_an_image_is_upright(data):
+    assert orientation(data) == 1
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -307,4 +311,4 @@ def test_no_header_breaks_the_reader(seed):
     jpeg = bytearray(encoded("JPEG", exif=exif(6))[:120])
     for place in random.integers(2, 120, 6):
         jpeg[place] = random.integers(256)
-    assert 1 <= exif_orientation(tf.constant(bytes(jpeg))) <= 8
+    assert 1 <= orientation(bytes(jpeg)) <= 8
