@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -113,7 +112,7 @@ def test_evaluate_prints_and_writes_scores(evaluated):
     (of_run,) = written["runs"]
     assert of_run["settings"]["decoder"]["hidden_size"] == 8
     assert len(of_run["vocabulary"]) == len(of_run["encoder"]) == 64
-    assert written["beta_by_kind"] is not None
+    assert written["beta_by_word_class"] is not None
     assert written["captions"][0]["references"] == ["A dog runs .", "the cat's ball"]
     found = json.loads((folder / "captions.json").read_text())
     assert [sorted(entry) for entry in found] == [["caption", "image_id"]] * 2
@@ -152,14 +151,13 @@ def test_lines_of_text_are_scored_against_lines_of_text(tmp_path):
     (tmp_path / "0.txt").write_text("A dog runs .\nthe cat\n")
     (tmp_path / "1.txt").write_text("\na cat\n")
     files = ["--results=captions.txt", "--references=0.txt,1.txt"]
-    path = os.environ["PATH"]
-    done = call("evaluate", *files, "--output=scores.json", cwd=tmp_path, path=path)
+    done = call("evaluate", *files, "--output=scores.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
     assert done.stderr == ""
     assert scores["bleu_1_no_bp"] == pytest.approx(100)
     assert scores["mean_length"] == 1.5
-    assert ("meteor" in scores) == (shutil.which("java") is not None)
+    assert "meteor" not in scores
 
 
 def test_two_runs_are_compared(run, tmp_path):

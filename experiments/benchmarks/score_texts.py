@@ -1,4 +1,4 @@
-"""How long captions take to be scored, and what coco-caption's own tokenizer would change.
+"""Measure how long scores of text take, and what coco-caption's tokenizer would change.
 
     python experiments/benchmarks/score_texts.py RESULTS.json DATASET DATA_DIR SPLIT
 
@@ -15,46 +15,51 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from sat_tf.config import from_flat
 from sat_tf.datasets import load_splits
 from sat_tf.datasets.results import read_results
-from sat_tf.metrics.text import text_measures
-from sat_tf.vocabulary import tokenize
+from sat_tf.metrics.registry import EvaluationData, compute_scores
+from sat_tf.metrics.text import tokenized
 
 
-def penn_treebank(texts: list[list[str]]) -> list[list[list[str]]]:
-    """The words of the texts of each image, by coco-caption's tokenizer."""
-    entries = {image: [{"caption": text} for text in of] for image, of in enumerate(texts)}
+def penn_treebank(texts: list[list[str]]) -> list[list[str]]:
+    """Tokenize the texts of each image with coco-caption's tokenizer."""
+    entries = {
+        image: [{"caption": text} for text in captions] for image, captions in enumerate(texts)
+    }
     found = PTBTokenizer().tokenize(entries)
-    return [[text.split() for text in found[image]] for image in range(len(texts))]
+    return [found[image] for image in range(len(texts))]
 
 
 def main() -> None:
-    """Prints seconds and scores by both tokenizers."""
+    """Print the seconds, and the scores with both tokenizers."""
     results, dataset, data_dir, split = sys.argv[1:]
     data = from_flat({"dataset": dataset, "data_dir": data_dir}).data
-    records = load_splits(data, (split,))[split]
-    captions = [[caption] for caption in read_results(Path(results), records)]
-    references = [list(record.captions) for record in records]
+    records = load_splits(data, (split,), objects_for=())[split]
+    # The first text of each image is the caption, the others are its references.
+    texts = [
+        [caption, *record.captions]
+        for caption, record in zip(read_results(Path(results), records), records, strict=True)
+    ]
 
     start = time.perf_counter()
-    words, truths = (
-        [[tokenize(t) for t in of] for of in texts] for texts in (captions, references)
-    )
-    scores = {
-        name: measure.score
-        for name, measure in text_measures([w for (w,) in words], truths).items()
-    }
+    ours = [[tokenized(text) for text in image] for image in texts]
+    scores = compute(ours)
     print(f"{len(records):,} images without METEOR: {time.perf_counter() - start:.2f} s")
 
-    other_words, other_truths = penn_treebank(captions), penn_treebank(references)
+    theirs = penn_treebank(texts)
     pairs = [
-        (ours, theirs)
-        for of, of_others in zip([*words, *truths], [*other_words, *other_truths], strict=True)
-        for ours, theirs in zip(of, of_others, strict=True)
+        pair for images in zip(ours, theirs, strict=True) for pair in zip(*images, strict=True)
     ]
-    differ = sum(ours != theirs for ours, theirs in pairs)
-    print(f"{differ:,} of {len(pairs):,} texts are taken apart otherwise by coco-caption")
-    others = text_measures([w for (w,) in other_words], other_truths)
+    differing = sum(a != b for a, b in pairs)
+    print(f"{differing:,} of {len(pairs):,} texts are tokenized differently by coco-caption")
+    others = compute(theirs)
     for name, value in scores.items():
-        print(f"{name:<16}{value:10.4f}{others[name].score:10.4f}")
+        print(f"{name:<16}{value:10.4f}{others[name]:10.4f}")
+
+
+def compute(texts: list[list[str]]) -> dict[str, float]:
+    """Score the first text of each image by the others, without slow scores."""
+    data = EvaluationData([image[0] for image in texts], [image[1:] for image in texts])
+    metrics = compute_scores(data, monitor="bleu_4")
+    return {name: metric.score for name, metric in metrics.items()}
 
 
 if __name__ == "__main__":
