@@ -15,11 +15,11 @@ def attended_data(captions, **known):
 
 
 def metrics_of(data, group="", names=()):
-    """The metrics of a group, or of some names, that these data allow."""
+    """The metrics of a group, but for slow ones, or of some names, that these data allow."""
     return {
         name: score.compute(data)
         for name, score in SCORES.items()
-        if (name in names or score.group == group)
+        if (name in names or (score.group == group and not score.is_slow))
         and all(need.is_in_data(data) for need in score.needs)
     }
 
