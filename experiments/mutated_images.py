@@ -1,12 +1,12 @@
-"""Feeds mutated image files to an export, between whole ones, and looks for harm.
+"""Caption mutated image files with an export, in batches with intact ones, and check for damage.
 
     python experiments/mutated_images.py EXPORT_DIR IMAGE ... [--count=2000] [--seed=0]
 
 The images are written in every format that sat_tf reads, and these files are mutated: bits are
-flipped, ends cut off, headers swapped, bytes removed, repeated and replaced. Every batch holds
-whole images at its even places; what they give must stay what it is when nothing is mutated.
-Prints how many mutated files were taken for images; exit status 1 if any harm was done. (A crash
-ends the process: the batch's number was printed before.)
+flipped, ends cut off, headers swapped, bytes removed, repeated and replaced. Every batch contains
+intact images at its even positions; their outputs must be those of a batch without mutated files.
+Prints how many mutated files were decoded; exit status 1 if an output changed. (A crash ends the
+process; the number of the batch is printed before.)
 """
 
 import argparse
@@ -25,12 +25,12 @@ import tensorflow as tf
 BATCH = 16
 COMPARED = ("captions", "lengths", "attention_box", "decoded")
 SHOWN_EVERY = 25  # batches
-_HEADER = 32  # bytes in which every format says what it is
-_MOST_FLIPS = 20
+_HEADER = 32  # bytes that contain the header of every format
+_MAX_FLIPS = 20
 
 
 def in_every_format(image: PIL.Image.Image) -> list[bytes]:
-    """The image as files of all kinds."""
+    """Return the image as files of all formats."""
     rgb = image.convert("RGB")
     # Pillow writes 16 bits for gray images alone.
     deep = PIL.Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 257)
@@ -58,8 +58,8 @@ def in_every_format(image: PIL.Image.Image) -> list[bytes]:
 
 def _flip(random: np.random.Generator, file: bytes, other: bytes) -> bytes:
     data = bytearray(file)
-    for place in random.integers(0, len(data), random.integers(1, _MOST_FLIPS)):
-        data[place] ^= 1 << random.integers(0, 8)
+    for position in random.integers(0, len(data), random.integers(1, _MAX_FLIPS)):
+        data[position] ^= 1 << random.integers(0, 8)
     return bytes(data)
 
 
@@ -87,7 +87,7 @@ def _repeat(random: np.random.Generator, file: bytes, other: bytes) -> bytes:
 
 
 def _extreme(random: np.random.Generator, file: bytes, other: bytes) -> bytes:
-    """Sizes and lengths become the greatest and the least there are."""
+    """Replace bytes by 0, 127 or 255, so that sizes and lengths become extreme."""
     start = random.integers(0, min(len(file), 4 * _HEADER))
     size = random.integers(1, 5)
     return file[:start] + bytes([random.choice([0, 0x7F, 0xFF])]) * size + file[start + size :]
@@ -115,20 +115,20 @@ def campaign(
     images: Sequence[PIL.Image.Image],
     count: int,
     seed: int = 0,
-    say: Callable[[str], None] = lambda text: None,
+    log: Callable[[str], None] = lambda text: None,
 ) -> dict[str, int]:
-    """Mutates `count` files and captions them between whole ones.
+    """Mutate `count` files and caption them in batches with intact ones.
 
     Args:
       caption: the signature `serving_default`.
-      images: what the files are made of.
-      count: mutated files.
+      images: from which the files are made.
+      count: number of mutated files.
       seed: of the mutations.
-      say: told how it is getting on.
+      log: called with lines of progress.
 
     Returns:
-      `mutated` files, how many of them were `decoded`, and how many `harmed` neighbours there
-      were: whole images that gave something else than in a batch where nothing is mutated.
+      The numbers of `mutated` files, of those that were `decoded`, and of `harmed` neighbours:
+      intact images with other outputs than in a batch without mutated files.
     """
     random = np.random.default_rng(seed)
     files = [file for image in images for file in in_every_format(image)]
@@ -136,15 +136,15 @@ def campaign(
     untouched = np.arange(0, BATCH, 2)
     expected = caption(image_bytes=tf.constant(whole))
     if not expected["decoded"].numpy().all():
-        raise ValueError("a file that nothing was done to was not decoded")
+        raise ValueError("an intact file was not decoded")
     done = {"mutated": 0, "decoded": 0, "harmed": 0}
     for number in range(-(-count // (BATCH // 2))):
         if number % SHOWN_EVERY == 0:
-            say(f"batch {number}: {done}")
+            log(f"batch {number}: {done}")
         batch = list(whole)
-        for place in range(1, BATCH, 2):
+        for position in range(1, BATCH, 2):
             file, other = (files[i] for i in random.integers(0, len(files), 2))
-            batch[place] = MUTATIONS[random.integers(len(MUTATIONS))](random, file, other)
+            batch[position] = MUTATIONS[random.integers(len(MUTATIONS))](random, file, other)
         found = caption(image_bytes=tf.constant(batch))
         done["mutated"] += BATCH // 2
         done["decoded"] += int(found["decoded"].numpy()[1::2].sum())
@@ -157,7 +157,7 @@ def campaign(
 
 
 def main() -> int:
-    """Runs the campaign on the images named."""
+    """Run the campaign on the given images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("export_dir")
     parser.add_argument("image", nargs="+", type=Path)
@@ -167,7 +167,7 @@ def main() -> int:
     started = time.monotonic()
     caption = tf.saved_model.load(options.export_dir).signatures["serving_default"]
     images = [PIL.Image.open(path) for path in options.image]
-    done = campaign(caption, images, options.count, options.seed, lambda text: print(text))
+    done = campaign(caption, images, options.count, options.seed, print)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"{done}; {time.monotonic() - started:.0f} s, peak memory {memory:.1f} GB")
     return 1 if done["harmed"] else 0

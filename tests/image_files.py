@@ -1,4 +1,4 @@
-"""Image files made by hand, and parts of them."""
+"""Image files for tests, and parts of them."""
 
 import io
 import struct
@@ -36,7 +36,7 @@ def png_chunk(name, content):
 
 
 def one_colour_png(side):
-    """Its pixels never lie in memory: one bit each, a row at a time."""
+    """A PNG file of one bit a pixel, written row by row: its pixels are never in memory."""
     packer = zlib.compressobj(1)
     row = bytes(1 + (side + 7) // 8)
     packed = b"".join([*(packer.compress(row) for _ in range(side)), packer.flush()])

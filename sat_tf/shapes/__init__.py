@@ -1,1 +1,1 @@
-"""The embedded data set: scenes, their language, and a judge of what is said of them."""
+"""The embedded data set: scenes of coloured shapes, their language, and a judge of captions."""

@@ -149,11 +149,11 @@ def _holds(reading: Reading, referents: _Referents, scene: Scene) -> bool:
     # Only phrases that refer to a single object have relations and positions.
     centres = [_centre(scene, part[0]) for part in referents]
     return all(
-        _offset(centres[first], centres[second], relation)[0] >= TRUE_MARGIN
-        for first, relation, second in reading.relations
+        _offset(centres[0], other, relation)[0] >= TRUE_MARGIN
+        for other, relation in zip(centres[1:], reading.relations, strict=False)
     ) and all(
-        _is_at(centres[number], position, TRUE_EDGE, TRUE_MIDDLE)
-        for number, position in reading.positions
+        _is_at(centre, position, TRUE_EDGE, TRUE_MIDDLE)
+        for centre, position in zip(centres, reading.positions, strict=False)
     )
 
 

@@ -181,16 +181,15 @@ class Reading:
       kind: its form's kind.
       phrases: its noun phrases in order.
       nouns: index of each phrase's noun among the words.
-      relations: (phrase, relation, phrase): the first is left or right of, above or below the
-        second.
-      positions: (phrase, position): where the phrase's object is in the picture.
+      relations: of the first phrase's object to those of the second, the third and so on.
+      positions: in the picture, of the first phrase's object, the second's and so on.
     """
 
     kind: str
     phrases: tuple[NounPhrase, ...]
     nouns: tuple[int, ...]
-    relations: tuple[tuple[int, str, int], ...]
-    positions: tuple[tuple[int, Position], ...]
+    relations: tuple[str, ...]
+    positions: tuple[Position, ...]
 
 
 def read(words: Sequence[str]) -> Reading | None:
@@ -198,15 +197,13 @@ def read(words: Sequence[str]) -> Reading | None:
     for form in FORMS:
         for filled in _fill(form.slots, tuple(words), 0):
             stated = list(zip(form.slots, filled, strict=True))
-            relations = [meaning for slot, (meaning, _) in stated if slot == "relation"]
-            positions = [meaning for slot, (meaning, _) in stated if slot == "position"]
+            objects = [found for slot, found in stated if slot in OBJECT_SLOTS]
             return Reading(
                 form.kind,
-                tuple(meaning for slot, (meaning, _) in stated if slot in OBJECT_SLOTS),
-                tuple(end - 1 for slot, (_, end) in stated if slot in OBJECT_SLOTS),
-                # Every relation of a form is of its first object.
-                tuple((0, relation, other) for other, relation in enumerate(relations, start=1)),
-                tuple(enumerate(positions)),
+                tuple(phrase for phrase, _ in objects),
+                tuple(end - 1 for _, end in objects),
+                tuple(meaning for slot, (meaning, _) in stated if slot == "relation"),
+                tuple(meaning for slot, (meaning, _) in stated if slot == "position"),
             )
     return None
 

@@ -99,8 +99,9 @@ def test_captions_state_only_clear_relations(described):
     for scene, caption, judged in described:
         if not judged.relational:
             continue
-        for first, relation, second in read(caption.words).relations:
-            (one,), (other,) = caption.mentions[first].matches, caption.mentions[second].matches
+        first, *others = caption.mentions
+        for relation, second in zip(read(caption.words).relations, others, strict=True):
+            (one,), (other,) = first.matches, second.matches
             offset = np.subtract(scene.objects[one].centre, scene.objects[other].centre)
             along = offset @ directions[relation]
             across = np.abs(offset).sum() - abs(along)
