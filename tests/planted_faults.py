@@ -1,35 +1,39 @@
-"""Faults planted into runs on coloured squares and their data, and what the doctor finds."""
+"""Faults planted into a run on coloured squares and into its data."""
 
 import dataclasses
-import shutil
 
 import keras
 import tensorflow as tf
 
-from sat_tf.captioner import Run
 from sat_tf.config import Config, override
-from sat_tf.doctor.results import CheckResult, Status
+from sat_tf.doctor import CheckResult, Status
 from sat_tf.doctor.run_context import RunContext
 from sat_tf.doctor.runner import CHECKS
 from sat_tf.model.encoder import build_encoder, save_encoder
-from sat_tf.model.weights import save_weights
-
-FIND = {check.name: check.find for check in CHECKS}
 
 
-def find(name: str, workdir, **changes) -> CheckResult:
-    return FIND[name](RunContext(workdir, override(Config.load(workdir), **changes)))
+def check(name: str, workdir, **changes) -> CheckResult:
+    """Return the result of a check of the run in a folder, with some settings changed."""
+    return CHECKS[name](RunContext(workdir, override(Config.load(workdir), **changes)))
 
 
-def assert_fault(finding: CheckResult, *words: str) -> None:
-    assert finding.verdict is Status.FAULT, finding
-    assert finding.advice
-    for word in words:
-        assert word in finding.evidence
+def fork(context: RunContext, **changes) -> RunContext:
+    """Return a context with other settings that shares the run's model and its traced functions."""
+    other = RunContext(context.workdir, override(context.config, **changes))
+    other.__dict__.update({name: getattr(context, name) for name in ("run", "_evaluator")})
+    return other
 
 
-def keep_best_epoch(run, epoch):
-    """As if the best weights had been saved after another epoch."""
+def assert_fails(result: CheckResult, *parts: str) -> None:
+    """Assert that a check failed, with advice and with these parts in its evidence."""
+    assert result.status is Status.FAIL, result
+    assert result.advice
+    for part in parts:
+        assert part in result.evidence
+
+
+def rename_best_epoch(run, epoch):
+    """Rename the best weights, as if they had been saved after another epoch."""
     (prefix,) = {path.stem for path in (run / "best").glob("*.index")}
     for path in [*(run / "best").iterdir()]:
         text = path.name.replace(prefix, f"ckpt-{epoch}")
@@ -38,8 +42,8 @@ def keep_best_epoch(run, epoch):
     state.write_text(state.read_text().replace(f'"{prefix}"', f'"ckpt-{epoch}"'))
 
 
-def rewrite(photographs, change):
-    """Changes the captions of captions.csv, all at once."""
+def change_captions(photographs, change):
+    """Replace the list of all captions in captions.csv by what `change` returns."""
     path = photographs / "captions.csv"
     head, *rows = path.read_text().splitlines()
     names, captions, splits = zip(*(row.split(",") for row in rows), strict=True)
@@ -47,8 +51,20 @@ def rewrite(photographs, change):
     path.write_text("\n".join([head, *changed_rows]) + "\n")
 
 
-def give_encoder(run, network: keras.Model, preprocessing: str) -> None:
-    """Puts another encoder into a run."""
+def change_images(photographs, change):
+    """Replace the pixels of each image, uint8 [32, 32, 3], by what `change` returns."""
+    for path in photographs.glob("*.png"):
+        pixels = change(tf.io.decode_png(path.read_bytes()).numpy())
+        path.write_bytes(tf.io.encode_png(pixels).numpy())
+
+
+def load_network(squares) -> keras.Model:
+    """Load the network that the run was trained with, to change it."""
+    return keras.saving.load_model(squares / "encoder.keras", compile=False)
+
+
+def replace_encoder(run, network: keras.Model, preprocessing: str) -> None:
+    """Replace the encoder in a run's folder."""
     network.save(run / "network.keras")
     config = Config.load(run)
     encoder = dataclasses.replace(
@@ -57,24 +73,3 @@ def give_encoder(run, network: keras.Model, preprocessing: str) -> None:
     config = dataclasses.replace(config, encoder=encoder)
     config.save(run)
     save_encoder(build_encoder(config.encoder, config.images.image_size), run / "encoder.keras")
-
-
-def network_of(image_batch) -> keras.Model:
-    return keras.saving.load_model(image_batch / "encoder.keras", compile=False)
-
-
-def change_weights(workdir, change) -> None:
-    """Changes the best weights of a run: calls `change` with a dictionary of them by path."""
-    run = Run.load(workdir, Config.load(workdir))
-    change({weight.path: weight for weight in run.model.weights})
-    (epoch,) = [path.stem.rpartition("-")[2] for path in (workdir / "best").glob("*.index")]
-    shutil.rmtree(workdir / "best")
-    save_weights(run.model, workdir / "best", run.vocabulary.fingerprint)
-    keep_best_epoch(workdir, epoch)
-
-
-def change_images(photographs, change):
-    """Changes the pixels of all images, uint8 [32, 32, 3]."""
-    for path in photographs.glob("*.png"):
-        pixels = change(tf.io.decode_png(path.read_bytes()).numpy())
-        path.write_bytes(tf.io.encode_png(pixels).numpy())

@@ -1,1 +1,47 @@
-"""The doctor's checks: what is wrong with a run that its scores do not tell."""
+"""Checks of a run for silent training bugs: faults that its scores do not reveal."""
+
+import dataclasses
+import enum
+import math
+from collections.abc import Mapping
+
+
+class Status(enum.StrEnum):
+    """Outcome of a check: SKIP if it does not apply to the run, ERROR if it could not be made."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    SKIP = "skip"
+    ERROR = "error"
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckResult:
+    """Result of a check.
+
+    Attributes:
+      status: outcome.
+      evidence: what was measured, in words.
+      advice: what to do about a failure or an error.
+      values: the measurements by name; None is NaN or infinite.
+    """
+
+    status: Status
+    evidence: str
+    advice: str = ""
+    values: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+
+
+def fail_if(failed: bool, evidence: str, advice: str, **values: float) -> CheckResult:
+    """Return a failure with its advice, or a pass without; NaN and infinities always fail."""
+    failed = failed or not all(map(math.isfinite, values.values()))
+    # JSON has no NaN and no infinity.
+    numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
+    if failed:
+        return CheckResult(Status.FAIL, evidence, advice, numbers)
+    return CheckResult(Status.PASS, evidence, values=numbers)
+
+
+def skip(reason: str) -> CheckResult:
+    """Return the result of a check that does not apply to the run."""
+    return CheckResult(Status.SKIP, reason)

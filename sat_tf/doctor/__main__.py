@@ -1,68 +1,63 @@
-"""Examines a run for what its scores do not tell."""
+"""Check a run for silent training bugs."""
 
 import dataclasses
 import textwrap
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from sat_tf import flags
 from sat_tf.config import Config, override
+from sat_tf.doctor import CheckResult, Status
 from sat_tf.errors import UserError
 from sat_tf.storage import check_target, write_json
 
-if TYPE_CHECKING:
-    from sat_tf.doctor.results import CheckResult
-
 USAGE = """python -m sat_tf.doctor --workdir=RUN [--output=FILE]
 
-Looks at a run, its data and its cache for faults that cost days: pixels and channels as the encoder
-expects them, the grid's order, parts that do not belong together, dead attention, captions that
-are cut, alike, unknown or of other images, and whether the model can learn at all. Of each it
-tells what it saw and what to do. Exit status 0 only if nothing is wrong."""
+Checks a run, its data and its feature cache for silent training bugs: pixel range and channel
+order, order of the grid, parts that do not belong together, attention that ignores the state,
+captions that are truncated, uniform, out of vocabulary or of other images, and whether the model
+can learn at all. Prints the evidence of each check and what to do about a failure. The exit status
+is 0 only if every check passes or does not apply."""
 
-_WIDTH, _NAME = 100, 24
+_WIDTH, _INDENT = 100, 20
 
 
 def main(argv: list[str]) -> int:
-    """Prints the findings as they come; 1 if one is a fault, or could not be looked for."""
+    """Print the result of each check; return 1 if one failed or could not be made."""
     options, changes = flags.FLAGS, flags.overrides()
     check_target(options.output, "output")
     if "," in options.workdir:
         raise UserError(f"--workdir={options.workdir}: one run at a time")
     config = override(Config.load(options.workdir), **changes)
     flags.quiet_tensorflow()
-    # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
+    # TensorFlow takes seconds to import, and is not needed for `--help` or a wrong flag.
     from sat_tf.doctor.run_context import RunContext
-    from sat_tf.doctor.runner import CHECKS, examine, is_clean
+    from sat_tf.doctor.runner import CHECKS, passed, run_checks
 
-    findings: dict[str, CheckResult] = {}
-    patient = RunContext(options.workdir, config)
-    # Shown on terminals.
-    for name, finding in tqdm(
-        examine(patient), desc="checks", total=len(CHECKS), leave=False, disable=None
-    ):
-        findings[name] = finding
-        tqdm.write(_text(name, finding))
-    clean = all(is_clean(finding.verdict) for finding in findings.values())
-    print("nothing is wrong" if clean else _summary(findings))
+    results: dict[str, CheckResult] = {}
+    checks = run_checks(RunContext(options.workdir, config))
+    # The bar is shown on terminals only.
+    for name, result in tqdm(checks, "checks", len(CHECKS), leave=False, disable=None):
+        results[name] = result
+        tqdm.write(_format(name, result))
+    all_passed = all(map(passed, results.values()))
+    print("all checks passed" if all_passed else _summary(results))
     if options.output:
         document = {
             "workdir": options.workdir,
-            "healthy": clean,
-            "settings": dataclasses.asdict(config),
-            "findings": {name: dataclasses.asdict(each) for name, each in findings.items()},
+            "passed": all_passed,
+            "config": dataclasses.asdict(config),
+            "checks": {name: dataclasses.asdict(result) for name, result in results.items()},
         }
         write_json(options.output, document)
-    return 0 if clean else 1
+    return 0 if all_passed else 1
 
 
-def _text(name: str, finding: "CheckResult") -> str:
-    """A finding as it is printed: name, verdict, evidence and, of a fault, what to do."""
-    verdict = finding.verdict.upper() if finding.verdict == "fault" else finding.verdict
-    parts = [f"{verdict}: {finding.evidence}"] + [f"-> {finding.advice}"] * bool(finding.advice)
-    indent = " " * _NAME
+def _format(name: str, result: CheckResult) -> str:
+    """Return name, status, evidence and advice as lines of text."""
+    status = result.status.upper() if result.status is Status.FAIL else result.status
+    parts = [f"{status}: {result.evidence}"] + [f"-> {result.advice}"] * bool(result.advice)
+    indent = " " * _INDENT
     wrapper = textwrap.TextWrapper(
         _WIDTH,
         initial_indent=indent,
@@ -71,18 +66,15 @@ def _text(name: str, finding: "CheckResult") -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return name.ljust(_NAME) + "\n".join(map(wrapper.fill, parts))[_NAME:]
+    return name.ljust(_INDENT) + "\n".join(map(wrapper.fill, parts))[_INDENT:]
 
 
-def _summary(findings: "Mapping[str, CheckResult]") -> str:
-    by_verdict: dict[str, list[str]] = {}
-    for name, finding in findings.items():
-        by_verdict.setdefault(finding.verdict, []).append(name)
-    return "; ".join(
-        f"{verdict}: {', '.join(by_verdict[verdict])}"
-        for verdict in ("fault", "not checked")
-        if verdict in by_verdict
-    )
+def _summary(results: dict[str, CheckResult]) -> str:
+    groups = {
+        status: [name for name, result in results.items() if result.status is status]
+        for status in (Status.FAIL, Status.ERROR)
+    }
+    return "; ".join(f"{status}: {', '.join(names)}" for status, names in groups.items() if names)
 
 
 if __name__ == "__main__":

@@ -1,65 +1,50 @@
-"""All checks of a run, in the order in which they build on each other."""
+"""All checks, in an order in which each builds on those before."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
-from sat_tf.doctor.alignment import alignment
-from sat_tf.doctor.attention import attention
-from sat_tf.doctor.consistency import data, encoder, feature_cache, files, perplexity, vocabulary
-from sat_tf.doctor.curves import diverging
-from sat_tf.doctor.grid import grid_order
-from sat_tf.doctor.overfitting import overfitting
-from sat_tf.doctor.pixels import channel_order, pixel_range
-from sat_tf.doctor.results import CheckResult, Status
+from sat_tf.doctor import CheckResult, Status, behaviour, inputs
 from sat_tf.doctor.run_context import RunContext
-from sat_tf.doctor.words import caption_diversity, oov_rate, truncation
 from sat_tf.errors import UserError
 
-
-class Check(NamedTuple):
-    """A check by name; `is_needed`: without it, the others can't look."""
-
-    name: str
-    find: Callable[[RunContext], CheckResult]
-    is_needed: bool = False
-
-
-CHECKS = (
-    Check("files of the run", files, is_needed=True),
-    Check("training curves", diverging),
-    Check("data set", data, is_needed=True),
-    Check("vocabulary", vocabulary),
-    Check("unknown words", oov_rate),
-    Check("pixel range", pixel_range),
-    Check("channel order", channel_order),
-    Check("grid order", grid_order),
-    Check("encoder", encoder),
-    Check("feature cache", feature_cache),
-    Check("perplexity", perplexity),
-    Check("attention on h", attention),
-    Check("captions alike", caption_diversity),
-    Check("captions cut", truncation),
-    Check("images and references", alignment),
-    Check("overfits 16 captions", overfitting),
+_CHECKS: tuple[Callable[[RunContext], CheckResult], ...] = (
+    inputs.files,
+    behaviour.training_curves,
+    inputs.dataset,
+    inputs.vocabulary,
+    inputs.oov_rate,
+    inputs.pixel_range,
+    inputs.channel_order,
+    inputs.grid_order,
+    inputs.encoder,
+    inputs.feature_cache,
+    behaviour.perplexity,
+    behaviour.attention,
+    behaviour.caption_diversity,
+    behaviour.truncation,
+    behaviour.alignment,
+    behaviour.overfit_batch,
 )
+CHECKS = {check.__name__: check for check in _CHECKS}
+# Unless these pass, the checks after them can't be made.
+_REQUIRED = ("files", "dataset")
 
 
-def examine(patient: RunContext) -> Iterator[tuple[str, CheckResult]]:
-    """The name and the finding of each of `CHECKS`, as soon as it is there."""
-    missing = ""
-    for check in CHECKS:
-        if missing:
-            finding = CheckResult(Status.NOT_CHECKED, f"needs the {missing}")
+def run_checks(context: RunContext) -> Iterator[tuple[str, CheckResult]]:
+    """Yield the name and the result of each check as soon as it is made."""
+    failed = ""
+    for name, check in CHECKS.items():
+        if failed:
+            result = CheckResult(Status.ERROR, f"needs the check {failed!r} to pass")
         else:
             try:
-                finding = check.find(patient)
+                result = check(context)
             except (UserError, OSError) as error:
-                finding = CheckResult(Status.NOT_CHECKED, str(error), "mend that and look again")
-        if check.is_needed and not missing and finding.verdict is not Status.HEALTHY:
-            missing = check.name
-        yield check.name, finding
+                result = CheckResult(Status.ERROR, str(error), "repair this, then check again")
+        if name in _REQUIRED and result.status is not Status.PASS:
+            failed = failed or name
+        yield name, result
 
 
-def is_clean(verdict: Status) -> bool:
-    """Whether nothing speaks against the run."""
-    return verdict in (Status.HEALTHY, Status.NOT_NEEDED)
+def passed(result: CheckResult) -> bool:
+    """Return whether a check passed or does not apply."""
+    return result.status in (Status.PASS, Status.SKIP)

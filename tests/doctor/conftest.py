@@ -1,32 +1,54 @@
-"""A run on coloured squares, and copies of it to plant faults in."""
+"""A run trained on coloured squares, once per session, and copies of it to plant faults in."""
 
 import shutil
 
 import pytest
 from coloured_squares import red_encoder, squares_settings, write_squares
 
+from sat_tf.config import Config
+from sat_tf.doctor.run_context import RunContext
 from sat_tf.training.train import train
 
 
 @pytest.fixture(scope="session")
-def image_batch(tmp_path_factory):
-    """A folder with images, captions, an encoder and a run that learned from them."""
-    folder = write_squares(tmp_path_factory.mktemp("image_batch"))
+def squares(tmp_path_factory):
+    """A folder with images, captions, an encoder, a feature cache and a trained run."""
+    folder = write_squares(tmp_path_factory.mktemp("squares"))
     red_encoder(folder / "encoder.keras")
     assert train(squares_settings(folder), folder / "run")
     return folder
 
 
+@pytest.fixture(scope="session")
+def context(squares):
+    """The run without faults, loaded and traced once per session."""
+    return RunContext(squares / "run", Config.load(squares / "run"))
+
+
 @pytest.fixture
-def run(image_batch, tmp_path):
-    """A copy of the run, to plant faults in."""
-    shutil.copytree(image_batch / "run", tmp_path / "run")
+def weights(context):
+    """The weights of `context` by path, to plant faults in; they are restored afterwards."""
+    variables = {weight.path: weight for weight in context.run.model.weights}
+    values = {path: weight.numpy() for path, weight in variables.items()}
+    evaluation = context.__dict__.pop("evaluation", None)
+    yield variables
+    for path, value in values.items():
+        variables[path].assign(value)
+    context.__dict__.pop("evaluation", None)
+    if evaluation:
+        context.__dict__["evaluation"] = evaluation
+
+
+@pytest.fixture
+def run(squares, tmp_path):
+    """A copy of the run's folder, to plant faults in."""
+    shutil.copytree(squares / "run", tmp_path / "run")
     return tmp_path / "run"
 
 
 @pytest.fixture
-def photographs(image_batch, tmp_path):
+def photographs(squares, tmp_path):
     """A copy of the images and captions, to plant faults in."""
     folder = tmp_path / "photographs"
-    shutil.copytree(image_batch, folder, ignore=shutil.ignore_patterns("run", "features"))
+    shutil.copytree(squares, folder, ignore=shutil.ignore_patterns("run", "features"))
     return folder

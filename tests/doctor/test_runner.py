@@ -1,92 +1,105 @@
-"""The doctor: a healthy run passes clean, and what can't be looked at is told."""
+"""The runner and the command: order, errors, skipped checks and exit status."""
 
 import json
 import shutil
 
 import pytest
-from planted_faults import FIND, find
+from planted_faults import assert_fails, check, fork
 from test_commands import call
 
-from sat_tf.config import Config, override
-from sat_tf.doctor.results import Status
+from sat_tf.config import Config
+from sat_tf.doctor import Status, fail_if, runner
 from sat_tf.doctor.run_context import RunContext
-from sat_tf.doctor.runner import CHECKS, examine, is_clean
+from sat_tf.doctor.runner import CHECKS, run_checks
+from sat_tf.vocabulary import Vocabulary
 
 
-def test_a_healthy_run_passes_clean(image_batch):
-    found = dict(examine(RunContext(image_batch / "run", Config.load(image_batch / "run"))))
-    assert list(found) == [check.name for check in CHECKS]
-    assert {name: one.evidence for name, one in found.items() if not is_clean(one.verdict)} == {}
-    assert all(one.verdict is Status.HEALTHY for one in found.values())
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_fail_if_fails_on_values_that_are_not_finite(value):
+    result = fail_if(False, "evidence", "advice", share=value, other=1.0)
+    assert result.status is Status.FAIL
+    assert result.values == {"share": None, "other": 1.0}
 
 
-def test_a_record_of_the_training_that_is_damaged(run):
+def test_checks_after_a_required_one_are_errors(run):
+    path = run / "vocabulary.json"
+    own = Vocabulary.load(path)
+    Vocabulary((*own.words[:3], *reversed(own.words[3:])), own.counts).save(path)
+    results = dict(run_checks(RunContext(run, Config.load(run))))
+    assert list(results) == list(CHECKS)
+    assert_fails(results.pop("files"), "another vocabulary")
+    assert {result.status for result in results.values()} == {Status.ERROR}
+
+
+def test_damaged_metrics_are_an_error(run, monkeypatch):
+    names = ("training_curves", "perplexity")
+    monkeypatch.setattr(runner, "CHECKS", {name: CHECKS[name] for name in names})
     lines = (run / "metrics.jsonl").read_text().splitlines()
     (run / "metrics.jsonl").write_text("\n".join([*lines[:3], "{}", *lines[4:]]))
-    found = dict(examine(RunContext(run, Config.load(run))))
-    for name in ("training curves", "perplexity"):
-        assert found[name].verdict is Status.NOT_CHECKED
-        assert "metrics.jsonl:4: is no record" in found[name].evidence
+    for _, result in run_checks(RunContext(run, Config.load(run))):
+        assert result.status is Status.ERROR
+        assert "metrics.jsonl:4: not a record" in result.evidence
 
 
-def test_a_run_that_was_not_trained_here_is_not_asked_how_it_was(run):
+def test_an_unreadable_image_is_an_error(context, photographs, monkeypatch):
+    names = ("training_curves", "pixel_range")
+    monkeypatch.setattr(runner, "CHECKS", {name: CHECKS[name] for name in names})
+    (photographs / "000.png").write_bytes(b"no image")
+    results = dict(run_checks(fork(context, data_dir=str(photographs))))
+    assert results["training_curves"].status is Status.PASS
+    assert results["pixel_range"].status is Status.ERROR
+    assert "000.png" in results["pixel_range"].evidence
+
+
+def test_checks_of_the_training_are_skipped_for_imported_runs(run):
     shutil.rmtree(run / "checkpoints")
-    assert find("training curves", run).verdict is Status.HEALTHY
+    assert check("training_curves", run).status is Status.PASS
     (run / "metrics.jsonl").unlink()
-    for name in ("training curves", "vocabulary", "encoder", "perplexity"):
-        assert find(name, run).verdict is Status.NOT_NEEDED
+    for name in ("training_curves", "vocabulary", "encoder", "perplexity"):
+        assert check(name, run).status is Status.SKIP
 
 
-def test_few_images_are_no_fault(run, photographs):
-    """Of shares of few images nothing is said."""
+def test_rates_of_few_images_are_skipped(context, photographs):
     path = photographs / "captions.csv"
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([head, rows[0], *rows[-2:]]) + "\n")
-    changes = {"data_dir": str(photographs), "cache_dir": "none"}
-    for name in (
-        "channel order",
-        "captions alike",
-        "images and references",
-        "overfits 16 captions",
-    ):
-        assert find(name, run, **changes).verdict is Status.NOT_NEEDED
-    for name in ("pixel range", "grid order", "attention on h"):
-        assert find(name, run, **changes).verdict is Status.HEALTHY
+    small = fork(context, data_dir=str(photographs), cache_dir="none")
+    for name in ("channel_order", "caption_diversity", "alignment", "overfit_batch"):
+        assert CHECKS[name](small).status is Status.SKIP
+    for name in ("pixel_range", "grid_order", "attention"):
+        assert CHECKS[name](small).status is Status.PASS
 
 
-def test_an_image_that_can_t_be_read(run, photographs):
-    (photographs / "000.png").write_bytes(b"no image")
-    config = override(Config.load(run), data_dir=str(photographs))
-    found = dict(examine(RunContext(run, config)))
-    assert found["pixel range"].verdict is Status.NOT_CHECKED
-    assert "000.png" in found["pixel range"].evidence
-    assert found["training curves"].verdict is Status.HEALTHY
-
-
-def test_the_command_says_what_it_found(image_batch, run, tmp_path):
-    output = tmp_path / "findings.json"
-    done = call("doctor", f"--workdir={image_batch / 'run'}", f"--output={output}")
+def test_command_passes_on_a_correct_run(squares, tmp_path):
+    output = tmp_path / "results.json"
+    done = call("doctor", f"--workdir={squares / 'run'}", f"--output={output}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "nothing is wrong" in done.stdout
+    assert "all checks passed" in done.stdout
     assert done.stderr == ""
     document = json.loads(output.read_text())
-    assert document["healthy"] is True
-    assert document["settings"]["decoder"]["hidden_size"] == 64
-    assert list(document["findings"]) == list(FIND)
-    assert document["findings"]["grid order"]["figures"]["rows"] < 0.1
+    assert document["passed"] is True
+    assert document["config"]["decoder"]["hidden_size"] == 64
+    assert {name: one["status"] for name, one in document["checks"].items()} == {
+        name: "pass" for name in CHECKS
+    }
+    assert document["checks"]["grid_order"]["values"]["rows"] < 0.1
+
+
+def test_command_fails_on_a_damaged_run(run, tmp_path):
+    output = tmp_path / "results.json"
     (run / "encoder.keras").unlink()
     done = call("doctor", f"--workdir={run}", f"--output={output}")
     assert done.returncode == 1
     assert done.stderr == ""
-    assert "fault: files of the run; not checked: training curves" in done.stdout
+    assert "fail: files; error: training_curves, dataset" in done.stdout
     assert "encoder.keras: no such file" in " ".join(done.stdout.split())
     document = json.loads(output.read_text())
-    assert document["healthy"] is False
-    assert document["findings"]["files of the run"]["advice"]
+    assert document["passed"] is False
+    assert document["checks"]["files"]["advice"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"),
+    ("arguments", "message"),
     [
         ([], "--workdir must be given"),
         (["--workdir=none"], "--workdir=none: holds no run"),
@@ -95,9 +108,9 @@ def test_the_command_says_what_it_found(image_batch, run, tmp_path):
         (["--workdir=none", "--split=dev"], "split"),
     ],
 )
-def test_a_mistake_gets_one_clear_line(arguments, what, tmp_path):
+def test_wrong_arguments_give_one_line(arguments, message, tmp_path):
     done = call("doctor", *arguments, cwd=tmp_path)
     assert done.returncode in (1, 2)
-    assert done.stderr.startswith("error: ") and what in done.stderr
+    assert done.stderr.startswith("error: ") and message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not done.stdout
