@@ -191,8 +191,8 @@ class FeatureCache:
             )
         if found != self._index:
             raise UserError(
-                f"{self.folder}: holds the features of {found['count']:,} images (digest "
-                f"{found['images']}), which are not these {len(self):,} ({self._index['images']}); "
+                f"{self.folder}: holds the features of {found['count']} images (digest "
+                f"{found['images']}), which are not these {len(self)} ({self._index['images']}); "
                 f"{advice}"
             )
 

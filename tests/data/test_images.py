@@ -227,18 +227,6 @@ def test_bombs_take_no_memory(tmp_path):
     assert max(grown for _, grown in measured[2:]) < 100
 
 
-def test_the_pipeline_gives_the_pixels_of_the_eager_function():
-    """An export has the same graph; tests/serving compares its captions."""
-    jpeg = encoded("JPEG", exif=exif(6))
-    config = ImageConfig(image_size=24, shorter_side=28)
-
-    def prepare(data):
-        return resize_and_crop(decode_image(data), config)
-
-    (mapped,) = tf.data.Dataset.from_tensors(jpeg).map(prepare)
-    np.testing.assert_array_equal(mapped, prepare(tf.constant(jpeg)))
-
-
 def test_a_file_that_can_t_be_read_is_named(tmp_path):
     assert read_image(b"bytes") == b"bytes"
     for path in (tmp_path / "none.jpg", tmp_path):
