@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from drawn_scenes import Looked
 from evaluation_data import attended_data, evaluation_data, metrics_of
+from scene_examples import AttendedCaption
 
 from sat_tf.metrics.attention import beta_by_word_class
 
@@ -19,7 +19,9 @@ def at(*cells):
 
 
 def metrics_of_maps(*alphas):
-    captions = [Looked(["word"] * len(alpha), alpha, np.ones(len(alpha))) for alpha in alphas]
+    captions = [
+        AttendedCaption(["word"] * len(alpha), alpha, np.ones(len(alpha))) for alpha in alphas
+    ]
     return metrics_of(attended_data(captions), "attention")
 
 
@@ -86,8 +88,10 @@ def test_a_grid_of_one_cell_has_no_entropy():
 
 
 GATED = [
-    Looked(["a", "dog", "with", "a", "dog"], np.ones((5, 1, 2)) / 2, [0.1, 0.9, 0.4, 0.3, 0.7]),
-    Looked(["dogs"], np.ones((1, 1, 2)) / 2, [0.5]),
+    AttendedCaption(
+        ["a", "dog", "with", "a", "dog"], np.ones((5, 1, 2)) / 2, [0.1, 0.9, 0.4, 0.3, 0.7]
+    ),
+    AttendedCaption(["dogs"], np.ones((1, 1, 2)) / 2, [0.5]),
 ]
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from drawn_scenes import BOTH_CIRCLES, GRID, TWO, Looked, looking, scene_of
 from evaluation_data import attended_data, metrics_of
+from scene_examples import BOTH_CIRCLES, GRID, TWO, AttendedCaption, attending, scene_of
 
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
 from sat_tf.metrics.registry import SCORES
@@ -25,8 +25,8 @@ def scores_of(captions, scenes):
     return {name: metric.score for name, metric in metrics.items()}
 
 
-def score(caption, scene, *looks):
-    return scores_of([looking(caption, *looks)], [scene])
+def score(caption, scene, *cells):
+    return scores_of([attending(caption, *cells)], [scene])
 
 
 def knows(boxes):
@@ -58,11 +58,11 @@ def test_maps_at_the_objects_that_words_name():
 
 
 @pytest.mark.parametrize(
-    ("looks", "accuracy"),
+    ("cells", "accuracy"),
     [(((1, 0), (0, 1)), 100), (((1, 0), (1, 1)), 50), (((0, 1), (1, 0)), 0)],
 )
-def test_each_noun_is_scored_on_its_own_object(looks, accuracy):
-    scores = score("a red circle and a blue star", TWO, *looks)
+def test_each_noun_is_scored_on_its_own_object(cells, accuracy):
+    scores = score("a red circle and a blue star", TWO, *cells)
     assert scores["pointing_accuracy"] == accuracy
     assert scores["attention_correctness"] == pytest.approx(0.8 * accuracy + 1.5)
 
@@ -102,7 +102,7 @@ def test_a_size_that_no_object_has_is_ignored():
 def test_ties_score_the_share_of_tied_cells_inside():
     alphas = np.full((3, *GRID), 0.01)
     alphas[2, 0, 1] = alphas[2, 0, 2] = alphas[2, 3, 3] = 0.3
-    scores = scores_of([Looked(["a", "blue", "star"], alphas)], [TWO])
+    scores = scores_of([AttendedCaption(["a", "blue", "star"], alphas)], [TWO])
     assert scores["pointing_accuracy"] == pytest.approx(100 * 2 / 3)
 
 
@@ -110,8 +110,11 @@ def test_uniform_attention_is_the_uniform_baseline():
     rng = np.random.default_rng(0)
     scenes = [make_scene(0, index, 64) for index in range(20)]
     captions = [describe(scene, rng).words for scene in scenes]
-    looked = [Looked(words, np.full((len(words), 8, 8), 1 / 64, np.float32)) for words in captions]
-    scores = scores_of(looked, scenes)
+    attended = [
+        AttendedCaption(words, np.full((len(words), 8, 8), 1 / 64, np.float32))
+        for words in captions
+    ]
+    scores = scores_of(attended, scenes)
     uniform = scores["pointing_uniform"]
     assert 0 < uniform < 30
     for name in ("pointing_accuracy", "pointing_average"):
@@ -121,23 +124,23 @@ def test_uniform_attention_is_the_uniform_baseline():
 
 
 def test_the_average_baseline_is_the_mean_map_of_the_caption():
-    looked = looking("a red circle and a blue star", (1, 0), (0, 1))
-    looked.alphas[:, 0, 1] += 0.5  # every word prefers the star's cell
-    assert scores_of([looked], [TWO])["pointing_average"] == 50
+    attended = attending("a red circle and a blue star", (1, 0), (0, 1))
+    attended.alphas[:, 0, 1] += 0.5  # every word prefers the star's cell
+    assert scores_of([attended], [TWO])["pointing_average"] == 50
 
 
 def test_every_word_counts_in_the_average():
     alphas = np.zeros((3, *GRID))
     alphas[0, 3, 3] = alphas[1, 1, 0] = alphas[2, 1, 0] = 1  # the first word attends elsewhere
-    scores = scores_of([Looked(["a", "red", "circle"], alphas)], [TWO])
+    scores = scores_of([AttendedCaption(["a", "red", "circle"], alphas)], [TWO])
     assert scores["pointing_average"] == 100
     assert scores["correctness_average"] == pytest.approx(100 * 2 / 3)
 
 
 def test_constant_maps_score_as_their_average():
     alphas = np.tile(np.random.default_rng(0).dirichlet(np.ones(20)).reshape(1, *GRID), (7, 1, 1))
-    looked = Looked(["a", "red", "circle", "and", "a", "blue", "star"], alphas)
-    scores = scores_of([looked], [TWO])
+    attended = AttendedCaption(["a", "red", "circle", "and", "a", "blue", "star"], alphas)
+    scores = scores_of([attended], [TWO])
     assert scores["attention_correctness"] == pytest.approx(scores["correctness_average"])
     assert scores["attention_correctness"] > 0
 
@@ -156,14 +159,14 @@ def test_the_centre_baseline_is_at_the_centre():
     # Weights 1, 3, 3, 1 down and 1, 3, 5, 3, 1 across.
     assert scores["correctness_centre"] == pytest.approx(100 * 3 * 5 / (8 * 13))
     alphas = np.full((3, 3, 5), 1 / 15)  # three rows have a middle one, its centre at 40 pixels
-    scores = scores_of([Looked(["a", "red", "circle"], alphas)], [middle])
+    scores = scores_of([AttendedCaption(["a", "red", "circle"], alphas)], [middle])
     assert scores["pointing_centre"] == 100
 
 
 def test_boxes_may_come_from_any_source():
     alphas = np.array([[[0.4, 0.1], [0.3, 0.2]]] * 2)
-    looked = Looked(["dog", "runs"], alphas)
-    metrics = metrics_at([looked], [knows({"dog": [LEFT_HALF]})])
+    attended = AttendedCaption(["dog", "runs"], alphas)
+    metrics = metrics_at([attended], [knows({"dog": [LEFT_HALF]})])
     assert metrics["attention_correctness"].score == pytest.approx(70)
     assert metrics["pointing_accuracy"].score == 100
     assert metrics["pointing_uniform"].score == 50
@@ -172,27 +175,34 @@ def test_boxes_may_come_from_any_source():
 def test_all_boxes_of_a_word_are_one_region():
     alphas = np.array([[[0.4, 0.1], [0.3, 0.2]]])
     known = knows({"dogs": [UPPER_LEFT, LEFT_HALF]})
-    metrics = metrics_at([Looked(["dogs"], alphas)], [known])
+    metrics = metrics_at([AttendedCaption(["dogs"], alphas)], [known])
     assert metrics["attention_correctness"].score == pytest.approx(70)  # 0.4 counts once
 
 
 def test_the_null_location_is_in_no_box():
     alphas = np.array([[[0.2, 0.0], [0.0, 0.2]]])  # 0.6 is at the null location
-    metrics = metrics_at([Looked(["dog"], alphas)], [knows({"dog": [LEFT_HALF]})])
+    metrics = metrics_at([AttendedCaption(["dog"], alphas)], [knows({"dog": [LEFT_HALF]})])
     assert metrics["attention_correctness"].score == pytest.approx(20)
 
 
 def test_objects_outside_the_crop_do_not_count():
     alphas = np.array([[[1.0, 0.0], [0.0, 0.0]]])
     right = Box(0, 0.5, 1, 1)
-    metrics = metrics_at([Looked(["dog"], alphas)], [knows({"dog": [LEFT_HALF]})], [right])
+    metrics = metrics_at([AttendedCaption(["dog"], alphas)], [knows({"dog": [LEFT_HALF]})], [right])
     assert metrics["pointing_accuracy"].statistics.tolist() == [[0, 0]]
 
 
 def test_statistics_are_per_image():
     dog = np.array([[[1.0, 0.0], [0.0, 0.0]]])
-    captions = [Looked(["dog"], dog), Looked(["dog", "dog"], np.tile(dog[:, ::-1], (2, 1, 1)))]
-    captions += [Looked(["cat"], dog), Looked(["dog"], dog), Looked([], dog[:0])]
+    captions = [
+        AttendedCaption(["dog"], dog),
+        AttendedCaption(["dog", "dog"], np.tile(dog[:, ::-1], (2, 1, 1))),
+    ]
+    captions += [
+        AttendedCaption(["cat"], dog),
+        AttendedCaption(["dog"], dog),
+        AttendedCaption([], dog[:0]),
+    ]
     known = [knows({"dog": [UPPER_LEFT]})] * 3 + [None, knows({})]
     metrics = metrics_at(captions, known)
     expected = [[1, 1], [0, 2], [0, 0], [0, 0], [0, 0]]
@@ -203,12 +213,12 @@ def test_statistics_are_per_image():
 
 @pytest.mark.parametrize("caption", [[], ["<unk>"]])
 def test_captions_without_objects_score_zero(caption):
-    looked = Looked(caption, np.ones((len(caption), *GRID)))
-    scores = scores_of([looked], [TWO])
+    attended = AttendedCaption(caption, np.ones((len(caption), *GRID)))
+    scores = scores_of([attended], [TWO])
     assert len(scores) == 8
     assert set(scores.values()) == {0.0}
 
 
 def test_without_known_objects_there_is_no_score():
-    looked = Looked(["dog"], np.ones((1, 2, 2)))
-    assert metrics_at([looked], [None]) == {}
+    attended = AttendedCaption(["dog"], np.ones((1, 2, 2)))
+    assert metrics_at([attended], [None]) == {}

@@ -6,8 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
-from drawn_scenes import TWO, looking
 from evaluation_data import attended_data, evaluation_data
+from scene_examples import TWO, attending
 
 from sat_tf.config import Config, from_flat
 from sat_tf.errors import UserError
@@ -136,7 +136,7 @@ def test_scores_whose_data_are_missing_are_not_computed():
     text = set(compute_scores(evaluation_data(["a"]), monitor="bleu_4"))
     assert {SCORES[name].group for name in text} == {"words"}
     assert not {"novel_captions", "perplexity"} & text
-    captions = [looking("a red circle and a blue star", (1, 0), (0, 2))]
+    captions = [attending("a red circle and a blue star", (1, 0), (0, 2))]
     attended = set(compute_scores(attended_data(captions), monitor="bleu_4")) - text
     assert attended == {"attention_entropy", "attention_change", "attention_coverage"}
     data = attended_data(captions, objects=[scene_objects(TWO)])

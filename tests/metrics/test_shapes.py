@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from drawn_scenes import BOTH_CIRCLES, STAR, TWO, scene_of
 from evaluation_data import evaluation_data, metrics_of
+from scene_examples import BOTH_CIRCLES, STAR, TWO, scene_of
 
 from sat_tf.shapes.judge import describe
 from sat_tf.shapes.objects import scene_objects

@@ -1,4 +1,4 @@
-"""Scenes whose answers are known, and captions with the places their words looked at."""
+"""Scenes whose scores are known, and captions with attention."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -30,20 +30,20 @@ TWO = scene_of(LEFT_CIRCLE, STAR)
 BOTH_CIRCLES = scene_of(LEFT_CIRCLE, RIGHT_CIRCLE)
 
 
-class Looked(NamedTuple):
-    """A caption as measures of attention take it."""
+class AttendedCaption(NamedTuple):
+    """A caption with its attention: alphas [T, rows, columns], betas [T]."""
 
     words: Sequence[str]
     alphas: np.ndarray
     betas: Sequence[float] = ()
 
 
-def looking(caption: str, *looks: tuple[int, int]) -> Looked:
-    """A caption whose nouns look at `looks` in turn, other words everywhere: [T, 4, 5]."""
+def attending(caption: str, *cells: tuple[int, int]) -> AttendedCaption:
+    """A caption whose nouns attend to `cells` in turn, other words uniformly: [T, 4, 5]."""
     words = caption.split()
     alphas = np.full((len(words), *GRID), 1 / 20)
     nouns = [i for i, word in enumerate(words) if word in ("circle", "circles", "star")]
-    for noun, cell in zip(nouns, looks, strict=True):
+    for noun, cell in zip(nouns, cells, strict=True):
         alphas[noun] = 0.01
         alphas[noun][cell] = 0.81
-    return Looked(words, alphas)
+    return AttendedCaption(words, alphas)
