@@ -1,5 +1,5 @@
-# Each target sets up what it needs: a virtual environment in .venv, anew whenever
-# pyproject.toml or constraints.txt has changed. `make PYTHON=/path/to/python` chooses its Python.
+# Each target sets up what it needs: a virtual environment in .venv, renewed when
+# pyproject.toml or constraints.txt changes. `make PYTHON=/path/to/python` chooses its Python.
 
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 WORKERS ?= 2
@@ -12,10 +12,10 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo      train on drawn scenes, score the result, leave a picture: runs/shapes_soft"
-	@echo "make test      the tests that are quick"
-	@echo "make test-all  the slow ones too"
-	@echo "make check     lint, format and types"
+	@echo "make demo      train on the embedded data set and evaluate: runs/shapes_soft"
+	@echo "make test      the quick tests"
+	@echo "make test-all  the slow tests too"
+	@echo "make check     lint, format, types and layers of imports"
 	@echo "make clean     remove the virtual environment and caches; runs/ stays"
 
 demo: $(READY)
@@ -31,6 +31,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
