@@ -1,7 +1,7 @@
-"""The plan of an epoch, and the tf.data pipeline that carries it out.
+"""The batch plan of an epoch, and the tf.data pipeline that carries it out.
 
-The plan is a pure function of seed and epoch: a run that is resumed needs nothing but the number
-of steps done. A batch holds captions and each of their images once.
+The plan is a pure function of seed and epoch: a run that resumes needs only the number of steps
+done. A batch has captions, and each of their images once.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ from sat_tf.data.images import (
     unreadable,
     visible_box,
 )
-from sat_tf.data.objects import ObjectBoxes
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
 from sat_tf.vocabulary import PAD, Vocabulary, tokenize
 
+# Indices of the captions of each minibatch.
 BatchPlan = list[np.ndarray]
 Batch = dict[str, tf.Tensor]
 
@@ -35,8 +35,8 @@ class TokenizedCaptions:
     Attributes:
       tokens: ids of each caption, its end included: int32 [words + 1].
       image: index of each caption's image: int64 [captions].
-      regions: for each caption and the index of each word whose objects are known, the grid cells
-        of these objects: bool [rows, columns]. None if regions are not wanted.
+      regions: for each caption, by index of the word, the grid cells of the objects that the word
+        mentions: bool [rows, columns]. None if regions are not wanted.
       grid: rows and columns of the regions.
     """
 
@@ -64,8 +64,8 @@ def tokenize_captions(
       records: of a split.
       vocabulary: of the run.
       max_words: captions of more words are left out; 0 keeps all.
-      grid: rows and columns of the encoder's grid, if regions are wanted; images without known
-        objects then have captions without regions.
+      grid: rows and columns of the encoder's grid, if regions are wanted. Captions of images
+        without known objects have none.
       crop: how images are resized and cropped; needed with `grid`.
 
     Raises:
@@ -73,39 +73,31 @@ def tokenize_captions(
     """
     tokens, image, regions = [], [], []
     for index, record in enumerate(records):
+        objects = record.objects if grid is not None else None
         for caption in record.captions:
             words = tokenize(caption)
             if max_words and len(words) > max_words:
                 continue
             tokens.append(np.asarray(vocabulary.encode(words), np.int32))
             image.append(index)
-            if grid is not None and crop is not None:
-                regions.append(_regions(words, record.objects, grid, crop))
+            if objects is not None and grid is not None and crop is not None:
+                visible = visible_box(objects.height, objects.width, crop)
+                regions.append(objects.regions(words, grid, visible))
+            else:
+                regions.append({})
     images = np.asarray(image, np.int64)
     if grid is None:
         return TokenizedCaptions(tokens, images)
-    if tokens and not any(record.objects for record in records):
-        raise UserError(
-            "--attention_supervision: --boxes has no boxes of the training images, as of "
-            f"{records[0].image_id!r}"
-        )
     if tokens and not any(regions):
-        raise UserError(
-            "--attention_supervision: no word of a training caption names an object of --boxes"
-        )
+        what = "no word of a training caption names an object of --boxes"
+        if not any(record.objects for record in records):
+            what = f"--boxes has no training image, as {records[0].image_id!r}"
+        raise UserError(f"--attention_supervision: {what}")
     return TokenizedCaptions(tokens, images, regions, grid)
 
 
-def _regions(
-    words: Sequence[str], objects: ObjectBoxes | None, grid: tuple[int, int], crop: ImageConfig
-) -> dict[int, np.ndarray]:
-    if objects is None:
-        return {}
-    return objects.regions(words, grid, visible_box(objects.height, objects.width, crop))
-
-
 def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
-    """Captions' ids, padded to the longest of them: int32 [B, T], T at least 1."""
+    """Return token ids padded to the longest caption: int32 [B, T], T at least 1."""
     tokens = np.full((len(captions), max(map(len, captions), default=1)), PAD, np.int32)
     for row, ids in zip(tokens, captions, strict=True):
         row[: len(ids)] = ids
@@ -113,77 +105,69 @@ def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
 
 
 def bucket_by_length(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> BatchPlan:
-    """Batches of captions of (nearly) equal length, in a new order each epoch.
+    """Plan batches of captions of (nearly) equal length, in a new order each epoch.
 
-    Every caption comes once; the last partial batch too.
+    Every caption comes once; the last partial batch is kept.
 
     Args:
       lengths: of the captions, int [captions].
       batch_size: captions in a batch.
       seed: of the run.
       epoch: counted from 0.
-
-    Returns:
-      Numbers of the captions of each batch.
     """
     random = np.random.default_rng([seed, epoch])
     shuffled = random.permutation(len(lengths))
     ordered = shuffled[np.argsort(lengths[shuffled], kind="stable")]
-    batches = _chunks(ordered, batch_size)
+    batches = _split(ordered, batch_size)
     return [batches[i] for i in random.permutation(len(batches))]
 
 
 def group_by_image(image: np.ndarray, batch_size: int, seed: int, epoch: int) -> BatchPlan:
-    """Batches that hold all captions of their images, in a new order each epoch.
+    """Plan batches that have all captions of their images, in a new order each epoch.
 
-    A batch takes images until the next one's captions would pass `batch_size`, one at least.
+    A batch takes images until the captions of the next one would exceed `batch_size`, but at least
+    one image.
 
     Args:
-      image: number of each caption's image, int [captions], captions of an image in a row.
+      image: index of each caption's image, int [captions], the captions of an image in a row.
       batch_size: captions in a batch.
       seed: of the run.
       epoch: counted from 0.
-
-    Returns:
-      Numbers of the captions of each batch.
     """
     random = np.random.default_rng([seed, epoch])
     groups = np.split(np.arange(len(image)), np.flatnonzero(np.diff(image)) + 1)
-    batches: BatchPlan = []
-    waiting: list[np.ndarray] = []
-    count = 0
+    batches: list[list[np.ndarray]] = []
+    size = batch_size
     for i in random.permutation(len(groups)):
-        if waiting and count + len(groups[i]) > batch_size:
-            batches.append(np.concatenate(waiting))
-            waiting, count = [], 0
-        waiting.append(groups[i])
-        count += len(groups[i])
-    if waiting:
-        batches.append(np.concatenate(waiting))
-    return batches
+        if not batches or size + len(groups[i]) > batch_size:
+            batches.append([])
+            size = 0
+        batches[-1].append(groups[i])
+        size += len(groups[i])
+    return [np.concatenate(batch) for batch in batches]
 
 
 def bucket_in_order(captions: TokenizedCaptions, batch_size: int) -> BatchPlan:
-    """Batches by length in a fixed order, for scoring."""
-    return _chunks(np.argsort(captions.lengths, kind="stable"), batch_size)
+    """Plan batches by length in a fixed order, for scoring."""
+    return _split(np.argsort(captions.lengths, kind="stable"), batch_size)
 
 
-def _chunks(values: np.ndarray, size: int) -> BatchPlan:
+def _split(values: np.ndarray, size: int) -> BatchPlan:
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 class ImageSource(Protocol):
-    """Where the pipeline gets what the model takes of an image."""
+    """Images or features of a split's images, by their indices."""
 
     def attach(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """Adds `images` or `features` to each element, for its image numbers `rows` [I]."""
+        """Add `images` or `features` to each element, of its image indices `rows` [I]."""
 
     def find_read_error(self) -> UserError | None:
-        """After reading has failed: what the user can mend, if it is that."""
+        """Return what the user can correct after reading has failed, if it is that."""
 
 
 class ImageReader:
-    """Images from files or memory: adds `images`, float32 [I, S, S, 3], 0..255."""
+    """Images from files or memory: adds `images`, float32 [I, S, S, 3], 0 to 255."""
 
     def __init__(self, records: Sequence[Record], config: ImageConfig) -> None:
         self._files = not records or isinstance(records[0].image, str)
@@ -194,14 +178,14 @@ class ImageReader:
         """See `ImageSource`."""
         images = tf.constant(self._images, tf.string)
         size = self._config.image_size
+        spec = tf.TensorSpec([size, size, 3], tf.float32)
 
         def load(row: tf.Tensor) -> tf.Tensor:
             image = tf.gather(images, row)
             encoded = tf.io.read_file(image) if self._files else image
             return resize_and_crop(decode_image(encoded), self._config)
 
-        def add(element: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            spec = tf.TensorSpec([size, size, 3], tf.float32)
+        def add(element: Batch) -> Batch:
             return {**element, "images": tf.map_fn(load, element["rows"], fn_output_signature=spec)}
 
         return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -219,10 +203,10 @@ class ImageReader:
 
 
 class CachedFeatures:
-    """Features from the feature cache: adds `features`, float16 [I, rows, columns, D].
+    """Features from the cache: adds `features`, float16 [I, rows, columns, D].
 
     Args:
-      read_rows: image numbers int64 [I] -> float16 [I, rows, columns, D]; called from several
+      read_rows: image indices int64 [I] -> float16 [I, rows, columns, D]; called from several
         threads.
       shape: rows, columns and D.
     """
@@ -230,34 +214,33 @@ class CachedFeatures:
     def __init__(
         self, read_rows: Callable[[np.ndarray], np.ndarray], shape: tuple[int, int, int]
     ) -> None:
-        self._read_rows = read_rows
-        self._shape = shape
-        self._problem: UserError | None = None
+        self._read_rows, self._shape = read_rows, shape
+        self._error: UserError | None = None
 
     def attach(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """See `ImageSource`."""
 
-        def add(element: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            features = tf.numpy_function(self._try_to_read, [element["rows"]], tf.float16)
+        def add(element: Batch) -> Batch:
+            features = tf.numpy_function(self._read, [element["rows"]], tf.float16)
             return {**element, "features": tf.ensure_shape(features, [None, *self._shape])}
 
         return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def find_read_error(self) -> UserError | None:
-        """See `ImageSource`: what the cache complained of."""
-        return self._problem
+        """See `ImageSource`: the error of the cache."""
+        return self._error
 
-    def _try_to_read(self, rows: np.ndarray) -> np.ndarray:
+    def _read(self, rows: np.ndarray) -> np.ndarray:
         try:
             return self._read_rows(rows)
         except UserError as error:
-            # TensorFlow would pass it on as an error of its own, with a stack trace.
-            self._problem = error
+            # TensorFlow would raise one of its own errors instead, with a stack trace.
+            self._error = error
             raise
 
 
 def iter_batches(batches: Iterable[Any], *sources: ImageSource) -> Iterator[Any]:
-    """The batches of a pipeline that reads from `sources`.
+    """Yield the batches of a pipeline that reads from `sources`.
 
     Raises:
       UserError: something of a source can't be read.
@@ -280,26 +263,26 @@ def caption_batches(
     skip: int = 0,
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """The batches of `plan`, from step `skip` on.
+    """Return the batches of `plan`, from step `skip` on.
 
     Each is a dictionary: `images` or `features` (see the source) of its I images; `rows`
-    int64 [I], their numbers; `image_index` int32 [B], which of the I a caption describes;
+    int64 [I], their indices; `image_index` int32 [B], which of the I a caption describes;
     `tokens` int32 [B, T], padded; `captions` float32 [], the size of the whole minibatch; and, if
     the captions have them, `regions` bool [B, T, L]. Under a strategy with R replicas each
     minibatch comes as R elements that share it.
 
     Args:
       captions: of the split.
-      plan: numbers of the captions of each minibatch.
+      plan: indices of the captions of each minibatch.
       source: of the images.
       skip: minibatches left out at the start.
       context: of `tf.distribute`, if there are several replicas.
     """
     replicas = context.num_replicas_in_sync if context else 1
     pipelines = context.num_input_pipelines if context else 1
-    here = context.input_pipeline_id if context else 0
-    mine = range(here * replicas // pipelines, (here + 1) * replicas // pipelines)
-
+    pipeline = context.input_pipeline_id if context else 0
+    local = range(pipeline * replicas // pipelines, (pipeline + 1) * replicas // pipelines)
+    rows, columns = captions.grid
     fields: dict[str, tuple[tf.DType, list[int | None]]] = {
         "rows": (tf.int64, [None]),
         "image_index": (tf.int32, [None]),
@@ -307,36 +290,35 @@ def caption_batches(
         "captions": (tf.float32, []),
     }
     if captions.regions is not None:
-        fields["regions"] = (tf.bool, [None, None, None])
+        fields["regions"] = (tf.bool, [None, None, rows * columns])
 
-    def take(position: np.ndarray) -> tuple[Any, ...]:
-        step, replica = divmod(int(position), len(mine))
-        batch = plan[step]
-        share = np.array_split(batch, replicas)[mine[replica]]
-        rows, image_index = np.unique(captions.image[share], return_inverse=True)
+    def collate(position: np.ndarray) -> tuple[Any, ...]:
+        step, replica = divmod(int(position), len(local))
+        share = np.array_split(plan[step], replicas)[local[replica]]
+        images, image_index = np.unique(captions.image[share], return_inverse=True)
         tokens = pad_captions([captions.tokens[i] for i in share])
-        taken = (rows, image_index.astype(np.int32), tokens, np.float32(len(batch)))
+        values = (images, image_index.astype(np.int32), tokens, np.float32(len(plan[step])))
         if captions.regions is None:
-            return taken
-        regions = np.zeros((*tokens.shape, *captions.grid), np.bool_)  # [B, T, rows, columns]
+            return values
+        regions = np.zeros((*tokens.shape, rows * columns), np.bool_)  # [B, T, L]
         for caption, row in zip(share, regions, strict=True):
             for word, cells in captions.regions[caption].items():
-                row[word] = cells
-        return (*taken, regions.reshape(*tokens.shape, np.prod(captions.grid)))  # [B, T, L]
+                row[word] = cells.ravel()
+        return (*values, regions)
 
-    def element(position: tf.Tensor) -> dict[str, tf.Tensor]:
-        values = tf.numpy_function(take, [position], [dtype for dtype, _ in fields.values()])
+    def element(position: tf.Tensor) -> Batch:
+        values = tf.numpy_function(collate, [position], [dtype for dtype, _ in fields.values()])
         return {
             name: tf.ensure_shape(value, shape)
             for (name, (_, shape)), value in zip(fields.items(), values, strict=True)
         }
 
-    dataset = tf.data.Dataset.range(skip * len(mine), len(plan) * len(mine))
+    dataset = tf.data.Dataset.range(skip * len(local), len(plan) * len(local))
     dataset = dataset.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return source.attach(dataset).prefetch(tf.data.AUTOTUNE)
 
 
 def image_batches(count: int, source: ImageSource, batch_size: int) -> tf.data.Dataset:
-    """Images 0 … count-1 in order, each once: dictionaries of `rows` and what `source` adds."""
+    """Return images 0 … count-1 in order, each once: `rows` and what `source` adds."""
     dataset = tf.data.Dataset.range(count).batch(batch_size).map(lambda rows: {"rows": rows})
     return source.attach(dataset).prefetch(tf.data.AUTOTUNE)

@@ -1,6 +1,6 @@
-"""coco_captions of tensorflow-datasets -> files, written once.
+"""COCO as tensorflow-datasets prepares it (coco_captions), unpacked into files once.
 
-Its records hold the images' bytes, 20 GB in all: as files they are read when they are needed, as
+Its records hold the bytes of the images, 20 GB in all: as files they are read when needed, like
 those of every other data set.
 """
 
@@ -9,11 +9,10 @@ import os
 import shutil
 import sys
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from sat_tf.errors import UserError
@@ -21,48 +20,45 @@ from sat_tf.storage import atomic_path
 
 FOLDER, IMAGES, CAPTIONS = "coco_captions_files", "images", "captions.jsonl"
 _NAME = "coco_captions"
-# Karpathy's splits under tensorflow-datasets' names; what they mean is the caption reader's affair.
+# Karpathy's splits, as tensorflow-datasets calls them.
 _SPLITS = ("train", "restval", "val", "test")
-# What preparing needs of each host, to see whether it is there.
+# One file of each host that a download needs.
 _URLS = (
     "http://images.cocodataset.org/annotations/annotations_trainval2014.zip",
     "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip",
 )
-_PATIENCE = 8.0  # seconds for a host to answer; without a network tfds itself tries for minutes
-# Archives, what is in them, tfds's records and the files made of these.
-_GIGABYTES = 120
+_TIMEOUT = 8.0  # seconds for a host to answer; without a network tfds itself tries for minutes
+_GIGABYTES = 120  # archives, their contents, records and the files made of these
 
 
 def unpacked_folder(data_dir: Path) -> Path:
-    """The folder of images and captions; made on the first call, whole or not at all.
+    """Return the folder of images and captions; made by the first call, whole or not at all.
 
-    Reads coco_captions where tensorflow-datasets has it prepared, in `data_dir` or in its own
-    folder; else downloads it into `data_dir`.
+    Reads coco_captions where tensorflow-datasets has it prepared, in `data_dir` or in its default
+    folder; otherwise downloads it into `data_dir`.
 
     Raises:
-      UserError: it is not there and can't be downloaded, is damaged, or can't be written.
+      UserError: it is missing and can't be downloaded, is damaged, or can't be written.
     """
     folder = data_dir / FOLDER
     if folder.is_dir():
         return folder
-    own = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
-    root = next((root for root in (data_dir, own) if (root / _NAME).is_dir()), data_dir)
+    default = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+    root = next((root for root in (data_dir, default) if (root / _NAME).is_dir()), data_dir)
     if not (root / _NAME).is_dir():
-        # Before tensorflow-datasets is imported, which takes seconds.
-        _check_download(data_dir)
+        _check_download(data_dir)  # before tensorflow-datasets is imported, which takes seconds
     builder = _prepared(root)
     try:
         with atomic_path(folder) as temporary:
             (temporary / IMAGES).mkdir(parents=True)
-            with open(temporary / CAPTIONS, "w", encoding="utf-8") as file:
-                _unpack(builder, temporary / IMAGES, file)
+            _unpack(builder, temporary)
     except OSError as error:
         raise UserError(f"{folder}: can't be written: {error.strerror or error}") from None
     return folder
 
 
 def _check_download(data_dir: Path) -> None:
-    """Raises `UserError` if the archives can't be fetched, or have no room."""
+    """Raise a `UserError` if the archives can't be downloaded, or the disk is too small."""
     for url in _URLS:
         if reason := why_unreachable(url):
             raise UserError(
@@ -78,29 +74,27 @@ def _check_download(data_dir: Path) -> None:
         )
 
 
-def why_unreachable(url: str, patience: float = _PATIENCE) -> str:
-    """Why a server does not answer for `url` within some seconds; "" if it does."""
+def why_unreachable(url: str, timeout: float = _TIMEOUT) -> str:
+    """Return why a server does not answer for `url` within some seconds; "" if it does."""
     reasons = ["no answer in time"]
 
-    def ask() -> None:
-        request = urllib.request.Request(url, method="HEAD")
+    def request() -> None:
         try:
-            with urllib.request.urlopen(request, timeout=patience):
+            head = urllib.request.Request(url, method="HEAD")
+            with urllib.request.urlopen(head, timeout=timeout):
                 reasons.append("")
-        except urllib.error.URLError as error:
-            reasons.append(str(error.reason))
         except (OSError, ValueError) as error:
-            reasons.append(str(error))
+            reasons.append(str(getattr(error, "reason", error)))
 
-    # A name that no server resolves may block for longer than the timeout of the connection.
-    thread = threading.Thread(target=ask, daemon=True)
+    # Resolving a name may block for longer than the timeout of the connection.
+    thread = threading.Thread(target=request, daemon=True)
     thread.start()
-    thread.join(patience)
+    thread.join(timeout)
     return reasons[-1]
 
 
 def _prepared(root: Path) -> Any:
-    """The builder of coco_captions once it is on disk."""
+    """Return the builder of coco_captions, downloaded if it is not on the disk."""
     import tensorflow_datasets as tfds
 
     from sat_tf.data.quiet_tfds import quiet_tfds
@@ -117,17 +111,17 @@ def _prepared(root: Path) -> Any:
     return builder
 
 
-def _unpack(builder: Any, images: Path, captions: IO[str]) -> None:
-    """Writes each image, and a line for each caption."""
+def _unpack(builder: Any, folder: Path) -> None:
+    """Write each image, and a line for each caption."""
     from tqdm import tqdm
 
     count = sum(builder.info.splits[split].num_examples for split in _SPLITS)
     bar = tqdm(total=count, desc="unpacking COCO", unit=" images", disable=not sys.stderr.isatty())
-    with bar:
+    with bar, open(folder / CAPTIONS, "w", encoding="utf-8") as captions:
         for split, example in _examples(builder):
-            # Its last part: what is written stays in the folder, whatever a record says.
+            # The last part alone, so that no record writes outside of the folder.
             name = Path(example["image/filename"].decode()).name
-            (images / name).write_bytes(example["image"])
+            (folder / IMAGES / name).write_bytes(example["image"])
             for text in example["captions"]["text"]:
                 line = {"image": name, "caption": text.decode(), "split": split}
                 captions.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -135,7 +129,7 @@ def _unpack(builder: Any, images: Path, captions: IO[str]) -> None:
 
 
 def _examples(builder: Any) -> Iterator[tuple[str, Any]]:
-    """Name, image file and captions of each image, with its split, one at a time."""
+    """Yield the split, and file name, encoded image and captions of each image."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
@@ -145,11 +139,11 @@ def _examples(builder: Any) -> Iterator[tuple[str, Any]]:
         {"image": True, "image/filename": True, "captions": {"text": True}},
         decoders={"image": tfds.decode.SkipDecoding()},
     )
-    reading = tfds.ReadConfig(try_autocache=False)  # memory stays flat
+    config = tfds.ReadConfig(try_autocache=False)  # keeps memory constant
     try:
         for split in _SPLITS:
             with quiet_tfds():
-                dataset = builder.as_dataset(split=split, decoders=decoders, read_config=reading)
+                dataset = builder.as_dataset(split=split, decoders=decoders, read_config=config)
             for example in tfds.as_numpy(dataset):
                 yield split, example
     except (tf.errors.OpError, ValueError, NotImplementedError) as error:

@@ -124,17 +124,25 @@ def test_replicas_share_a_minibatch(captions, source):
     assert [float(part["captions"]) for part in parts] == [5, 5, 1, 1]
 
 
-def test_images_are_read_from_memory_and_files(records, tmp_path):
-    config = ImageConfig(image_size=8, resize="stretch")
+STRETCH = ImageConfig(image_size=8, resize="stretch")
+
+
+def test_images_are_read_from_memory(records):
+    batches = list(image_batches(3, ImageReader(records, STRETCH), 2))
+    assert [len(batch["images"]) for batch in batches] == [2, 1]
+    assert batches[1]["images"].numpy().tolist() == np.full([1, 8, 8, 3], 30.0).tolist()
+
+
+def test_images_are_read_from_files_and_an_unreadable_one_is_named(records, tmp_path):
     paths = []
-    for record in records:
-        path = tmp_path / f"{record.image_id}.png"
-        path.write_bytes(record.image)
-        paths.append(Record(record.image_id, str(path), record.captions))
-    for source in (ImageReader(records, config), ImageReader(paths, config)):
-        batches = list(image_batches(3, source, 2))
-        assert [len(batch["images"]) for batch in batches] == [2, 1]
-        assert batches[1]["images"].numpy().tolist() == np.full([1, 8, 8, 3], 30.0).tolist()
+    for name, content in (("a.png", records[0].image), ("broken.jpg", b"no image")):
+        (tmp_path / name).write_bytes(content)
+        paths.append(Record(name, str(tmp_path / name), ("a dog",)))
+    source = ImageReader(paths, STRETCH)
+    batches = iter_batches(image_batches(2, source, 1), source)
+    assert next(batches)["images"].numpy().tolist() == np.full([1, 8, 8, 3], 10.0).tolist()
+    with pytest.raises(UserError, match=r"broken\.jpg"):
+        next(batches)
 
 
 def test_no_caption_is_no_batch(source):
@@ -149,14 +157,6 @@ def test_a_damaged_cache_is_the_user_s_to_mend(captions):
     batches = caption_batches(captions, bucket_in_order(captions, 2), source)
     with pytest.raises(UserError, match="shard 3 is damaged"):
         list(iter_batches(batches, source))
-
-
-def test_an_unreadable_image_is_named(records, tmp_path):
-    path = tmp_path / "broken.jpg"
-    path.write_bytes(b"no image")
-    source = ImageReader([Record("x", str(path), ("a dog",))], ImageConfig(image_size=8))
-    with pytest.raises(UserError, match=r"broken\.jpg"):
-        list(iter_batches(image_batches(1, source, 1), source))
 
 
 def test_regions_come_with_the_words_they_belong_to(source):

@@ -84,7 +84,7 @@ def test_supervision_gets_the_regions_of_words_with_boxes(config_of, dogs):
 def test_supervision_without_boxes_of_a_training_image_is_refused(config_of, dogs):
     config = config_of(dogs, train=("a.jpg",), dev=("wide.jpg",))
     records = load_splits(config, ("train", "dev"))["train"]
-    with pytest.raises(UserError, match=r"no boxes of the training images, as of 'a\.jpg'"):
+    with pytest.raises(UserError, match=r"--boxes has no training image, as 'a\.jpg'"):
         tokenize_captions(records, Vocabulary.build(WORDS), 0, (2, 4), CROP)
 
 

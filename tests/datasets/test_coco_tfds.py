@@ -163,7 +163,7 @@ def test_a_download_that_breaks_off_is_told(network, tmp_path, monkeypatch):
 
 def test_a_name_that_does_not_exist_is_unreachable_in_seconds():
     start = time.monotonic()
-    assert why_unreachable("http://no-such-host.invalid/x.zip", patience=4)
+    assert why_unreachable("http://no-such-host.invalid/x.zip", timeout=4)
     assert time.monotonic() - start < 6
 
 
@@ -172,7 +172,7 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         start = time.monotonic()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        assert why_unreachable(url, patience=0.5)
+        assert why_unreachable(url, timeout=0.5)
         assert time.monotonic() - start < 5
 
 

@@ -3,13 +3,8 @@
 import pytest
 
 from sat_tf.data.records import Record
-from sat_tf.datasets.statistics import (
-    Coverage,
-    coverages,
-    describe,
-    longest_of,
-    split_statistics,
-)
+from sat_tf.datasets.statistics import coverage, describe, length_quantile, split_statistics
+from sat_tf.vocabulary import Vocabulary
 
 TRAIN = [
     Record("1", "1.jpg", ("A dog runs.", "a dog")),
@@ -31,7 +26,7 @@ def test_a_split_is_counted():
 
 def test_lengths_that_shares_of_the_captions_keep_to():
     lengths = split_statistics(TRAIN).lengths
-    assert [longest_of(lengths, share) for share in (0, 0.6, 0.61, 0.8, 0.81, 1)] == [
+    assert [length_quantile(lengths, share) for share in (0, 0.6, 0.61, 0.8, 0.81, 1)] == [
         2,
         2,
         3,
@@ -39,21 +34,19 @@ def test_lengths_that_shares_of_the_captions_keep_to():
         6,
         6,
     ]
-    assert longest_of(split_statistics([]).lengths, 0.5) == 0
+    assert length_quantile(split_statistics([]).lengths, 0.5) == 0
 
 
-def test_unknown_words_of_other_captions():
+@pytest.mark.parametrize(
+    ("size", "min_count", "kept", "unknown"),
+    [(0, 1, 8, 2), (2, 1, 2, 5), (3, 1, 3, 4), (0, 2, 4, 3), (3, 2, 3, 4), (100, 3, 2, 5)],
+)
+def test_unknown_words_of_other_captions(size, min_count, kept, unknown):
+    # "bird" and "and" are missing; equal counts are ordered by alphabet, as in a vocabulary.
     train, dev = split_statistics(TRAIN), split_statistics(DEV)
-    # "bird" and "and" are not there; of equals the alphabet decides, as for a vocabulary.
-    limits = [(0, 1), (2, 1), (3, 1), (0, 2), (3, 2), (100, 3)]
-    assert coverages(train, dev, limits) == [
-        Coverage(0, 1, 8, pytest.approx(2 / 8)),
-        Coverage(2, 1, 2, pytest.approx(5 / 8)),
-        Coverage(3, 1, 3, pytest.approx(4 / 8)),
-        Coverage(0, 2, 4, pytest.approx(3 / 8)),
-        Coverage(3, 2, 3, pytest.approx(4 / 8)),
-        Coverage(100, 3, 2, pytest.approx(5 / 8)),
-    ]
+    vocabulary = Vocabulary.build([list(train.words.elements())])
+    found = coverage(vocabulary, dev.words, size, min_count)
+    assert found == (kept, pytest.approx(unknown / 8))
 
 
 def test_the_page():
