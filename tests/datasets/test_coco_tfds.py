@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import socket
 import threading
 import time
@@ -42,15 +43,22 @@ def examples(letters):
         )
 
 
-def prepare(folder, monkeypatch):
-    """tfds's own builder with five images in place of the archives'."""
+@pytest.fixture(scope="module")
+def prepared_once(tmp_path_factory):
+    """A data set by tfds's own builder, with five images instead of the archives."""
+    folder = tmp_path_factory.mktemp("tfds")
     official = tfds.builder_cls("coco_captions")
     generators = {split: examples(letters) for split, letters in SPLITS.items()}
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(official, "_split_generators", lambda self, manager: generators)
         with quiet_tfds():
             builder = tfds.builder("coco_captions", data_dir=folder)
             builder.download_and_prepare(file_format="tfrecord")
+    return folder
+
+
+def prepare(folder, prepared_once):
+    shutil.copytree(prepared_once, folder, dirs_exist_ok=True)
 
 
 @pytest.fixture
@@ -60,11 +68,13 @@ def no_network(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("own_folder", [False, True])
-def test_a_prepared_data_set_becomes_files(no_network, tmp_path, monkeypatch, own_folder):
+def test_a_prepared_data_set_becomes_files(
+    no_network, prepared_once, tmp_path, monkeypatch, own_folder
+):
     root = tmp_path / "data"
     root.mkdir()
     prepared = tmp_path / "tensorflow_datasets" if own_folder else root
-    prepare(prepared, monkeypatch)
+    prepare(prepared, prepared_once)
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
     config = DataConfig(dataset="coco", data_dir=str(root))
     assert available_splits(config) == ("train", "dev", "test")
@@ -83,8 +93,8 @@ def test_a_prepared_data_set_becomes_files(no_network, tmp_path, monkeypatch, ow
         assert file.read() == jpeg("d")
 
 
-def test_it_is_written_whole_or_not_at_all(no_network, tmp_path, monkeypatch):
-    prepare(tmp_path, monkeypatch)
+def test_it_is_written_whole_or_not_at_all(no_network, prepared_once, tmp_path, monkeypatch):
+    prepare(tmp_path, prepared_once)
     before = set(tmp_path.iterdir())
     dumps, written = json.dumps, []
 
@@ -100,8 +110,8 @@ def test_it_is_written_whole_or_not_at_all(no_network, tmp_path, monkeypatch):
     assert set(tmp_path.iterdir()) == before
 
 
-def test_a_damaged_data_set_is_named(no_network, tmp_path, monkeypatch):
-    prepare(tmp_path, monkeypatch)
+def test_a_damaged_data_set_is_named(no_network, prepared_once, tmp_path):
+    prepare(tmp_path, prepared_once)
     (shard,) = tmp_path.rglob("*-val.tfrecord*")
     shard.write_bytes(shard.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"coco_captions/2014/1\.1\.0: can't be read .*delete the"):
