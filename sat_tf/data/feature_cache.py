@@ -33,6 +33,11 @@ INDEX_FILE = "index.json"
 # An interruption loses at most one shard; larger shards are not faster.
 SHARD_BYTES = 64 * 2**20
 
+# Fingerprints in the index, and what they identify.
+_INDEXED = {
+    "encoder": "another encoder (network, layer, weights, preprocessing or image settings)",
+    "images": "other images (names, sizes or order)",
+}
 _MAX_LISTED = 20  # unreadable images named in a message
 _REMAKE = "delete this file and run the same command again to encode its images again"
 
@@ -84,12 +89,7 @@ class FeatureCache:
             digest = _digest(fingerprint, sources[start : members.stop])[:16]
             path = self.folder / f"shard-{number:05d}-{digest}.npy"
             self.shards.append(Shard(path, members))
-        self._index = {
-            "format_version": FORMAT_VERSION,
-            "encoder": fingerprint,
-            "images": _digest(fingerprint, sources),
-            "count": len(records),
-        }
+        self._index = {"encoder": fingerprint, "images": _digest(fingerprint, sources)}
         self._check_index()
         # Byte at which the records of each shard begin; None if the shard is missing.
         self._offsets = [self._records_offset(shard) for shard in self.shards]
@@ -160,7 +160,8 @@ class FeatureCache:
                 wanted = {shard.path for shard in self.shards}
                 for path in set(self.folder.glob("shard-*.npy")) - wanted:
                     path.unlink(missing_ok=True)
-                write_json(self.folder / INDEX_FILE, self._index)
+                index = {"format_version": FORMAT_VERSION, "count": len(self)} | self._index
+                write_json(self.folder / INDEX_FILE, index)
         except OSError as error:
             raise UserError(
                 f"{self.folder}: can't hold a feature cache ({error}); give another --cache_dir"
@@ -173,28 +174,19 @@ class FeatureCache:
         if not path.is_file():
             return
         found = read_json(path, "the index of a feature cache")
+        advice = "give another --cache_dir or delete the folder"
         if (
             not isinstance(found, dict)
-            or found.keys() != self._index.keys()
-            or found["format_version"] != FORMAT_VERSION
+            or found.get("format_version") != FORMAT_VERSION
+            or not found.keys() >= _INDEXED.keys()
         ):
-            raise UserError(
-                f"{path}: is not an index of format {FORMAT_VERSION}; delete {self.folder} or give "
-                "another --cache_dir"
-            )
-        advice = "give another --cache_dir or delete the folder"
-        if found["encoder"] != self._index["encoder"]:
-            raise UserError(
-                f"{self.folder}: holds features of encoder {found['encoder']}, not of this one, "
-                f"{self._index['encoder']} (fingerprints of network, layer, weights, preprocessing "
-                f"and image settings); {advice}"
-            )
-        if found != self._index:
-            raise UserError(
-                f"{self.folder}: holds the features of {found['count']} images (digest "
-                f"{found['images']}), which are not these {len(self)} ({self._index['images']}); "
-                f"{advice}"
-            )
+            raise UserError(f"{path}: is not an index of format {FORMAT_VERSION}; {advice}")
+        for name, what in _INDEXED.items():
+            if found[name] != self._index[name]:
+                raise UserError(
+                    f"{self.folder}: is a complete feature cache of {what}: fingerprint "
+                    f"{found[name]} instead of {self._index[name]}; {advice}"
+                )
 
     def _records_offset(self, shard: Shard) -> int | None:
         """Return the byte at which a shard's records begin; None if it is not there in full."""

@@ -108,9 +108,9 @@ class Scene:
         def with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
             return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
 
-        value = json.loads(text)
-        objects = tuple(SceneObject(**with_tuples(thing)) for thing in value["objects"])
-        return cls(value["size"], Background(**with_tuples(value["background"])), objects)
+        value = json.loads(text, object_hook=with_tuples)
+        objects = tuple(SceneObject(**thing) for thing in value["objects"])
+        return cls(value["size"], Background(**value["background"]), objects)
 
 
 def make_scene(seed: int, index: int, size: int) -> Scene:

@@ -229,7 +229,7 @@ def test_shards_of_another_encoder_are_replaced_without_their_index(tmp_path, ca
     ids=["fewer", "reordered", "another picture under the same name"],
 )
 def test_a_complete_cache_of_other_images_is_rejected(tmp_path, cache, change):
-    with pytest.raises(UserError, match="which are not these"):
+    with pytest.raises(UserError, match="complete feature cache of other images"):
         fill(tmp_path / "cache", change(in_memory(pictures())))
 
 
