@@ -89,10 +89,7 @@ class Evaluator:
         )
 
     def evaluate(
-        self,
-        records: Sequence[Record],
-        sources: Sequence[ImageSource],
-        batch_size: int,
+        self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int
     ) -> EvaluationResult:
         """Caption each image once, and score the captions, the attention and the models.
 

@@ -97,10 +97,7 @@ def attention_coverage(data: EvaluationData) -> Metric:
 
 @register("state_sensitivity", group=_GROUP, needs=(PAIRS,))
 def state_sensitivity(data: EvaluationData) -> Metric:
-    """Compute how much of alpha's mass moves with another caption's LSTM state, mean over words.
-
-    0 where attention does not depend on h at all.
-    """
+    """Compute the mass of alpha that moves with another caption's LSTM state, mean over words."""
     return _mean(data.state_sensitivities)
 
 

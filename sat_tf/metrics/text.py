@@ -28,6 +28,8 @@ from sat_tf.metrics.registry import (
 from sat_tf.vocabulary import tokenize
 
 _GROUP = "words"
+# Captions are tokenized. The effective order smooths sentences alone; corpora use their counts.
+_BLEU = BLEU(tokenize="none", force=True, effective_order=True)
 _MAX_ORDER = 4  # of the n-grams of BLEU
 _MAX_NATS = 700.0  # a token; exp of more overflows
 # Columns of METEOR's statistics of an image: words of caption and reference, how many of each are
@@ -64,12 +66,8 @@ def training_captions(records: Iterable[Record]) -> frozenset[str]:
 
 
 def sentence_bleu(caption: str, references: Sequence[str]) -> float:
-    """Return the smoothed BLEU-4 of one tokenized caption, 0 to 100.
-
-    It ranks captions; its mean over images is not the BLEU of the corpus.
-    """
-    metric = BLEU(tokenize="none", force=True, effective_order=True)
-    return metric.sentence_score(caption, list(references)).score
+    """Return the smoothed BLEU-4 of a tokenized caption, 0 to 100; its mean is no corpus' BLEU."""
+    return _BLEU.sentence_score(caption, list(references)).score
 
 
 def _bleu_reward(references: Sequence[Sequence[str]]) -> Reward:
@@ -89,11 +87,8 @@ def _bleu_statistics(data: EvaluationData) -> np.ndarray:
     Without smoothing; the reference nearest in length counts for the brevity penalty, of two
     equally near the shorter one. Float64 [N, 2 * 4 + 2].
     """
-    # Only the counts are used, which effective_order does not change; without it sacrebleu
-    # advises, for every caption, to set it.
-    metric = BLEU(tokenize="none", force=True, effective_order=True)
     counted = [
-        metric.sentence_score(caption, list(references))
+        _BLEU.sentence_score(caption, list(references))
         for caption, references in zip(data.captions, data.references, strict=True)
     ]
     return np.array([[*c.counts, *c.totals, c.sys_len, c.ref_len] for c in counted], np.float64)
@@ -181,11 +176,7 @@ def rouge_l(data: EvaluationData) -> Metric:
 
 @register("meteor", group=_GROUP, needs=(PACKAGE, JAVA), is_slow=True)
 def meteor(data: EvaluationData) -> Metric:
-    """Compute METEOR 1.5 of the corpus, 0 to 100, from sums of its statistics.
-
-    Raises:
-      UserError: its Java process fails.
-    """
+    """Compute METEOR 1.5 of the corpus, 0 to 100; raises `UserError` if its Java process fails."""
     process, pairs = _meteor_process(), zip(data.captions, data.references, strict=True)
     lines = [process._stat(text, list(texts)) for text, texts in pairs]
     if not all(lines):
