@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sat_tf.data.records import describe_problems, raise_if_problems
+from sat_tf.data.records import Problems, describe_problems, raise_if_problems
 from sat_tf.datasets.source import group_by_image, make_records, split_by_rows
 from sat_tf.errors import UserError
 
@@ -22,7 +22,7 @@ def read(folder, reader, content, splits=("train",)):
     """Return the records of the splits; an image without a split is in train."""
     path = folder / "captions.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    problems = []
+    problems = Problems()
     images = group_by_image(reader(path, problems), problems)
     divided = split_by_rows(images, lambda image: "train", problems)
     records = {
@@ -84,6 +84,6 @@ def read_document(path, reader, document, **arguments):
         path.write_bytes(document)
     else:
         write_json(path, document)
-    problems = []
+    problems = Problems()
     rows = list(reader(path, problems, **arguments))
     return rows, [line.replace(f"{path}", "J") for line in describe_problems(problems)]

@@ -53,11 +53,19 @@ class Problem(NamedTuple):
     message: str
 
 
+class Problems(list[Problem]):
+    """Every problem found so far."""
+
+    def add(self, location: SourceLocation, message: str) -> None:
+        """Append a problem."""
+        self.append(Problem(location, message))
+
+
 class ValidatedSplits(NamedTuple):
     """The valid records of each split, and every problem found."""
 
     records: dict[str, tuple[Record, ...]]
-    problems: list[Problem]
+    problems: Problems
 
 
 def describe_problems(problems: Sequence[Problem]) -> list[str]:

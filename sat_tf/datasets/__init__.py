@@ -12,7 +12,7 @@ from sat_tf.config import DataConfig
 from sat_tf.data.objects import ObjectBoxes
 from sat_tf.data.records import (
     SPLITS,
-    Problem,
+    Problems,
     Record,
     SourceLocation,
     ValidatedSplits,
@@ -48,7 +48,9 @@ class _Shapes:
         # Imported late: it imports TensorFlow, which other data sets do not need.
         from sat_tf.shapes.builder import load_shapes
 
-        return ValidatedSplits({split: load_shapes(self.config, split) for split in splits}, [])
+        return ValidatedSplits(
+            {split: load_shapes(self.config, split) for split in splits}, Problems()
+        )
 
 
 DATA_SETS: dict[str, Callable[[DataConfig], DataSource]] = {
@@ -105,7 +107,7 @@ def _attach_objects(
     validated: ValidatedSplits, path: Path, splits: Sequence[str]
 ) -> ValidatedSplits:
     """Return the records with the objects that `--boxes` has of the images of these splits."""
-    records, problems = dict(validated.records), list(validated.problems)
+    records, problems = dict(validated.records), validated.problems
     # All splits at once: a file that holds several of them is read once.
     image_ids = [record.image_id for split in splits for record in records[split]]
     before = len(problems)
@@ -121,13 +123,11 @@ def _attach_objects(
         has_none = records[split] and not any(record.objects for record in records[split])
         if are_needed and has_none and len(problems) == before:
             what = f"has no boxes of the split {split}, as of {records[split][0].image_id!r}"
-            problems.append(Problem(SourceLocation(path), what))
+            problems.add(SourceLocation(path), what)
     return ValidatedSplits(records, problems)
 
 
-def _read_boxes(
-    path: Path, image_ids: Sequence[str], problems: list[Problem]
-) -> dict[str, ObjectBoxes]:
+def _read_boxes(path: Path, image_ids: Sequence[str], problems: Problems) -> dict[str, ObjectBoxes]:
     """Return the objects of images by a file or folder in the format that it has."""
     if path.is_file():
         return read_instances(path, image_ids, problems)

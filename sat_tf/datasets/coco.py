@@ -8,7 +8,7 @@ from typing import Any
 
 from sat_tf.config import MOST_PIXELS, DataConfig
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes, intersect
-from sat_tf.data.records import Problem, SourceLocation
+from sat_tf.data.records import Problems, SourceLocation
 from sat_tf.datasets.files import read_json_lines
 from sat_tf.datasets.source import (
     ID,
@@ -59,12 +59,12 @@ def find_coco(config: DataConfig) -> Source:
     return Source((CaptionFile(unpacked / CAPTIONS, read_json_lines),), unpacked / IMAGES, lists)
 
 
-def read_captions(path: Path, problems: list[Problem], folder: str, split: str) -> Iterator[Row]:
+def read_captions(path: Path, problems: Problems, folder: str, split: str) -> Iterator[Row]:
     """Yield the captions of COCO's `captions_*.json`.
 
     Args:
       path: of the document.
-      problems: get what is wrong.
+      problems: to which errors are added.
       folder: of the images; becomes part of their names.
       split: that all its images are in.
     """
@@ -79,10 +79,9 @@ def read_captions(path: Path, problems: list[Problem], folder: str, split: str) 
         number: Any = entry["image_id"]
         own: Any = entry.get("id")
         if number not in images:
-            problems.append(Problem(location, f"image_id {number!r} is that of no image"))
+            problems.add(location, f"image_id {number!r} is that of no image")
         elif ID.is_valid(own) and first_of_id.setdefault(own, location) is not location:
-            what = f"has the id of {first_of_id[own].position}, {own!r}"
-            problems.append(Problem(location, what))
+            problems.add(location, f"has the id of {first_of_id[own].position}, {own!r}")
         else:
             with_caption.add(number)
             _, image = images[number]
@@ -91,10 +90,9 @@ def read_captions(path: Path, problems: list[Problem], folder: str, split: str) 
     for number, (location, image) in images.items():
         name = image.get("file_name")
         if name and first_of_name.setdefault(name, location) is not location:
-            what = f"{name!r} is {first_of_name[name].position} already"
-            problems.append(Problem(location, what))
+            problems.add(location, f"{name!r} is {first_of_name[name].position} already")
         elif name and number not in with_caption:
-            problems.append(Problem(location, f"{name!r} has no caption in annotations"))
+            problems.add(location, f"{name!r} has no caption in annotations")
 
 
 # Words of captions for the objects of a category beside its name, in the singular.
@@ -153,7 +151,7 @@ Phrases = Mapping[tuple[str, ...], str]
 
 
 def read_instances(
-    path: Path, image_ids: Iterable[str], problems: list[Problem]
+    path: Path, image_ids: Iterable[str], problems: Problems
 ) -> dict[str, ObjectBoxes]:
     """Return the objects of images by COCO's `instances_*.json`.
 
@@ -166,7 +164,7 @@ def read_instances(
     Args:
       path: of the document.
       image_ids: of the images; the document has them by the name of their file.
-      problems: get what is wrong.
+      problems: to which errors are added.
 
     Raises:
       UserError: the file can't be read.
@@ -177,11 +175,9 @@ def read_instances(
     objects: dict[int | str, list[NamedBox]] = {}
     for location, entry in document.entries("annotations"):
         if entry["image_id"] not in images:
-            what = f"image_id {entry['image_id']!r} is that of no image"
-            problems.append(Problem(location, what))
+            problems.add(location, f"image_id {entry['image_id']!r} is that of no image")
         elif entry["category_id"] not in categories:
-            what = f"category_id {entry['category_id']!r} is that of no category"
-            problems.append(Problem(location, what))
+            problems.add(location, f"category_id {entry['category_id']!r} is that of no category")
         else:
             (_, image), (_, category) = images[entry["image_id"]], categories[entry["category_id"]]
             box = _box(entry["bbox"], image) if image and category else None

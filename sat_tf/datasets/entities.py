@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sat_tf.config import MOST_PIXELS
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes, intersect
-from sat_tf.data.records import Problem, SourceLocation
+from sat_tf.data.records import Problems, SourceLocation
 from sat_tf.data.word_classes import CONTENT, word_class
 from sat_tf.datasets.source import read_bytes, read_lines
 from sat_tf.vocabulary import tokenize
@@ -25,7 +25,7 @@ _SIDES = ("ymin", "xmin", "ymax", "xmax")
 
 
 def read_entities(
-    folder: Path, image_ids: Iterable[str], problems: list[Problem]
+    folder: Path, image_ids: Iterable[str], problems: Problems
 ) -> dict[str, ObjectBoxes]:
     """Return the objects of images by Flickr30k Entities.
 
@@ -37,7 +37,7 @@ def read_entities(
     Args:
       folder: with the folders Annotations and Sentences.
       image_ids: of the images; those without files of their name are left out.
-      problems: get what is wrong.
+      problems: to which errors are added.
 
     Raises:
       UserError: a file can't be read.
@@ -54,12 +54,12 @@ def read_entities(
     return found
 
 
-def _read_image(boxes: Path, sentences: Path, problems: list[Problem]) -> ObjectBoxes:
+def _read_image(boxes: Path, sentences: Path, problems: Problems) -> ObjectBoxes:
     phrases: dict[str, list[str]] = {}  # of each chain
     for location, line in read_lines(sentences, problems):
         found = _PHRASE.findall(line)
         if len(found) < line.count(_OPENING):
-            problems.append(Problem(location, "holds a phrase that is not [/EN#CHAIN/KIND WORDS]"))
+            problems.add(location, "holds a phrase that is not [/EN#CHAIN/KIND WORDS]")
         for chain, phrase in found:
             phrases.setdefault(chain, []).append(phrase)
     objects: list[NamedBox] = []
@@ -87,37 +87,36 @@ def _head(phrase: str) -> str:
     return head if word_class(head) == CONTENT else ""
 
 
-def _read_xml(path: Path, problems: list[Problem]) -> tuple[int, int, list[tuple[list[str], Box]]]:
+def _read_xml(path: Path, problems: Problems) -> tuple[int, int, list[tuple[list[str], Box]]]:
     """Return the height and width of an image, and its boxes with the chains that each is of."""
     try:
         root = ET.fromstring(read_bytes(path))
     except ET.ParseError as error:
         location = SourceLocation(path, error.position[0])
-        problems.append(Problem(location, f"is not XML: {error}"))
+        problems.add(location, f"is not XML: {error}")
         return 0, 0, []
     except (ValueError, LookupError) as error:  # an unknown encoding
-        problems.append(Problem(SourceLocation(path), f"is not XML that can be read: {error}"))
+        problems.add(SourceLocation(path), f"is not XML that can be read: {error}")
         return 0, 0, []
     height, width = (_whole_number(root, f"size/{side}") for side in ("height", "width"))
     # Neither of them missing or 0.
     if not (height and width and max(height, width) <= MOST_PIXELS):
         what = "must have height and width, whole numbers from 1"
-        problems.append(Problem(SourceLocation(path, "size"), what))
+        problems.add(SourceLocation(path, "size"), what)
         return 0, 0, []
     boxes = []
     for number, thing in enumerate(root.iterfind("object"), start=1):
         location = SourceLocation(path, f"object[{number}]")
         chains = [(name.text or "").strip() for name in thing.iterfind("name")]
         if not all(chains) or not chains:
-            problems.append(Problem(location, "must have a name, the number of its chain"))
+            problems.add(location, "must have a name, the number of its chain")
         location = SourceLocation(path, f"object[{number}].bndbox")
         for bounds in thing.iterfind("bndbox"):  # scenes and invisible entities have none
             top, left, bottom, right = (_whole_number(bounds, side) for side in _SIDES)
             if top is None or left is None or bottom is None or right is None:
-                what = f"must have {', '.join(_SIDES)}, whole numbers from 0"
-                problems.append(Problem(location, what))
+                problems.add(location, f"must have {', '.join(_SIDES)}, whole numbers from 0")
             elif top > bottom or left > right:
-                problems.append(Problem(location, "ends before it begins"))
+                problems.add(location, "ends before it begins")
             else:
                 # Pixels are counted from 1, and the last one lies inside.
                 box = Box((top - 1) / height, (left - 1) / width, bottom / height, right / width)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sat_tf.config import DataConfig
-from sat_tf.data.records import Problem, SourceLocation
+from sat_tf.data.records import Problems, SourceLocation
 from sat_tf.datasets.source import (
     OPTIONAL_TEXT,
     TEXT,
@@ -72,25 +72,24 @@ def _split_by_hash(image_id: str) -> str:
     return "dev" if share < _DEV_BELOW else "test" if share < _TEST_BELOW else "train"
 
 
-def read_csv(path: Path, problems: list[Problem]) -> Iterator[Row]:
+def read_csv(path: Path, problems: Problems) -> Iterator[Row]:
     """Yield the captions of a CSV file with columns image, caption and, optionally, split."""
     table = _parse_csv(path, problems)
     location, columns = next(table, (SourceLocation(path, 1), []))
     columns = [name.strip() for name in columns]
     if [columns.count(name) for name in _FIELDS] not in ([1, 1, 0], [1, 1, 1]):
         what = "the header must name image and caption, and maybe split, once each; it has "
-        problems.append(Problem(location, what + (", ".join(columns) or "nothing")))
+        problems.add(location, what + (", ".join(columns) or "nothing"))
         return
     for location, values in table:
         if len(values) == len(columns):
             named = dict(zip(columns, values, strict=True))
             yield Row(location, named["image"], named["caption"], named.get("split", ""))
         else:
-            what = f"must have {len(columns)} columns; it has {len(values)}"
-            problems.append(Problem(location, what))
+            problems.add(location, f"must have {len(columns)} columns; it has {len(values)}")
 
 
-def _parse_csv(path: Path, problems: list[Problem]) -> Iterator[tuple[SourceLocation, list[str]]]:
+def _parse_csv(path: Path, problems: Problems) -> Iterator[tuple[SourceLocation, list[str]]]:
     """Yield the rows of a CSV file that are not empty, with the lines in which they begin."""
     # A line that can't be read is yielded empty, which keeps the parser's count of lines.
     lines = (line + "\n" for _, line in read_lines(path, problems))
@@ -102,13 +101,13 @@ def _parse_csv(path: Path, problems: list[Problem]) -> Iterator[tuple[SourceLoca
         except StopIteration:
             return
         except csv.Error as error:
-            problems.append(Problem(location, f"is not CSV: {error}"))
+            problems.add(location, f"is not CSV: {error}")
         else:
             if any(values):
                 yield location, values
 
 
-def read_json_lines(path: Path, problems: list[Problem]) -> Iterator[Row]:
+def read_json_lines(path: Path, problems: Problems) -> Iterator[Row]:
     """Yield the captions of a file with one JSON object a line: image, caption, optional split."""
     for location, line in read_lines(path, problems):
         entry = parse_json(line, location, problems) if line.strip() else None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sat_tf.config import DataConfig
-from sat_tf.data.records import Problem
+from sat_tf.data.records import Problems
 from sat_tf.datasets.source import (
     CaptionFile,
     Row,
@@ -59,7 +59,7 @@ def find_flickr(config: DataConfig) -> Source:
     )
 
 
-def read_tokens(path: Path, problems: list[Problem]) -> Iterator[Row]:
+def read_tokens(path: Path, problems: Problems) -> Iterator[Row]:
     """Yield the captions of a file with lines `NAME.jpg#NUMBER<tab>CAPTION`."""
     for location, line in read_lines(path, problems):
         name, tab, caption = line.partition("\t")
@@ -67,4 +67,4 @@ def read_tokens(path: Path, problems: list[Problem]) -> Iterator[Row]:
         if tab and image:
             yield Row(location, image, caption)
         elif line.strip():
-            problems.append(Problem(location, "is not IMAGE#NUMBER<tab>CAPTION"))
+            problems.add(location, "is not IMAGE#NUMBER<tab>CAPTION")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sat_tf.data.records import Problem, Record, SourceLocation, raise_if_problems
-from sat_tf.datasets.source import TEXT, has_fields
+from sat_tf.data.records import Problems, Record, SourceLocation, raise_if_problems
+from sat_tf.datasets.source import TEXT, has_fields, read_lines
 from sat_tf.errors import UserError
 from sat_tf.storage import read_json
 
@@ -56,7 +56,7 @@ def read_results(path: Path, records: Sequence[Record]) -> list[str]:
     rows: dict[Any, int] = {record.image_id: row for row, record in enumerate(records)}
     rows |= {coco_id(r.image_id) or r.image_id: row for row, r in enumerate(records)}
     captions: dict[int, str] = {}
-    problems: list[Problem] = []
+    problems = Problems()
     for number, entry in enumerate(entries):
         location = SourceLocation(path, f"[{number}]")
         if not has_fields(entry, {"caption": TEXT}, location, problems):
@@ -64,14 +64,15 @@ def read_results(path: Path, records: Sequence[Record]) -> list[str]:
         image = entry.get("image_id")
         row = rows.get(image) if isinstance(image, str | int) else None
         if row is None:
-            problems.append(Problem(location, f"image_id {image!r} is no image of the split"))
+            problems.add(location, f"image_id {image!r} is no image of the split")
         elif row in captions:
-            problems.append(Problem(location, f"image_id {image!r} has a caption already"))
+            problems.add(location, f"image_id {image!r} has a caption already")
         else:
             captions[row] = entry["caption"]
     if not problems:
         missing = [record.image_id for row, record in enumerate(records) if row not in captions]
-        problems = [Problem(SourceLocation(path), f"has no caption of {one!r}") for one in missing]
+        for image_id in missing:
+            problems.add(SourceLocation(path), f"has no caption of {image_id!r}")
     raise_if_problems(problems)
     return [captions[row] for row in range(len(records))]
 
@@ -92,8 +93,9 @@ def read_text_results(
     Raises:
       UserError: a file can't be read or has another number of lines, or an image no reference.
     """
-    captions = _read_lines(path)
-    columns = [_read_lines(reference_path) for reference_path in reference_paths]
+    problems = Problems()
+    captions, *columns = (_read_column(one, problems) for one in (path, *reference_paths))
+    raise_if_problems(problems)
     for reference_path, column in zip(reference_paths, columns, strict=True):
         if len(column) != len(captions):
             raise UserError(
@@ -101,22 +103,14 @@ def read_text_results(
                 "line n of each is of image n"
             )
     references = [tuple(filter(None, texts)) for texts in zip(*columns, strict=True)]
-    what = "the image has no reference in any file"
-    raise_if_problems(
-        [
-            Problem(SourceLocation(reference_paths[0], number), what)
-            for number, texts in enumerate(references, start=1)
-            if not texts
-        ]
-    )
+    for line, texts in enumerate(references, start=1):
+        if not texts:
+            location = SourceLocation(reference_paths[0], line)
+            problems.add(location, "the image has no reference in any file")
+    raise_if_problems(problems)
     return captions, references
 
 
-def _read_lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UserError(f"{path}: can't be read: {reason}") from None
-    # Not splitlines(), which also splits at characters that may be in a caption.
-    return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
+def _read_column(path: Path, problems: Problems) -> list[str]:
+    lines = [line.strip() for _, line in read_lines(path, problems)]
+    return lines if lines[-1] else lines[:-1]  # after the newline of the last line

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sat_tf.config import DataConfig
-from sat_tf.data.records import SPLITS, Problem, Record, SourceLocation, ValidatedSplits
+from sat_tf.data.records import SPLITS, Problems, Record, SourceLocation, ValidatedSplits
 from sat_tf.errors import UserError
 from sat_tf.vocabulary import tokenize
 
@@ -40,7 +40,7 @@ class Row(NamedTuple):
     split: str = ""
 
 
-Reader = Callable[[Path, list[Problem]], Iterable[Row]]
+Reader = Callable[[Path, Problems], Iterable[Row]]
 # The rows of each image, in the order of the files.
 Images = dict[str, list[Row]]
 
@@ -53,16 +53,16 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"{path}: can't be read: {error.strerror}") from None
 
 
-def read_lines(path: Path, problems: list[Problem]) -> Iterator[tuple[SourceLocation, str]]:
+def read_lines(path: Path, problems: Problems) -> Iterator[tuple[SourceLocation, str]]:
     """Yield the lines of a UTF-8 file; lines that can't be read are reported, and yielded as ""."""
     for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
         location, text = SourceLocation(path, number), ""
         try:
             text = line.removesuffix(b"\r").decode("utf-8")
         except UnicodeDecodeError:
-            problems.append(Problem(location, "is not UTF-8 text"))
+            problems.add(location, "is not UTF-8 text")
         if "\0" in text:
-            problems.append(Problem(location, "holds a NUL byte"))
+            problems.add(location, "holds a NUL byte")
         yield location, "" if "\0" in text else text
 
 
@@ -80,9 +80,7 @@ OPTIONAL_TEXT = Field("a text, optional", lambda value: value is None or isinsta
 Fields = Mapping[str, Field]
 
 
-def has_fields(
-    entry: Any, fields: Fields, location: SourceLocation, problems: list[Problem]
-) -> bool:
+def has_fields(entry: Any, fields: Fields, location: SourceLocation, problems: Problems) -> bool:
     """Return whether a JSON value is an object with these fields; report the wrong ones."""
     values = entry if isinstance(entry, dict) else {}
     wrong = [
@@ -91,19 +89,19 @@ def has_fields(
         if not field.is_valid(values.get(name))
     ]
     if wrong:
-        problems.append(Problem(location, f"must have {' and '.join(wrong)}"))
+        problems.add(location, f"must have {' and '.join(wrong)}")
     return not wrong
 
 
 def parse_json(
-    text: str, location: SourceLocation, problems: list[Problem], keep: Sequence[str] | None = None
+    text: str, location: SourceLocation, problems: Problems, keep: Sequence[str] | None = None
 ) -> dict[str, Any] | None:
     """Return a JSON object; None if it is none, which is reported.
 
     Args:
       text: JSON.
       location: of the text; the line is added for a file.
-      problems: get what is wrong.
+      problems: to which errors are added.
       keep: keys kept in each object; the others are dropped while parsing, as they may take
         several times the memory of the rest. None: all.
     """
@@ -116,13 +114,13 @@ def parse_json(
     except json.JSONDecodeError as error:
         if not location.position:
             location = SourceLocation(location.path, error.lineno)
-        problems.append(Problem(location, f"is not JSON: {error.msg}, column {error.colno}"))
+        problems.add(location, f"is not JSON: {error.msg}, column {error.colno}")
     except (ValueError, RecursionError) as error:  # endless digits, endless brackets
-        problems.append(Problem(location, f"is not JSON that can be read: {error}"))
+        problems.add(location, f"is not JSON that can be read: {error}")
     else:
         if isinstance(value, dict):
             return value
-        problems.append(Problem(location, "is not a JSON object"))
+        problems.add(location, "is not a JSON object")
     return None
 
 
@@ -132,10 +130,10 @@ class JsonDocument:
     Args:
       path: of the file.
       lists: the fields of the entries of each list; others are not read.
-      problems: get what is wrong.
+      problems: to which errors are added.
     """
 
-    def __init__(self, path: Path, lists: Mapping[str, Fields], problems: list[Problem]) -> None:
+    def __init__(self, path: Path, lists: Mapping[str, Fields], problems: Problems) -> None:
         self._path, self._lists, self._problems = path, lists, problems
         content = read_bytes(path)
         keep = {*lists, *itertools.chain.from_iterable(lists.values())}
@@ -143,7 +141,7 @@ class JsonDocument:
             text = content.decode("utf-8")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            problems.append(Problem(SourceLocation(path, line), "is not UTF-8 text"))
+            problems.add(SourceLocation(path, line), "is not UTF-8 text")
             self._content = None
         else:
             self._content = parse_json(text, SourceLocation(path), problems, [*keep])
@@ -163,8 +161,7 @@ class JsonDocument:
                 continue
             first, _ = found.setdefault(number, (location, entry if is_valid else {}))
             if first is not location:
-                what = f"has the id of {first.position}, {number!r}"
-                self._problems.append(Problem(location, what))
+                self._problems.add(location, f"has the id of {first.position}, {number!r}")
         return found
 
     def _check(self, key: str) -> Iterator[tuple[SourceLocation, dict[str, Any], bool]]:
@@ -172,7 +169,7 @@ class JsonDocument:
             return
         listed = self._content.get(key)
         if not isinstance(listed, list):
-            self._problems.append(Problem(SourceLocation(self._path, key), "is not a list"))
+            self._problems.add(SourceLocation(self._path, key), "is not a list")
             return
         for number, entry in enumerate(listed):
             location = SourceLocation(self._path, f"{key}[{number}]")
@@ -187,14 +184,14 @@ _KARPATHY = {
 }
 
 
-def read_karpathy(path: Path, problems: list[Problem]) -> Iterator[Row]:
+def read_karpathy(path: Path, problems: Problems) -> Iterator[Row]:
     """Yield the captions of Karpathy's `dataset_*.json`, which names the split of each image."""
     first: dict[str, SourceLocation] = {}
     for location, entry in JsonDocument(path, _KARPATHY, problems).entries("images"):
         folder = entry.get("filepath")
         image = f"{folder}/{entry['filename']}" if folder else entry["filename"]
         if first.setdefault(image, location) is not location:
-            problems.append(Problem(location, f"{image!r} is {first[image].position} already"))
+            problems.add(location, f"{image!r} is {first[image].position} already")
             continue
         for number, sentence in enumerate(entry["sentences"]):
             at = SourceLocation(path, f"{location.position}.sentences[{number}]")
@@ -237,7 +234,7 @@ class Source:
         available = set(self.lists) or {file.split for file in self.files}
         if "" in available:
             # Problems are reported when splits are loaded, together with all others.
-            available = set(self._images_by_split(SPLITS, []))
+            available = set(self._images_by_split(SPLITS, Problems()))
         return tuple(split for split in SPLITS if split in available)
 
     def validate(self, splits: Sequence[str]) -> ValidatedSplits:
@@ -248,7 +245,7 @@ class Source:
         Raises:
           UserError: a file can't be read, or a split has no image and no problem explains it.
         """
-        problems: list[Problem] = []
+        problems = Problems()
         images = self._images_by_split(splits, problems)
         records = {
             split: make_records(images.get(split, {}), self.image_dir, problems) for split in splits
@@ -263,7 +260,7 @@ class Source:
             )
         return ValidatedSplits(records, problems)
 
-    def _images_by_split(self, splits: Sequence[str], problems: list[Problem]) -> dict[str, Images]:
+    def _images_by_split(self, splits: Sequence[str], problems: Problems) -> dict[str, Images]:
         """Return the rows of these splits at least."""
         files = [f for f in self.files if self.lists or not f.split or f.split in splits]
         images = group_by_image(
@@ -276,21 +273,21 @@ class Source:
         return split_by_lists(images, lists, ", ".join(f.path.name for f in files), problems)
 
 
-def group_by_image(rows: Iterable[Row], problems: list[Problem]) -> Images:
+def group_by_image(rows: Iterable[Row], problems: Problems) -> Images:
     """Return the rows of each image; rows whose text can't be printed or written are reported."""
     images: Images = {}
     for row in rows:
         if any(map(_SURROGATES.search, (row.image, row.caption, row.split))):
-            problems.append(Problem(row.location, "holds half a character (a lone surrogate)"))
+            problems.add(row.location, "holds half a character (a lone surrogate)")
         elif "\0" in row.caption:
-            problems.append(Problem(row.location, "holds a NUL character"))
+            problems.add(row.location, "holds a NUL character")
         else:
             images.setdefault(row.image, []).append(row)
     return images
 
 
 def split_by_rows(
-    images: Images, default_split: Callable[[str], str], problems: list[Problem]
+    images: Images, default_split: Callable[[str], str], problems: Problems
 ) -> dict[str, Images]:
     """Divide images into the splits that their rows name, or by default if no row names one."""
     are_named = any(row.split.strip() for rows in images.values() for row in rows)
@@ -300,19 +297,18 @@ def split_by_rows(
         first = next(filter(None, splits), "")
         for row, split in zip(rows, splits, strict=True) if are_named else ():
             if not row.split.strip():
-                problems.append(Problem(row.location, "names no split, as others do"))
+                problems.add(row.location, "names no split, as others do")
             elif not split:
                 what = f"split {row.split!r} must be one of {', '.join(SPLIT_NAMES)}"
-                problems.append(Problem(row.location, what))
+                problems.add(row.location, what)
             elif split != first:
-                what = f"{row.image!r} is in the split {first} already"
-                problems.append(Problem(row.location, what))
+                problems.add(row.location, f"{row.image!r} is in the split {first} already")
         by_split.setdefault(first or default_split(image), {})[image] = rows
     return by_split
 
 
 def split_by_lists(
-    images: Images, lists: SplitLists, captions: str, problems: list[Problem]
+    images: Images, lists: SplitLists, captions: str, problems: Problems
 ) -> dict[str, Images]:
     """Divide images into splits by lists of their names, in the order of the lists.
 
@@ -322,61 +318,54 @@ def split_by_lists(
       images: to divide; splits that their rows name are ignored.
       lists: of the splits wanted.
       captions: names of the caption files, for problems.
-      problems: get what is wrong.
+      problems: to which errors are added.
     """
-    names = {split: _read_lists(paths, problems) for split, paths in lists.items()}
-    split_of: dict[str, str] = {}
-    for split, locations in names.items():
-        for name, location in [*locations.items()]:
-            if split_of.setdefault(name, split) != split:
-                what = f"{name!r} is in the split {split_of[name]} already"
-                problems.append(Problem(location, what))
-                del locations[name]
+    listed: dict[str, tuple[str, SourceLocation]] = {}
+    for split, path in ((split, path) for split, paths in lists.items() for path in paths):
+        for name, location in _read_list(path, problems):
+            first, _ = listed.setdefault(name, (split, location))
+            if first != split:
+                problems.add(location, f"{name!r} is in the split {first} already")
     images_of: dict[str, list[str]] = {}
     for image in images:
         base = os.path.basename(image)
         # Lists name an image with its folder or without, or without its extension.
         forms = (image, base, os.path.splitext(base)[0])
-        images_of.setdefault(next(filter(split_of.__contains__, forms), ""), []).append(image)
+        images_of.setdefault(next(filter(listed.__contains__, forms), ""), []).append(image)
     by_split: dict[str, Images] = {split: {} for split in lists}
-    for split, locations in names.items():
-        for name, location in locations.items():
-            found = images_of.get(name, [])
-            if not found:
-                problems.append(Problem(location, f"{name!r} has no caption in {captions}"))
-            elif len(found) > 1:
-                problems.append(Problem(location, f"{name!r} may be {' or '.join(found)}"))
-            by_split[split].update((image, images[image]) for image in found)
+    for name, (split, location) in listed.items():
+        found = images_of.get(name, [])
+        by_split[split].update((image, images[image]) for image in found)
+        if not found:
+            problems.add(location, f"{name!r} has no caption in {captions}")
+        elif len(found) > 1:
+            problems.add(location, f"{name!r} may be {' or '.join(found)}")
     return by_split
 
 
-def _read_lists(paths: Sequence[Path], problems: list[Problem]) -> dict[str, SourceLocation]:
-    """Return the names in the lists of a split, with their locations."""
-    names: dict[str, SourceLocation] = {}
-    for path in paths:
-        before = len(problems)
-        lines = [(line.strip(), location) for location, line in read_lines(path, problems)]
-        for name, location in lines:
-            if name:
-                names.setdefault(name, location)
-        if not any(name for name, _ in lines) and len(problems) == before:
-            problems.append(Problem(SourceLocation(path), "lists no image"))
+def _read_list(path: Path, problems: Problems) -> list[tuple[str, SourceLocation]]:
+    """Return the names in a file with one image name a line."""
+    before = len(problems)
+    lines = [(line.strip(), location) for location, line in read_lines(path, problems)]
+    names = [(name, location) for name, location in lines if name]
+    if not names and len(problems) == before:
+        problems.add(SourceLocation(path), "lists no image")
     return names
 
 
-def make_records(images: Images, image_dir: Path, problems: list[Problem]) -> tuple[Record, ...]:
+def make_records(images: Images, image_dir: Path, problems: Problems) -> tuple[Record, ...]:
     """Return the records of images that exist, with the captions that have a word."""
     existing = _existing(image_dir, images)
     records = []
     for image, rows in images.items():
         if image not in existing:
-            problems.append(Problem(rows[0].location, f"no such image: {image!r}"))
+            problems.add(rows[0].location, f"no such image: {image!r}")
         captions = []
         for row in rows:
             if _LETTER_OR_DIGIT.search(row.caption) or tokenize(row.caption):
                 captions.append(row.caption.strip())
             else:
-                problems.append(Problem(row.location, f"the caption of {image!r} is empty"))
+                problems.add(row.location, f"the caption of {image!r} is empty")
         if captions and image in existing:
             records.append(Record(image, str(image_dir / image), tuple(captions)))
     return tuple(records)

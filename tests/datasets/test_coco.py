@@ -5,6 +5,7 @@ from box_files import boxes_named, instances, make_instances
 from caption_files import coco, read_document, write_json
 
 from sat_tf.data.objects import Box
+from sat_tf.data.records import Problems
 from sat_tf.datasets.coco import SYNONYMS, read_captions, read_instances
 
 NAMES = ["COCO_train2014_a.jpg", "COCO_train2014_b.jpg"]
@@ -102,7 +103,7 @@ BOXES = {"left": Box(0.0, 0.0, 1.0, 0.5), "right": Box(0.5, 0.5, 1.0, 1.0)}
 
 
 def read(path, *image_ids):
-    problems = []
+    problems = Problems()
     objects = read_instances(path, image_ids, problems)
     assert problems == []
     return objects
@@ -207,7 +208,7 @@ def test_what_is_malformed_is_reported_with_its_location(tmp_path, key, change, 
     )
     document[key][0] |= change
     path = write_json(tmp_path / "i.json", document)
-    problems = []
+    problems = Problems()
     read_instances(path, ["b.jpg"], problems)
     assert f"{problems[0].location}: {problems[0].message}".startswith(f"{path}: {complaint}")
 
@@ -215,7 +216,7 @@ def test_what_is_malformed_is_reported_with_its_location(tmp_path, key, change, 
 def test_two_images_with_one_id_are_reported(tmp_path):
     document = instances({"a.jpg": (40, 100), "b.jpg": (4, 10)}, [], ["dog"])
     document["images"][1]["id"] = document["images"][0]["id"]
-    problems = []
+    problems = Problems()
     read_instances(write_json(tmp_path / "i.json", document), [], problems)
     assert [problem.message for problem in problems] == ["has the id of images[0], 10"]
 
@@ -227,6 +228,6 @@ def test_two_images_with_one_id_are_reported(tmp_path):
 def test_other_documents_are_reported(tmp_path, content, complaint):
     path = tmp_path / "i.json"
     path.write_text(content)
-    problems = []
+    problems = Problems()
     assert read_instances(path, ["a.jpg"], problems) == {}
     assert complaint in problems[0].message

@@ -4,7 +4,7 @@ import pytest
 from box_files import SIZE, boxes_named, entity, make_entities
 
 from sat_tf.data.objects import Box
-from sat_tf.data.records import describe_problems
+from sat_tf.data.records import Problems, describe_problems
 from sat_tf.datasets.entities import read_entities
 
 SENTENCES = [
@@ -16,7 +16,7 @@ FIRST, SECOND = Box(0.1, 0.1, 0.5, 0.3), Box(0.0, 0.5, 1.0, 1.0)
 
 
 def read(folder, *names):
-    problems = []
+    problems = Problems()
     objects = read_entities(folder, names, problems)
     assert problems == []
     return objects
@@ -24,7 +24,7 @@ def read(folder, *names):
 
 def problems(folder):
     """Return what is wrong with the image; it has no objects then."""
-    problems = []
+    problems = Problems()
     assert read_entities(folder, ["7.jpg"], problems) == {}
     return [line.removeprefix(f"{folder}/") for line in describe_problems(problems)]
 

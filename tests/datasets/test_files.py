@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from caption_files import complaint, make_images, read
 
+from sat_tf.data.records import Problems
 from sat_tf.datasets.files import read_csv, read_json_lines
 from sat_tf.datasets.flickr import read_tokens
 from sat_tf.errors import UserError
@@ -149,6 +150,6 @@ def test_one_problem_is_one_line(folder, reader, text, what):
 
 def test_a_file_that_can_t_be_read_is_named(folder):
     with pytest.raises(UserError, match=r"nothing\.txt: can't be read: No such file"):
-        list(read_tokens(folder / "nothing.txt", []))
+        list(read_tokens(folder / "nothing.txt", Problems()))
     with pytest.raises(UserError, match=r"images: can't be read: Is a directory"):
-        list(read_csv(folder / "images", []))
+        list(read_csv(folder / "images", Problems()))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sat_tf.data.records import Record
+from sat_tf.data.records import Problems, Record
 from sat_tf.datasets.results import coco_id, read_results, read_text_results, results_document
 from sat_tf.errors import UserError
 
@@ -97,4 +97,4 @@ def test_an_image_without_reference_is_named_by_its_line(tmp_path):
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.txt: can't be read: No such file"):
-        read_text_results(tmp_path / "none.txt", [])
+        read_text_results(tmp_path / "none.txt", Problems())

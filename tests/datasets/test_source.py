@@ -8,7 +8,7 @@ import pytest
 from caption_files import complaint, karpathy, make_images, read, read_document
 
 from sat_tf.config import DataConfig
-from sat_tf.data.records import SourceLocation, describe_problems
+from sat_tf.data.records import Problems, SourceLocation, describe_problems
 from sat_tf.datasets.files import read_csv, read_json_lines
 from sat_tf.datasets.flickr import read_tokens
 from sat_tf.datasets.source import (
@@ -74,7 +74,7 @@ def test_records_go_without_what_is_wrong_with_them(folder):
         row("b.jpg", "?"),
         row("gone.jpg", "A cat"),
     ]
-    problems = []
+    problems = Problems()
     (record,) = make_records(group_by_image(rows, problems), folder / "images", problems)
     assert record.captions == ("A dog.",)
     assert len(problems) == 3
@@ -87,7 +87,7 @@ def test_half_a_character_in_a_name_is_one_too(folder):
 
 def test_restval_is_trained_on():
     rows = [row("a.jpg", "x", "restval"), row("b.jpg", "y", "Val"), row("c.jpg", "z", "test")]
-    images = split_by_rows(group_by_image(rows, []), lambda image: "", [])
+    images = split_by_rows(group_by_image(rows, []), lambda image: "", Problems())
     assert {split: list(found) for split, found in images.items()} == {
         "train": ["a.jpg"],
         "dev": ["b.jpg"],
@@ -97,7 +97,7 @@ def test_restval_is_trained_on():
 
 @pytest.mark.parametrize("caption", ["\ud800 dog", "a\0dog"])
 def test_texts_that_can_t_be_written_are_problems_of_any_format(caption):
-    problems = []
+    problems = Problems()
     assert not group_by_image([row("a.jpg", caption)], problems)
     assert problems[0].message.startswith("holds ")
 
@@ -106,7 +106,7 @@ def test_texts_that_can_t_be_written_are_problems_of_any_format(caption):
     ("caption", "is_empty"), [("3", False), ("\u0e01", False), ("\u0301", False), ("_ - .", True)]
 )
 def test_a_caption_is_empty_if_the_tokenizer_finds_no_word(folder, caption, is_empty):
-    problems = []
+    problems = Problems()
     make_records(group_by_image([row("a.jpg", caption)], problems), folder / "images", problems)
     assert bool(problems) == is_empty
 
@@ -120,7 +120,7 @@ def write(folder, **contents):
 
 def divide(folder, splits, *images, patterns=("{}.txt",)):
     """Divide images by the lists of a folder: {split: images}, and the problems."""
-    problems = []
+    problems = Problems()
     config = DataConfig(dataset="files", data_dir=str(folder))
     _, lists = find_splits(config, patterns)
     lists = {split: lists.get(split, ()) for split in splits}
@@ -250,4 +250,4 @@ def test_a_byte_order_mark_is_no_fault(tmp_path):
 
 def test_a_document_that_can_t_be_read_is_named(tmp_path):
     with pytest.raises(UserError, match="can't be read: Is a directory"):
-        list(read_karpathy(tmp_path, []))
+        list(read_karpathy(tmp_path, Problems()))

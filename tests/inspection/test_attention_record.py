@@ -13,6 +13,7 @@ from box_files import make_instances
 
 from sat_tf.config import ImageConfig
 from sat_tf.data.images import Thumbnail, resize_and_crop, thumbnail
+from sat_tf.data.records import Problems
 from sat_tf.datasets.coco import read_instances
 from sat_tf.inspection.attention_record import AttentionRecord, entropy
 from sat_tf.model.generation import AttentionMaps, Caption
@@ -105,7 +106,7 @@ def test_boxes_lie_over_the_whole_of_a_photograph_that_is_cropped(tmp_path, size
     pixels[top : top + 20, left : left + 20] = 255
     found = [("a.png", "dog", [*dog, 20, 20]), ("a.png", "cat", [*cat, 20, 20])]
     boxes = make_instances(tmp_path / "i.json", {"a.png": size}, found, ["dog", "cat"])
-    objects = read_instances(boxes, ["a.png"], [])["a.png"]
+    objects = read_instances(boxes, ["a.png"], Problems())["a.png"]
 
     square = resize_and_crop(tf.constant(pixels), CROP).numpy()[..., 0]
     bright = square.reshape(4, 16, 4, 16).sum(axis=(1, 3))  # of a grid of 4 x 4
