@@ -1,7 +1,8 @@
 """Caption files and lists of splits to validated records; every problem is reported at once.
 
-A reader of a format is a function `(path, problems)` that yields `Row`s and appends what is wrong
-in the file to `problems`.
+A reader of a format is a function `(path, problems)` that yields a `Row` for each caption and adds
+the errors of the file to `problems`. To add a format of caption files, write such a function and
+register it: in `files.READERS` by the extension of the file, or in the `Source` of a data set.
 """
 
 import dataclasses

@@ -87,7 +87,7 @@ def test_half_a_character_in_a_name_is_one_too(folder):
 
 def test_restval_is_trained_on():
     rows = [row("a.jpg", "x", "restval"), row("b.jpg", "y", "Val"), row("c.jpg", "z", "test")]
-    images = split_by_rows(group_by_image(rows, []), lambda image: "", Problems())
+    images = split_by_rows(group_by_image(rows, Problems()), lambda image: "", Problems())
     assert {split: list(found) for split, found in images.items()} == {
         "train": ["a.jpg"],
         "dev": ["b.jpg"],
