@@ -78,7 +78,7 @@ def time_export(least: float) -> None:
     """Writes an export; each figure is then of a process of its own."""
     from sat_tf.config import MOST_PIXELS, EncoderConfig
     from sat_tf.model.encoder import build_encoder
-    from sat_tf.serving.signatures import write_saved_model
+    from sat_tf.serving.saved_model import write_saved_model
 
     config = EncoderConfig(
         encoder="vgg16", encoder_weights="none", finetune_from="all", cache_features=False

@@ -1,1 +1,1 @@
-"""The SavedModel: its signatures and what comes beside it."""
+"""Export as a SavedModel, and the program that verifies it."""
