@@ -13,6 +13,7 @@ from box_files import make_instances
 
 from sat_tf.captioner import Captioner
 from sat_tf.config import Config, from_flat, to_flat
+from sat_tf.evaluate import describe
 from sat_tf.training.train import train
 
 SMALL = [
@@ -120,15 +121,12 @@ def test_evaluate_prints_and_writes_scores(evaluated):
     assert [entry["caption"] for entry in found] == [c["caption"] for c in written["captions"]]
 
 
+@pytest.mark.usefixtures("without_java")
 def test_the_images_of_a_split_alone_are_enough_to_score_it(run, photographs, tmp_path):
     names = ["captions.csv", "4.png", "5.jpg"]  # of dev
     for name in names:
         (tmp_path / name).write_bytes((photographs / name).read_bytes())
-    output = tmp_path / "scores.json"
-    there = [f"--workdir={run}", f"--data_dir={tmp_path}", "--split=dev"]
-    done = call("evaluate", *there, f"--output={output}")
-    assert done.returncode == 0, done.stderr
-    scores = json.loads(output.read_text())["scores"]
+    scores = Captioner.load(run, data_dir=str(tmp_path)).evaluate("dev").scores
     assert "bleu_4" in scores
     assert "novel_captions" not in scores
 
@@ -181,6 +179,7 @@ def test_two_runs_are_compared(run, tmp_path):
         (["--compare=one"], "name two runs"),
         (["--compare=one,two", "--workdir=RUN"], "leave --workdir"),
         (["--compare=one,two"], "holds no run"),
+        (["--workdir=one,two"], "--workdir=one: holds no run"),
         (["--compare=one,two", "--report=x.html"], "--report is not for --compare"),
         (["--results=none.json"], "captions of which images"),
         (["--results=none.txt"], "give the files of --references too"),
@@ -251,6 +250,7 @@ def test_caption_and_evaluate_write_reports(run, photographs, evaluated, tmp_pat
     }
 
 
+@pytest.mark.usefixtures("without_java")
 def test_two_runs_caption_together(run, photographs, tmp_path):
     """The second one counts: probabilities are averaged, so that logarithms are more than that."""
     second, image = tmp_path / "run", str(photographs / "0.png")
@@ -266,10 +266,9 @@ def test_two_runs_caption_together(run, photographs, tmp_path):
     total.append(float(done.stdout.split("\t")[1]))
     assert total[2] > (total[0] + total[1]) / 2
     assert len(set(total)) == 3
-    scores = tmp_path / "scores.json"
-    done = call("evaluate", f"--workdir={run},{second}", "--split=dev", f"--output={scores}")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(scores.read_text())["images"] == 2
+    captioner = Captioner.load(run, second)
+    _, document = describe(captioner, captioner.evaluate("dev"))
+    assert len(document["runs"]) == document["images"] == 2
 
 
 def test_export_captions_as_the_run_does(run, photographs, tmp_path):
