@@ -155,14 +155,21 @@ def compute_scores(data: EvaluationData, monitor: str | None = None) -> dict[str
     Args:
       data: captions and what is known of them.
       monitor: the monitored score, in a validation, which leaves other slow scores out.
+
+    Raises:
+      UserError: the monitored score cannot be computed from these data.
     """
-    return {
+    metrics = {
         name: score.compute(data)
         for name, score in SCORES.items()
         if not (score.is_slow and monitor not in (None, name))
         and not score.missing
         and all(need.is_in_data(data) for need in score.needs)
     }
+    if monitor is not None and monitor not in metrics:
+        reasons = [need.reason for need in SCORES[monitor].needs if not need.is_in_data(data)]
+        raise UserError(f"--monitor={monitor} {SCORES[monitor].missing or reasons[0]}")
+    return metrics
 
 
 def left_out() -> dict[str, str]:

@@ -66,7 +66,10 @@ def test_lower_is_better_for_perplexity_and_entropy():
         (monitored("pointing_uniform"), "--monitor=pointing_uniform: must be one of"),
         (monitored("true_captions", **PHOTOGRAPHS), "--monitor=true_captions needs --dataset=sh"),
         (monitored("pointing_accuracy", **PHOTOGRAPHS), "needs --boxes, or --dataset=shapes"),
-        (monitored("state_sensitivity", batch_size=1), "--monitor=state_sens.* needs --batch_size"),
+        (
+            monitored("state_sensitivity", batch_size=1),
+            "--monitor=state_sens.* needs batches of two",
+        ),
         (
             from_flat({"self_critical": "rouge_l", "start_from": "RUN"}),
             "--self_critical=rouge_l: must be one of none, bleu_4, cider$",
@@ -145,6 +148,12 @@ def test_scores_whose_data_are_missing_are_not_computed():
         *("pointing", "correctness"),
         *("true", "relational", "shuffled"),
     }
+
+
+def test_a_monitored_score_that_the_data_do_not_allow_is_an_error():
+    data = evaluation_data(["a"], state_sensitivities=[np.array([])])  # a split of one image
+    with pytest.raises(UserError, match="--monitor=state_sensitivity needs batches of two images"):
+        compute_scores(data, monitor="state_sensitivity")
 
 
 def test_shared_statistics_are_computed_once():
