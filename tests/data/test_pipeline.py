@@ -128,16 +128,20 @@ def test_replicas_share_a_minibatch(captions, source):
 STRETCH = ImageConfig(image_size=8, resize="stretch")
 
 
-def test_images_are_read_from_memory(records, monkeypatch):
-    # Cheaper to trace than the decoding and resizing of any format and size.
+@pytest.fixture
+def png_alone(monkeypatch):
+    """Replaces the decoding and resizing of any format and size, which take seconds to trace."""
     monkeypatch.setattr(pipeline, "decode_image", tf.io.decode_png)
     monkeypatch.setattr(pipeline, "resize_and_crop", lambda pixels, _: tf.cast(pixels, tf.float32))
+
+
+def test_images_are_read_from_memory(records, png_alone):
     batches = list(image_batches(3, ImageReader(records, STRETCH), 2))
     assert [len(batch["images"]) for batch in batches] == [2, 1]
     assert batches[1]["images"].numpy().tolist() == np.full([1, 8, 8, 3], 30.0).tolist()
 
 
-def test_images_are_read_from_files_and_an_unreadable_one_is_named(records, tmp_path):
+def test_images_are_read_from_files_and_an_unreadable_one_is_named(records, tmp_path, png_alone):
     paths = []
     for name, content in (("a.png", records[0].image), ("broken.jpg", b"no image")):
         (tmp_path / name).write_bytes(content)
