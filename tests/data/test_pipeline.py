@@ -1,4 +1,4 @@
-"""The plan of an epoch and the pipeline that carries it out."""
+"""The batch plan of an epoch, and the pipeline that carries it out."""
 
 import numpy as np
 import pytest
@@ -157,7 +157,7 @@ def test_no_caption_is_no_batch(source):
     assert not list(caption_batches(TokenizedCaptions([], np.zeros(0, np.int64)), [], source))
 
 
-def test_a_damaged_cache_is_the_user_s_to_mend(captions):
+def test_an_error_of_the_cache_is_raised_as_it_is(captions):
     def read(rows):
         raise UserError("shard 3 is damaged")
 

@@ -10,7 +10,7 @@ from sat_tf.errors import UserError
 
 def test_problems_are_in_the_order_of_the_files():
     first, second = Path("a.json"), Path("b.txt")
-    places = [
+    locations = [
         SourceLocation(first, "images[10]"),
         SourceLocation(second, 12),
         SourceLocation(first, "images[2].sentences[1]"),
@@ -18,7 +18,7 @@ def test_problems_are_in_the_order_of_the_files():
         SourceLocation(first),
         SourceLocation(first, "annotations[7]"),
     ]
-    assert describe_problems([Problem(place, "is bad") for place in places]) == [
+    assert describe_problems([Problem(location, "is bad") for location in locations]) == [
         "a.json: is bad",
         "a.json: annotations[7]: is bad",
         "a.json: images[2].sentences[1]: is bad",
@@ -27,7 +27,7 @@ def test_problems_are_in_the_order_of_the_files():
         "b.txt:12: is bad",
     ]
     with pytest.raises(UserError, match=r"^2 problems in b\.txt, a\.json\n"):
-        raise_if_problems([Problem(places[1], "x"), Problem(places[0], "y")])
+        raise_if_problems([Problem(locations[1], "x"), Problem(locations[0], "y")])
 
 
 def test_many_problems_are_counted_not_listed():

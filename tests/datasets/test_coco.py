@@ -76,14 +76,14 @@ def test_coco_annotations_find_their_images(tmp_path):
         ),
     ],
 )
-def test_each_fault_of_coco_s_document_is_named_by_its_entry(tmp_path, change, expected):
+def test_each_problem_of_a_coco_document_is_named_by_its_entry(tmp_path, change, expected):
     document = coco(NAMES)
     change(document)
     _, problems = read_in(tmp_path, document)
     assert expected in problems
 
 
-def test_a_fault_of_an_image_is_told_once(tmp_path):
+def test_a_fault_of_an_image_is_reported_once(tmp_path):
     document = coco(NAMES)
     del document["images"][1]["file_name"]
     rows, problems = read_in(tmp_path, document)
@@ -91,7 +91,7 @@ def test_a_fault_of_an_image_is_told_once(tmp_path):
     assert len(rows) == 2
 
 
-def test_without_images_annotations_are_not_told_one_by_one(tmp_path):
+def test_without_images_annotations_are_not_reported_one_by_one(tmp_path):
     document = coco(NAMES)
     document["images"] = 7
     assert read_in(tmp_path, document) == ([], ["J: images: is not a list"])
@@ -151,7 +151,7 @@ def test_what_is_not_there_is_not_named(tmp_path):
     assert named(tmp_path, "a person and a dog in a park") == {}
 
 
-def test_a_name_goes_before_a_synonym(tmp_path):
+def test_a_name_takes_precedence_over_a_synonym(tmp_path):
     found = [("a.jpg", "person", LEFT), ("a.jpg", "man", RIGHT)]
     path = make_instances(tmp_path / "i.json", {"a.jpg": (40, 100)}, found, ["man", "person"])
     assert boxes_named(read(path, "a.jpg")["a.jpg"], ["man"]) == {0: [BOXES["right"]]}

@@ -1,4 +1,4 @@
-"""coco_captions of tensorflow-datasets, prepared small, and what is said where it can't be had."""
+"""coco_captions of tensorflow-datasets, prepared with a few images; errors if it is not available."""
 
 import io
 import json
@@ -124,9 +124,9 @@ def test_without_a_network_it_fails_at_once(no_network, tmp_path):
     for call in (available_splits, lambda config: load_splits(config, ("dev",))):
         with pytest.raises(UserError) as caught:
             call(config)
-        told = str(caught.value)
-        assert "holds no COCO (annotations/captions_train2014.json" in told
-        assert "images.cocodataset.org can't be reached: Name or service not known" in told
+        message = str(caught.value)
+        assert "holds no COCO (annotations/captions_train2014.json" in message
+        assert "images.cocodataset.org can't be reached: Name or service not known" in message
     assert not list(tmp_path.iterdir())
 
 
@@ -136,7 +136,7 @@ def test_an_unfinished_data_set_is_not_waited_for(no_network, tmp_path):
         unpacked_folder(tmp_path)
 
 
-def test_too_little_room_is_told_before_a_download(monkeypatch, tmp_path):
+def test_too_little_room_is_reported_before_a_download(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(coco_tfds, "why_unreachable", lambda url: "")
     monkeypatch.setattr(coco_tfds, "_GIGABYTES", 10**9)
@@ -162,7 +162,7 @@ def test_with_a_network_it_is_downloaded(network, tmp_path, monkeypatch, capsys)
     assert f"no COCO in {tmp_path}: tensorflow-datasets downloads it" in capsys.readouterr().out
 
 
-def test_a_download_that_breaks_off_is_told(network, tmp_path, monkeypatch):
+def test_a_download_that_breaks_off_is_reported(network, tmp_path, monkeypatch):
     def break_off(self, manager):
         raise ConnectionError("broken off")
 

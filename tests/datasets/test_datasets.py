@@ -1,4 +1,4 @@
-"""Data sets by name -> records of their splits."""
+"""Named data sets: the records of their splits."""
 
 import dataclasses
 
@@ -123,9 +123,9 @@ def test_flickr30k_asks_for_splits(flickr30k):
     for call in (available_splits, lambda config: load_splits(config, ("train",))):
         with pytest.raises(UserError) as caught:
             call(flickr30k)
-        told = str(caught.value)
-        assert all(part in told for part in ("dataset_flickr30k.json", "flickr30k_train.txt"))
-        assert "--splits" in told and "\n" not in told
+        message = str(caught.value)
+        assert all(part in message for part in ("dataset_flickr30k.json", "flickr30k_train.txt"))
+        assert "--splits" in message and "\n" not in message
 
 
 def test_flickr30k_with_lists_beside_it_or_elsewhere(flickr30k, tmp_path):
@@ -143,7 +143,7 @@ def test_flickr30k_with_lists_beside_it_or_elsewhere(flickr30k, tmp_path):
     [("flickr8k", "Flicker8k_Dataset"), ("flickr30k", "flickr30k-images"), ("files", ".")],
 )
 @pytest.mark.parametrize("is_beside", [False, True])
-def test_karpathy_s_document_holds_captions_and_splits(tmp_path, dataset, folder, is_beside):
+def test_a_karpathy_document_holds_captions_and_splits(tmp_path, dataset, folder, is_beside):
     root = tmp_path / "data"
     make_images(root / folder, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
     document = karpathy({"train": ["b.jpg", "a.jpg"], "val": ["c.jpg"], "test": ["d.jpg"]})
@@ -204,7 +204,7 @@ def test_coco_with_the_lists_of_arctic_captions(coco2014, tmp_path):
         load_splits(config, ("dev",))
 
 
-def test_coco_with_karpathy_s_document(coco2014, tmp_path):
+def test_coco_with_a_karpathy_document(coco2014, tmp_path):
     splits = {"train": "ab", "restval": "d", "val": "e", "test": "f"}
     part = {letter: "train2014" if letter in "abc" else "val2014" for letter in "abcdef"}
     named = {s: [f"COCO_{part[x]}_{x}.jpg" for x in letters] for s, letters in splits.items()}
@@ -227,7 +227,7 @@ def test_coco_with_karpathy_s_document(coco2014, tmp_path):
     ]
 
 
-def test_problems_of_several_files_are_told_together(coco2014, tmp_path):
+def test_problems_of_several_files_are_reported_together(coco2014, tmp_path):
     for part in ("train2014", "val2014"):
         path = tmp_path / "coco" / "annotations" / f"captions_{part}.json"
         document = coco([f"COCO_{part}_x.jpg"])
@@ -241,7 +241,7 @@ def test_problems_of_several_files_are_told_together(coco2014, tmp_path):
     assert all("captions_val2014.json" in line for line in (lines[0], *lines[3:]))
 
 
-def test_check_splits_hands_over_records_and_problems(files, tmp_path):
+def test_check_splits_returns_records_and_problems(files, tmp_path):
     with (tmp_path / "captions.csv").open("a") as file:
         file.write("\nmissing.png,a dog" * 30)
     checked = check_splits(files, ("train", "dev", "test"))

@@ -88,18 +88,18 @@ def test_images_are_found_by_their_names(tmp_path):
         (["<object>"], SIZE, "Annotations/7.xml:1: is not XML: mismatched tag"),
     ],
 )
-def test_malformed_annotations_are_told_with_their_place(tmp_path, objects, size, complaint):
+def test_malformed_annotations_are_reported_with_their_location(tmp_path, objects, size, complaint):
     folder = make_entities(tmp_path, "7", objects, SENTENCES, size)
-    (told,) = problems(folder)
-    assert told.startswith(complaint)
+    (message,) = problems(folder)
+    assert message.startswith(complaint)
 
 
-def test_bytes_that_are_no_xml_are_told(tmp_path):
+def test_bytes_that_are_no_xml_are_reported(tmp_path):
     folder = make_entities(tmp_path, "7", [], SENTENCES)
     (folder / "Annotations" / "7.xml").write_bytes(b"<?xml version='1.0' encoding='none'?><a/>")
-    (told,) = problems(folder)
-    assert told.startswith("Annotations/7.xml")
-    assert "is not XML" in told
+    (message,) = problems(folder)
+    assert message.startswith("Annotations/7.xml")
+    assert "is not XML" in message
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ def test_bytes_that_are_no_xml_are_told(tmp_path):
         (b"a caf\xe9", "is not UTF-8 text"),
     ],
 )
-def test_malformed_sentences_are_told_with_their_line(tmp_path, line, complaint):
+def test_malformed_sentences_are_reported_with_their_line(tmp_path, line, complaint):
     folder = make_entities(tmp_path, "7", MEN, SENTENCES)
     path = folder / "Sentences" / "7.txt"
     path.write_bytes(path.read_bytes() + b"\n" + line)
-    (told,) = problems(folder)
-    assert told.startswith("Sentences/7.txt:3: ")
-    assert told.endswith(complaint)
+    (message,) = problems(folder)
+    assert message.startswith("Sentences/7.txt:3: ")
+    assert message.endswith(complaint)

@@ -1,4 +1,4 @@
-"""Caption files of one caption a line -> rows."""
+"""Caption files with one caption a line: Flickr's, CSV, JSON lines."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Captions of other systems: COCO's results format and plain text, and what may be wrong there."""
+"""Captions of other systems in COCO's results format and in text files, and their errors."""
 
 import json
 
@@ -29,7 +29,7 @@ def written(tmp_path, entries):
         ("dog.jpg", None),
     ],
 )
-def test_coco_s_number_is_that_of_the_file(image_id, number):
+def test_coco_ids_are_in_the_names_of_files(image_id, number):
     assert coco_id(image_id) == number
 
 

@@ -163,7 +163,7 @@ def test_every_problem_of_lists_is_reported_with_its_line(tmp_path):
     ]
 
 
-def test_karpathy_s_images_bring_split_and_sentences(tmp_path):
+def test_a_karpathy_document_has_splits_and_sentences(tmp_path):
     document = karpathy({"train": ["x_a.jpg"], "restval": ["x_b.jpg"]}, lambda name: "val2014")
     rows, problems = read_document(tmp_path / "k.json", read_karpathy, document)
     assert not problems
@@ -214,7 +214,7 @@ def test_karpathy_s_images_bring_split_and_sentences(tmp_path):
         ),
     ],
 )
-def test_each_fault_of_karpathy_s_document_is_named_by_its_entry(tmp_path, change, expected):
+def test_each_problem_of_a_karpathy_document_is_named_by_its_entry(tmp_path, change, expected):
     document = karpathy({"train": ["a.jpg"]})
     change(document)
     _, problems = read_document(tmp_path / "k.json", read_karpathy, document)

@@ -1,4 +1,4 @@
-"""What is counted in a data set, against counts made by hand."""
+"""Statistics of a data set, against counts made by hand."""
 
 import pytest
 
