@@ -1,4 +1,4 @@
-"""coco_captions of tensorflow-datasets, prepared with a few images; errors if it is not available."""
+"""COCO by tensorflow-datasets, prepared with a few images; errors if it is not available."""
 
 import io
 import json
