@@ -13,8 +13,8 @@ from test_commands import call
 from sat_tf import flags
 from sat_tf.captioner import Captioner
 from sat_tf.config import Config
-from sat_tf.export import export
 from sat_tf.import_arctic import describe_run, given_config
+from sat_tf.serving.saved_model import export
 from sat_tf.training.train import train
 
 OPTIONS = arctic_models.make_options(**arctic_models.PUBLISHED, dataset="flickr8k")
