@@ -74,8 +74,11 @@ def _split_by_hash(image_id: str) -> str:
 
 def read_csv(path: Path, problems: Problems) -> Iterator[Row]:
     """Yield the captions of a CSV file with columns image, caption and, optionally, split."""
+    before = len(problems)
     table = _parse_csv(path, problems)
     location, columns = next(table, (SourceLocation(path, 1), []))
+    if len(problems) > before:
+        return  # the header can't be read
     columns = [name.strip() for name in columns]
     if [columns.count(name) for name in _FIELDS] not in ([1, 1, 0], [1, 1, 1]):
         what = "the header must name image and caption, and maybe split, once each; it has "
