@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from sat_tf.config import EncoderConfig
 from sat_tf.doctor import CheckResult, fail_if, skip
-from sat_tf.doctor.run_context import RunContext, encode_with
+from sat_tf.doctor.run_context import RunContext
 from sat_tf.errors import UserError
 from sat_tf.model.encoder import PREPROCESSING_MODES, Preprocessing, resolve_encoder
 from sat_tf.training.checkpoints import has_state
@@ -100,24 +100,18 @@ def vocabulary(context: RunContext) -> CheckResult:
     built = new_vocabulary(context.records["train"], context.config.data)
     lost = [word for word in own.words if word not in built]
     new = [word for word in built.words if word not in own]
-    differs = own.fingerprint != built.fingerprint
-    evidence = f"the training captions give the run's {len(own):,} entries"
-    if differs:
-        evidence = (
-            f"the training captions now give another vocabulary: {len(lost):,} of the run's "
-            f"{len(own):,} entries are not in it{_list_some(lost)}, {len(new):,} are new"
-            f"{_list_some(new)}"
-        )
-    advice = (
+    examples = ", ".join((lost + new)[:_LISTED_WORDS])
+    return fail_if(
+        own.fingerprint != built.fingerprint,
+        f"in the vocabulary that the training captions give now, {len(lost):,} of the run's "
+        f"{len(own):,} entries are missing and {len(new):,} are new"
+        + (f": {examples}" if examples else ""),
         "restore the captions that the run was trained on (--data_dir, --captions_file, --splits), "
-        "or train a new run"
+        "or train a new run",
+        entries=len(own),
+        lost=len(lost),
+        new=len(new),
     )
-    return fail_if(differs, evidence, advice, entries=len(own), lost=len(lost), new=len(new))
-
-
-def _list_some(words: list[str]) -> str:
-    more = ", …" if len(words) > _LISTED_WORDS else ""
-    return f" ({', '.join(words[:_LISTED_WORDS])}{more})" if words else ""
 
 
 def oov_rate(context: RunContext) -> CheckResult:
@@ -155,16 +149,18 @@ def pixel_range(context: RunContext) -> CheckResult:
         f"{len(images)} training images: values from {values['min']:.0f} to {values['max']:.0f}, "
         f"mean {values['mean']:.0f}, deviation {values['deviation']:.1f}"
     )
-    if values["max"] <= 1 or values["deviation"] < _BLANK:
-        advice = "inspect the files: pixels saved as 0 to 1 must be multiplied by 255"
-        return fail_if(True, f"{summary}: the images are black or blank", advice, **values)
-    if len(images) > 1 and images.std(axis=0).max() < _BLANK:
-        advice = "inspect the files, and how they are named"
-        return fail_if(True, f"{summary}: all show the same picture", advice, **values)
-    if config.finetune_from == "all":
-        evidence = f"{summary}; the whole encoder was trained with these pixels"
-        return fail_if(False, evidence, "", **values)
-    if expected := _imagenet_mode(config):
+    blank = values["max"] <= 1 or values["deviation"] < _BLANK
+    if blank or (len(images) > 1 and images.std(axis=0).max() < _BLANK):
+        return fail_if(
+            True,
+            f"{summary}: {'the images are black or blank' if blank else 'all images are the same'}",
+            "inspect the files and their names; pixels saved as 0 to 1 must be multiplied by 255",
+            **values,
+        )
+    expected = _imagenet_mode(config)
+    if config.finetune_from == "all" or (not expected and len(images) < _MIN_IMAGES):
+        return fail_if(False, summary, "", **values)
+    if expected:
         return fail_if(
             expected != config.preprocessing,
             f"{summary}; --preprocessing={config.preprocessing}, and {config.encoder} was trained "
@@ -172,8 +168,6 @@ def pixel_range(context: RunContext) -> CheckResult:
             f"train or import again with --preprocessing={expected}",
             **values,
         )
-    if len(images) < _MIN_IMAGES:
-        return fail_if(False, f"{summary}; too few to measure more", "", **values)
     others = {
         mode: float(1 - _similarities_with(context, mode).mean())
         for mode in PREPROCESSING_MODES
@@ -251,12 +245,11 @@ def _similarities_with(context: RunContext, mode: str, swap_channels: bool = Fal
     """
     backbone, preprocessing = context.run.model.encoder.get_layer("backbone"), Preprocessing(mode)
 
-    @tf.function(reduce_retracing=True, autograph=False)
     def network(pixels: tf.Tensor) -> tf.Tensor:
         values = preprocessing(pixels)
         return backbone(tf.reverse(values, [-1]) if swap_channels else values)
 
-    return similarities(encode_with(network, context.train.images))
+    return similarities(context.encode(context.train.images, network))
 
 
 def _imagenet_mode(config: EncoderConfig) -> str:

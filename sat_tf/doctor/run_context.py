@@ -1,5 +1,6 @@
 """The run that is checked: its files and samples of its data, each read when a check needs it."""
 
+import contextlib
 import functools
 import json
 import os
@@ -24,6 +25,8 @@ from sat_tf.model.feature_source import ENCODE_BATCH, cache_folder
 from sat_tf.training.checkpoints import has_state
 from sat_tf.workdir import BEST, METRICS_FILE
 
+Network = Callable[[tf.Tensor], tf.Tensor]
+
 _SPLITS = ("train", "dev")
 _RECORDED = ("loss", "perplexity")
 # Images of each split that are encoded: enough for the checks, few enough for large networks.
@@ -31,12 +34,6 @@ _ENCODED = 64
 # Validation images that are captioned: all of Flickr8k's, so that their scores can be compared.
 CAPTIONED = 1_000
 _BATCH_SIZE = 64  # images captioned, or captions scored, at a time
-
-
-def encode_with(network: Callable[[tf.Tensor], tf.Tensor], images: np.ndarray) -> np.ndarray:
-    """Encode images in small batches: [n, S, S, 3] -> float32 [n, rows, columns, D]."""
-    parts = [images[i : i + ENCODE_BATCH] for i in range(0, len(images), ENCODE_BATCH)]
-    return np.concatenate([tf.cast(network(tf.constant(p)), tf.float32).numpy() for p in parts])
 
 
 class Sample(NamedTuple):
@@ -106,18 +103,15 @@ class RunContext:
     def evaluation(self) -> EvaluationResult:
         """Captions and scores of the validation split, or of `CAPTIONED` images of it."""
         indices, records = self._choose("dev", CAPTIONED)
-        try:
+        features = None
+        # Damage is reported by the check of the cache.
+        with contextlib.suppress(UserError):
             cache = self.cache("dev")
-        except UserError:  # reported by the check of the cache
-            cache = None
-        if cache is None:
-            # Float16, as in a cache.
-            features = np.concatenate(
-                [self.encode(images).astype(np.float16) for images in self._read(records)]
-            )
-            source = CachedFeatures(lambda rows: features[rows], features.shape[1:])
-        else:
-            source = CachedFeatures(lambda rows: cache.read(indices[rows]), cache.shape)
+            features = cache.read(indices) if cache else None
+        if features is None:
+            parts = [self.encode(images).astype(np.float16) for images in self._read(records)]
+            features = np.concatenate(parts)
+        source = CachedFeatures(lambda rows: features[rows], features.shape[1:])
         return self._evaluator.evaluate(records, [source], _BATCH_SIZE)
 
     @functools.cached_property
@@ -176,13 +170,20 @@ class RunContext:
         for batch in iter_batches(image_batches(len(records), source, ENCODE_BATCH), source):
             yield batch["images"].numpy()
 
-    def encode(self, images: np.ndarray) -> np.ndarray:
-        """Encode with the run's encoder: [n, S, S, 3] -> float32 [n, rows, columns, D]."""
-        return encode_with(self._encoder, images)
+    def encode(self, images: np.ndarray, network: Network | None = None) -> np.ndarray:
+        """Encode in small batches, by the run's encoder or by another network.
 
-    @functools.cached_property
-    def _encoder(self) -> tf.types.experimental.GenericFunction:
-        return tf.function(self.run.model.encoder, reduce_retracing=True, autograph=False)
+        Args:
+          images: float32 [n, S, S, 3], 0..255.
+          network: [n, S, S, 3] -> [n, rows, columns, D].
+
+        Returns:
+          float32 [n, rows, columns, D].
+        """
+        network = network or self.run.model.encoder
+        batches = [images[i : i + ENCODE_BATCH] for i in range(0, len(images), ENCODE_BATCH)]
+        parts = [tf.cast(network(tf.constant(batch)), tf.float32) for batch in batches]
+        return np.concatenate(parts)
 
     def _sample(self, split: str) -> Sample:
         indices, records = self._choose(split, _ENCODED)

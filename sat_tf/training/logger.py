@@ -1,7 +1,6 @@
 """What a run logs while it trains: console, `metrics.jsonl`, TensorBoard, attention."""
 
 import contextlib
-import dataclasses
 import json
 import sys
 import time
@@ -121,54 +120,40 @@ class TrainingLogger(contextlib.AbstractContextManager):
         sys.stdout.flush()
 
 
-class AttentionLogger:
-    """Caption the same few validation images after each epoch.
+def attention_records(
+    model: CaptionModel,
+    vocabulary: Vocabulary,
+    config: Config,
+    records: Sequence[Record],
+    source: ImageSource,
+) -> list[AttentionRecord]:
+    """Caption the images whose attention is logged, with the current weights.
 
-    The images are evenly spaced over the split in the order of their names: every run on the same
-    data logs the same ones.
+    The images are evenly spaced over the split in the order of their names: every epoch of every
+    run on the same data logs the same ones.
 
     Args:
-      model: its weights may change between calls.
+      model: of the run.
       vocabulary: of the model.
       config: of the run.
       records: of the validation split.
-      source: of the images.
+      source: of its images.
     """
-
-    def __init__(
-        self,
-        model: CaptionModel,
-        vocabulary: Vocabulary,
-        config: Config,
-        records: Sequence[Record],
-        source: ImageSource,
-    ) -> None:
-        self._model, self._vocabulary, self._source = model, vocabulary, source
-        self._decoding = config.decoding
-        by_name = sorted(range(len(records)), key=lambda row: records[row].image_id)
-        count = min(config.training.log_attention, len(records))
-        self._rows = [by_name[i] for i in np.linspace(0, len(records) - 1, count).astype(int)]
-        # All but the captions, which depend on the weights.
-        self._templates = [
-            AttentionRecord(
-                records[row].image_id,
-                thumbnail(decode_image(read_image(records[row].image)), config.images),
-                (),
-                records[row].captions,
-                records[row].objects,
-            )
-            for row in self._rows
-        ]
-
-    def records(self) -> list[AttentionRecord]:
-        """Return the images with their captions by the current weights."""
-        if not self._rows:
-            return []
-        rows = tf.data.Dataset.from_tensors({"rows": tf.constant(self._rows, tf.int64)})
-        (batch,) = iter_batches(self._source.attach(rows), self._source)
-        decoded = self._model.generate(batch, self._decoding)
-        found = make_captions(decoded, self._vocabulary, [self._model.grid])
-        return [
-            dataclasses.replace(template, captions=captions)
-            for template, captions in zip(self._templates, found, strict=True)
-        ]
+    count = min(config.training.log_attention, len(records))
+    if not count:
+        return []
+    by_name = sorted(range(len(records)), key=lambda row: records[row].image_id)
+    rows = [by_name[i] for i in np.linspace(0, len(records) - 1, count).astype(int)]
+    dataset = tf.data.Dataset.from_tensors({"rows": tf.constant(rows, tf.int64)})
+    (batch,) = iter_batches(source.attach(dataset), source)
+    captions = make_captions(model.generate(batch, config.decoding), vocabulary, [model.grid])
+    return [
+        AttentionRecord(
+            record.image_id,
+            thumbnail(decode_image(read_image(record.image)), config.images),
+            candidates,
+            record.captions,
+            record.objects,
+        )
+        for record, candidates in zip([records[row] for row in rows], captions, strict=True)
+    ]

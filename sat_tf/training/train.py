@@ -36,7 +36,7 @@ from sat_tf.model.precision import precision
 from sat_tf.training.checkpoints import Checkpoints, has_state
 from sat_tf.training.initialize import model_of, new_model, new_vocabulary
 from sat_tf.training.interrupt import Interrupt
-from sat_tf.training.logger import AttentionLogger, TrainingLogger
+from sat_tf.training.logger import TrainingLogger, attention_records
 from sat_tf.training.schedule import (
     end_epoch,
     is_finished,
@@ -145,13 +145,6 @@ class Trainer:
             config.images,
             training_captions(splits["train"]),
             config.training.monitor,
-        )
-        self._attention_logger = AttentionLogger(
-            self.model,
-            self.vocabulary,
-            config,
-            self._dev_records,
-            self._dev_source,
         )
 
     def _number(self, records: Sequence[Record]) -> TokenizedCaptions:
@@ -307,4 +300,7 @@ class Trainer:
         self._checkpoints.save(progress)
         logger.log_epoch(progress, training.monitor)
         logger.log_samples(scored, training.log_captions)
-        logger.log_attention(self._attention_logger.records(), progress.total_steps)
+        records = attention_records(
+            self.model, self.vocabulary, self.config, self._dev_records, self._dev_source
+        )
+        logger.log_attention(records, progress.total_steps)
