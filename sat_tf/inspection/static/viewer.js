@@ -111,13 +111,14 @@ class Viewer {
       this.#set("opacity", event.target.value / 100));
     const bar = make("div", "controls", {}, this.play,
       make("label", "label", {}, "Opacity", this.controls.opacity));
-    const boxes = { smooth: "Smooth", shared: "One scale for all words", boxes: "Objects" };
+    const boxes = { smooth: "Smooth", shared: "Shared scale", boxes: "Objects" };
     for (const [name, text] of Object.entries(boxes)) {
       const input = make("input", name, { type: "checkbox", checked: this.settings[name] });
       input.addEventListener("input", () => this.#set(name, input.checked));
       this.controls[name] = input;
       bar.append(make("label", "label", {}, input, text));
     }
+    this.controls.shared.parentNode.title = "One scale of brightness for all words";
     this.controls.boxes.parentNode.dataset.role = "boxes-label";
 
     this.row = make("div", "words", { role: "group", ariaLabel: "Caption" });
