@@ -25,13 +25,13 @@ def main(argv: list[str]) -> int:
     from sat_tf.inspection.figures import attention_figure, save_figure
     from sat_tf.metrics.tables import score_table
     from sat_tf.storage import write_json
-    from sat_tf.training.train import train
+    from sat_tf.training.train import train_and_evaluate
     from sat_tf.workdir import FIGURE_FILE, SCORES_FILE
 
     split = "test" if "test" in available_splits(config.data) else "dev"
     # What is wrong with any split is to be known now, not when it is scored at the end.
     load_splits(config.data, ("train", "dev", split), objects_for=(split,))
-    if not train(config, workdir):
+    if not train_and_evaluate(config, workdir):
         return 130
     captioner = Captioner.load(workdir)
     scored = captioner.evaluate(split)

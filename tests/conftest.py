@@ -2,8 +2,26 @@
 
 import pytest
 
+pytest_plugins = ["browser", "viewer_page"]
+
 
 @pytest.fixture
 def without_java(monkeypatch):
-    """No program is found: METEOR, whose Java takes seconds to start, is left out of the scores."""
+    """METEOR, whose Java takes seconds to start, is left out of the scores: no program is found."""
     monkeypatch.setenv("PATH", "")
+
+
+@pytest.fixture(scope="session")
+def tiny_data_dir(tmp_path_factory):
+    """The scenes and the encoder of `tiny_config`, rendered once."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_data_dir, tmp_path_factory):
+    """A finished run, with what each of its steps did; see `tiny_run.train_observed`."""
+    from tiny_run import tiny_config, train_observed
+
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    config = tiny_config(tiny_data_dir, log_attention=8, keep_checkpoints=True, save_freq=2)
+    return train_observed(config, workdir)

@@ -14,7 +14,7 @@ from box_files import make_instances
 from sat_tf.captioner import Captioner
 from sat_tf.config import Config, from_flat, to_flat
 from sat_tf.evaluate import describe
-from sat_tf.training.train import train
+from sat_tf.training.train import train_and_evaluate
 
 SMALL = [
     "--dataset=files",
@@ -255,7 +255,7 @@ def test_two_runs_caption_together(run, photographs, tmp_path):
     """The second one counts: probabilities are averaged, so that logarithms are more than that."""
     second, image = tmp_path / "run", str(photographs / "0.png")
     config = {**to_flat(Config.load(run)), "seed": 1, "log_attention": 0}
-    assert train(from_flat(config), second)
+    assert train_and_evaluate(from_flat(config), second)
     total = []
     for workdir in (run, second):
         captioner = Captioner.load(workdir)

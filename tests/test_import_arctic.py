@@ -15,7 +15,7 @@ from sat_tf.captioner import Captioner
 from sat_tf.config import Config
 from sat_tf.import_arctic import describe_run, given_config
 from sat_tf.serving.saved_model import export
-from sat_tf.training.train import train
+from sat_tf.training.train import train_and_evaluate
 
 OPTIONS = arctic_models.make_options(**arctic_models.PUBLISHED, dataset="flickr8k")
 
@@ -102,7 +102,7 @@ def test_training_starts_from_it_with_the_printed_command(imported, tmp_path, mo
     flags.define_settings(values)
     flags.define_command_flags("workdir", flag_values=values)
     flags.parse(["train", *given], flag_values=values)
-    train(flags.settings_from_flags(values), values.workdir)
+    train_and_evaluate(flags.settings_from_flags(values), values.workdir)
     start, trained = Captioner.load(workdir), Captioner.load(tmp_path / "new")
     assert trained.vocabulary.words == start.vocabulary.words
     before, after = (

@@ -1,10 +1,17 @@
-"""Settings of a run that trains in seconds, with a trainable encoder of two convolutions."""
+"""A run that trains in seconds, with a trainable encoder of two convolutions."""
 
+import signal
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
+import numpy as np
+import pytest
+import tensorflow as tf
 
 from sat_tf.config import Config, from_flat
+from sat_tf.training import train as training
+from sat_tf.training.checkpoints import Checkpoints
 
 IMAGE_SIZE = 48
 
@@ -56,3 +63,48 @@ def tiny_config(data_dir: Path, **changes) -> Config:
         "log_attention": 0,
     }
     return from_flat({**values, **changes})
+
+
+class ObservedRun(NamedTuple):
+    """A call of `train_and_evaluate`.
+
+    workdir: of the run.
+    finished: what it returned.
+    losses: negative log-likelihood of each step.
+    saved_at: the steps after which the state was saved.
+    """
+
+    workdir: Path
+    finished: bool
+    losses: list[float]
+    saved_at: list[int]
+
+
+def train_observed(config, workdir, interrupt_after=None, spoil_at=None) -> ObservedRun:
+    """Train without Java; send SIGINT after a step, or make the loss of a step NaN."""
+    losses: list[float] = []
+    saved_at: list[int] = []
+    make_train_step, save = training.make_train_step, Checkpoints.save
+
+    def observed_step(*args):
+        train_step = make_train_step(*args)
+
+        def step(batch):
+            sums = train_step(batch)
+            losses.append(float(sums.get("nll", np.nan)))
+            if len(losses) == interrupt_after:
+                signal.raise_signal(signal.SIGINT)
+            return {**sums, "nll": tf.constant(np.nan)} if len(losses) == spoil_at else sums
+
+        return step
+
+    def observed_save(self, progress):
+        saved_at.append(progress.total_steps)
+        save(self, progress)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "")
+        patch.setattr(training, "make_train_step", observed_step)
+        patch.setattr(Checkpoints, "save", observed_save)
+        finished = training.train_and_evaluate(config, workdir)
+    return ObservedRun(Path(workdir), finished, losses, saved_at)

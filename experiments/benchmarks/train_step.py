@@ -54,7 +54,7 @@ def make_model_and_step(precision_name: str):
     from sat_tf.config import DecoderConfig, TrainingConfig
     from sat_tf.model.caption_model import CaptionModel
     from sat_tf.model.precision import precision
-    from sat_tf.training.step import make_optimizer, make_train_step
+    from sat_tf.training.train import make_optimizer, make_train_step
 
     grid = keras.Input((14, 14, SIZE))
     with precision(precision_name):

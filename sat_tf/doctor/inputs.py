@@ -17,7 +17,7 @@ from sat_tf.doctor.run_context import RunContext
 from sat_tf.errors import UserError
 from sat_tf.model.encoder import PREPROCESSING_MODES, Preprocessing, resolve_encoder
 from sat_tf.training.checkpoints import has_state
-from sat_tf.training.initialize import new_vocabulary
+from sat_tf.training.initialize import build_vocabulary
 from sat_tf.training.train import SCALE_IMAGES
 from sat_tf.vocabulary import SPECIAL
 from sat_tf.workdir import METRICS_FILE
@@ -97,7 +97,7 @@ def vocabulary(context: RunContext) -> CheckResult:
     if reason := _why_not_comparable(context):
         return skip(reason)
     own = context.run.vocabulary
-    built = new_vocabulary(context.records["train"], context.config.data)
+    built = build_vocabulary(context.records["train"], context.config.data)
     lost = [word for word in own.words if word not in built]
     new = [word for word in built.words if word not in own]
     examples = ", ".join((lost + new)[:_LISTED_WORDS])

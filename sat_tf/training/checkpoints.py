@@ -1,4 +1,4 @@
-"""Checkpoints: everything from which training goes on to the bit."""
+"""Checkpoints: the state from which training resumes bit-exactly, and the best weights."""
 
 import dataclasses
 import json
@@ -15,18 +15,18 @@ from sat_tf.workdir import BEST, EPOCHS, LAST
 
 
 def has_state(workdir: str | os.PathLike[str]) -> bool:
-    """Whether a run has a state to go on from."""
+    """Return whether a run has a state to resume from."""
     return tf.train.latest_checkpoint(str(Path(workdir) / LAST)) is not None
 
 
 class Checkpoints:
-    """The checkpoints of a run: the last state, the best weights, each epoch's on request.
+    """Checkpoints of a run: its last state, its best weights, on request those of each epoch.
 
     Args:
-      workdir: the run's folder.
-      model: compiled.
+      workdir: folder of the run.
+      model: compiled, its optimizer built: the state of another one would silently not be restored.
       fingerprint: of the vocabulary.
-      keep_checkpoints: whether `save_epoch` keeps anything.
+      keep_checkpoints: whether the weights of each epoch are kept.
     """
 
     def __init__(
@@ -45,42 +45,37 @@ class Checkpoints:
             state=model.training_state,
             progress=self._progress,
         )
-        self._last = self._manager(self._state, Path(workdir) / LAST, 1)
         weights = tf.train.Checkpoint(**parts)
-        self._best = self._manager(weights, Path(workdir) / BEST, 1)
-        self._epochs = (
-            self._manager(weights, Path(workdir) / EPOCHS, None) if keep_checkpoints else None
-        )
 
-    @staticmethod
-    def _manager(
-        checkpoint: tf.train.Checkpoint, folder: Path, keep: int | None
-    ) -> tf.train.CheckpointManager:
-        return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=keep)
+        def manager(of: tf.train.Checkpoint, folder: str, keep: int | None) -> Any:
+            return tf.train.CheckpointManager(of, str(Path(workdir) / folder), max_to_keep=keep)
+
+        self._last = manager(self._state, LAST, 1)
+        self._best = manager(weights, BEST, 1)
+        self._epochs = manager(weights, EPOCHS, None) if keep_checkpoints else None
 
     def restore(self) -> Progress:
-        """Takes up the last state, if there is one.
+        """Restore the last state, if there is one, and return the progress it was saved at.
 
         Raises:
-          UserError: the checkpoint can't be read, or is another vocabulary's.
+          UserError: the checkpoint cannot be read, or is of another vocabulary.
         """
         prefix = self._last.latest_checkpoint
         if prefix is None:
             return Progress()
         restore(self._state, prefix, self._fingerprint)
-        document: dict[str, Any] = json.loads(self._progress.numpy().decode())
-        return Progress(**document)
+        return Progress(**json.loads(self._progress.numpy().decode()))
 
     def save(self, progress: Progress) -> None:
-        """Saves the state, in place of the one before."""
+        """Save the state, replacing the previous one."""
         self._progress.assign(json.dumps(dataclasses.asdict(progress)))
         self._last.save(checkpoint_number=progress.total_steps)
 
     def save_best(self, progress: Progress) -> None:
-        """Saves the weights as the best, in place of those before."""
+        """Save the weights as the best, replacing the previous ones."""
         self._best.save(checkpoint_number=progress.epoch)
 
     def save_epoch(self, progress: Progress) -> None:
-        """Keeps the weights of this epoch, if every epoch is to be kept."""
+        """Save the weights of an epoch, if those of every epoch are kept."""
         if self._epochs is not None:
             self._epochs.save(checkpoint_number=progress.epoch)

@@ -1,6 +1,6 @@
-"""What a run starts with: its vocabulary, and a model that is new or the best of another run."""
+"""What a run starts from: a new vocabulary and model, another run's, or its own last state."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sat_tf.config import Config, DataConfig, to_flat
@@ -10,62 +10,105 @@ from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import build_encoder, load_encoder, set_finetuning
 from sat_tf.model.pretrained_embeddings import read_word_vectors
 from sat_tf.model.weights import load_weights
-from sat_tf.vocabulary import Vocabulary, tokenize
-from sat_tf.workdir import BEST, ENCODER_FILE
+from sat_tf.training.checkpoints import has_state
+from sat_tf.vocabulary import SPECIAL, Vocabulary, tokenize
+from sat_tf.workdir import BEST, ENCODER_FILE, VOCABULARY_FILE
 
 
-def new_vocabulary(records: Iterable[Record], config: DataConfig) -> Vocabulary:
-    """The vocabulary of training captions, as the settings limit it."""
+def build_vocabulary(records: Iterable[Record], data: DataConfig) -> Vocabulary:
+    """Build the vocabulary of training captions within the limits of the settings."""
     return Vocabulary.build(
         (tokenize(caption) for record in records for caption in record.captions),
-        size=config.vocabulary_size,
-        min_count=config.min_word_count,
+        size=data.vocabulary_size,
+        min_count=data.min_word_count,
     )
 
 
-def new_model(config: Config, vocabulary: Vocabulary) -> CaptionModel:
-    """A model with its first weights.
-
-    Raises:
-      UserError: the encoder or the word vectors can't be had.
-    """
-    encoder = build_encoder(config.encoder, config.images.image_size)
-    decoder = config.decoder
-    model = CaptionModel(encoder, decoder, len(vocabulary), config.training.seed)
-    if decoder.output_bias == "frequencies":
-        model.set_output_bias(vocabulary.log_frequencies())
-    if decoder.pretrained_embeddings:
-        path, size = Path(decoder.pretrained_embeddings), decoder.embedding_size
-        vectors = read_word_vectors(path, vocabulary, size)
-        model.set_embeddings(vectors)
-        print(f"word vectors: {len(vectors):,} of {len(vocabulary):,} entries of the vocabulary")
-    return model
-
-
-def model_of(run: Path, config: Config, vocabulary: Vocabulary) -> CaptionModel:
-    """A model with the best weights of another run, as `settings` would have it trained.
+def open_vocabulary(config: Config, workdir: Path, records: Sequence[Record]) -> Vocabulary:
+    """Return the vocabulary of a run: built from the training captions, or another run's.
 
     Args:
-      run: folder of the run to start from.
-      config: of the run that starts.
-      vocabulary: of both.
+      config: of the run.
+      workdir: folder of the run.
+      records: of the training split.
 
     Raises:
-      UserError: the run is not there, damaged, or has a model of another shape.
+      UserError: no word is left, a vocabulary cannot be read, or the captions have changed since
+        the run was started.
     """
-    theirs = Config.load(run)
-    _check_same(run, config, theirs)
-    encoder = load_encoder(run / ENCODER_FILE)
+    path, start_from = workdir / VOCABULARY_FILE, config.training.start_from
+    is_resumed = has_state(workdir)
+    if is_resumed and Config.load(workdir).training.start_from:
+        return Vocabulary.load(path)
+    if start_from:
+        return Vocabulary.load(Path(start_from) / VOCABULARY_FILE)
+    vocabulary = build_vocabulary(records, config.data)
+    if len(vocabulary) == len(SPECIAL):
+        raise UserError(
+            f"--min_word_count={config.data.min_word_count} leaves no word: none occurs so often "
+            "in the training captions"
+        )
+    if is_resumed and Vocabulary.load(path).fingerprint != vocabulary.fingerprint:
+        raise UserError(
+            f"{path}: the training captions now give another vocabulary than when the run was "
+            "started; restore them, or give another --workdir"
+        )
+    return vocabulary
+
+
+def open_model(config: Config, workdir: Path, vocabulary: Vocabulary) -> CaptionModel:
+    """Build the model of a run.
+
+    A run that is resumed has its own encoder, and its other weights are restored later; a run that
+    starts from another one (`--start_from`) has the best weights of that; any other has initial
+    weights.
+
+    Args:
+      config: of the run.
+      workdir: folder of the run.
+      vocabulary: of the run.
+
+    Raises:
+      UserError: the encoder, the pretrained embeddings or the other run cannot be read, or the
+        other run's model has another shape.
+    """
+    if has_state(workdir):
+        encoder = load_encoder(workdir / ENCODER_FILE)
+        return CaptionModel(encoder, config.decoder, len(vocabulary), config.training.seed)
+    if config.training.start_from:
+        return _start_from(Path(config.training.start_from), config, vocabulary)
+    return new_model(config, vocabulary)
+
+
+def new_model(config: Config, vocabulary: Vocabulary) -> CaptionModel:
+    """Build a model with initial weights.
+
+    Raises:
+      UserError: the encoder or the pretrained embeddings cannot be read.
+    """
+    encoder = build_encoder(config.encoder, config.images.image_size)
     model = CaptionModel(encoder, config.decoder, len(vocabulary), config.training.seed)
-    load_weights(model, run / BEST, vocabulary.fingerprint)
-    set_finetuning(encoder, config.encoder.finetune_from)
+    if config.decoder.output_bias == "frequencies":
+        model.set_output_bias(vocabulary.log_frequencies())
+    if config.decoder.pretrained_embeddings:
+        path = Path(config.decoder.pretrained_embeddings)
+        vectors = read_word_vectors(path, vocabulary, config.decoder.embedding_size)
+        model.set_embeddings(vectors)
+        print(f"embeddings: {len(vectors):,} of {len(vocabulary):,} tokens are in {path}")
     return model
 
 
-def _check_same(run: Path, config: Config, theirs: Config) -> None:
-    own, other = to_flat(config), to_flat(theirs)
+def _start_from(other: Path, config: Config, vocabulary: Vocabulary) -> CaptionModel:
+    """Build a model with the best weights of another run."""
+    theirs = Config.load(other)
+    ours, values = to_flat(config), to_flat(theirs)
     differing = [
-        f"--{name}={own[name]} ({other[name]} there)" for name in config.model_differences(theirs)
+        f"--{name}={ours[name]} ({values[name]} there)" for name in config.model_differences(theirs)
     ]
     if differing:
-        raise UserError(f"--start_from={run}: has other values of {', '.join(differing)}")
+        raise UserError(f"--start_from={other} has other settings than {', '.join(differing)}")
+    encoder = load_encoder(other / ENCODER_FILE)
+    model = CaptionModel(encoder, config.decoder, len(vocabulary), config.training.seed)
+    load_weights(model, other / BEST, vocabulary.fingerprint)
+    set_finetuning(encoder, config.encoder.finetune_from)
+    return model

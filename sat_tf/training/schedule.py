@@ -1,7 +1,8 @@
-"""When training slows down and when it stops: pure functions and a state that is saved."""
+"""Learning rate, early stopping and the progress of a run: pure functions and a saved state."""
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 from sat_tf.config import TrainingConfig
 from sat_tf.metrics.registry import SCORES
@@ -9,17 +10,18 @@ from sat_tf.metrics.registry import SCORES
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run has come; saved with each checkpoint.
+    """How far a run has come; part of each checkpoint.
 
-    epoch: epochs done.
-    step: steps done in the present epoch.
-    total_steps: steps done in all.
-    factor: of the learning rate, from the plateaus met.
-    best_score: best validation score so far, if any.
-    best_epoch: the epoch that reached it.
-    plateau_epochs: epochs since the last improvement or decay.
-    sums: of the present epoch's losses.
-    history: the scores of each epoch.
+    Attributes:
+      epoch: epochs completed.
+      step: steps completed in the current epoch.
+      total_steps: steps completed in all.
+      factor: of the learning rate, reduced on plateaus.
+      best_score: best value of the monitored score, if there is one.
+      best_epoch: the epoch that reached it.
+      plateau_epochs: epochs since the last improvement or reduction of the learning rate.
+      sums: of the losses over the current epoch.
+      history: losses and scores of each epoch.
     """
 
     epoch: int = 0
@@ -32,53 +34,72 @@ class Progress:
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
+    def add_step(self, sums: Mapping[str, float]) -> None:
+        """Count a step and add its sums to those of the epoch."""
+        self.step += 1
+        self.total_steps += 1
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
 
-def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int, factor: float) -> float:
-    """Learning rate of step `step`, counted from 0; `factor` is what plateaus left of it."""
-    rate = config.learning_rate * factor
-    if config.learning_rate_schedule == "cosine":
-        share = step / (config.max_epochs * steps_per_epoch)
-        rate *= 0.5 * (1.0 + math.cos(math.pi * min(share, 1.0)))
-    if step < config.warmup_steps:
-        rate *= (step + 1) / config.warmup_steps
+
+def learning_rate(
+    training: TrainingConfig, step: int, steps_per_epoch: int, factor: float
+) -> float:
+    """Return the learning rate of a step, counted from 0; `factor` is `Progress.factor`."""
+    rate = training.learning_rate * factor
+    if training.learning_rate_schedule == "cosine":
+        completed = step / (training.max_epochs * steps_per_epoch)
+        rate *= 0.5 * (1.0 + math.cos(math.pi * min(completed, 1.0)))
+    if step < training.warmup_steps:
+        rate *= (step + 1) / training.warmup_steps
     return rate
 
 
-def sampled_inputs(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
-    """Probability of scheduled sampling at step `step`, counted from 0."""
-    share = step / (config.max_epochs * steps_per_epoch)
-    return config.scheduled_sampling * min(share, 1.0)
+def scheduled_sampling(training: TrainingConfig, step: int, steps_per_epoch: int) -> float:
+    """Return the probability of scheduled sampling at a step, counted from 0."""
+    completed = step / (training.max_epochs * steps_per_epoch)
+    return training.scheduled_sampling * min(completed, 1.0)
 
 
-def is_better(name: str, score: float, best: float | None) -> bool:
-    """Whether `score` improves on `best`."""
-    if best is None:
-        return True
-    return score > best if SCORES[name].higher_is_better else score < best
+def end_epoch(
+    training: TrainingConfig,
+    progress: Progress,
+    losses: Mapping[str, float],
+    scores: Mapping[str, float],
+) -> bool:
+    """Add an epoch to the progress.
 
+    Args:
+      training: names the monitored score and the schedule.
+      progress: is updated.
+      losses: of the epoch, and what else is recorded of it.
+      scores: of the validation split.
 
-def end_epoch(config: TrainingConfig, progress: Progress, scores: dict[str, float]) -> bool:
-    """Books an epoch's validation scores into `progress`; returns whether they are the best."""
-    score = scores[config.monitor]
-    better = is_better(config.monitor, score, progress.best_score)
+    Returns:
+      Whether the monitored score is the best so far.
+    """
+    score, best = scores[training.monitor], progress.best_score
+    sign = 1 if SCORES[training.monitor].higher_is_better else -1
+    is_best = best is None or sign * score > sign * best
     progress.epoch += 1
-    progress.step = 0
-    progress.sums = {}
-    if better:
+    progress.step, progress.sums = 0, {}
+    if is_best:
         progress.best_score, progress.best_epoch = score, progress.epoch
         progress.plateau_epochs = 0
     else:
         progress.plateau_epochs += 1
     if (
-        config.learning_rate_schedule == "plateau"
-        and progress.plateau_epochs >= config.plateau_patience
+        training.learning_rate_schedule == "plateau"
+        and progress.plateau_epochs >= training.plateau_patience
     ):
-        progress.factor *= config.plateau_factor
+        progress.factor *= training.plateau_factor
         progress.plateau_epochs = 0
-    return better
+    entry = {"epoch": progress.epoch, "step": progress.total_steps}
+    progress.history.append({**entry, **losses, **scores})
+    return is_best
 
 
-def is_finished(config: TrainingConfig, progress: Progress) -> bool:
-    """Whether all epochs are done, or no score has improved for `patience` of them."""
+def is_finished(training: TrainingConfig, progress: Progress) -> bool:
+    """Return whether all epochs are completed, or patience has run out."""
     waited = progress.epoch - progress.best_epoch
-    return progress.epoch >= config.max_epochs or 0 < config.patience <= waited
+    return progress.epoch >= training.max_epochs or 0 < training.patience <= waited

@@ -1,16 +1,24 @@
-"""The training of a run, from its settings to its best checkpoint."""
+"""Training of a run: from its settings to its best weights.
 
+`train_and_evaluate` reads from top to bottom: prepare the run, then train and validate epoch by
+epoch. The optimizer step itself is `sat_tf.model.caption_model.CaptionModel.update`, which `fit`
+takes too; this loop adds what `fit` has not: a state from which training resumes bit-exactly.
+"""
+
+import contextlib
 import dataclasses
 import math
 import os
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 import keras
 import tensorflow as tf
 
-from sat_tf.config import CONFIG_FILE, Config
+from sat_tf.config import CONFIG_FILE, Config, TrainingConfig
 from sat_tf.data.pipeline import (
     BatchPlan,
     ImageSource,
@@ -28,279 +36,370 @@ from sat_tf.errors import UserError
 from sat_tf.evaluator import Evaluator
 from sat_tf.metrics.registry import check_scores
 from sat_tf.metrics.text import training_captions
-from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.encoder import load_encoder, resolve_encoder, save_encoder
+from sat_tf.model.caption_model import Batch, CaptionModel
+from sat_tf.model.encoder import resolve_encoder, save_encoder
 from sat_tf.model.feature_source import feature_source
-from sat_tf.model.losses import CaptionLoss
+from sat_tf.model.losses import CaptionLoss, Sums
 from sat_tf.model.precision import precision
 from sat_tf.training.checkpoints import Checkpoints, has_state
-from sat_tf.training.initialize import model_of, new_model, new_vocabulary
-from sat_tf.training.interrupt import Interrupt
+from sat_tf.training.initialize import open_model, open_vocabulary
 from sat_tf.training.logger import TrainingLogger, attention_records
 from sat_tf.training.schedule import (
+    Progress,
     end_epoch,
     is_finished,
     learning_rate,
-    sampled_inputs,
+    scheduled_sampling,
 )
 from sat_tf.training.self_critical import SelfCriticalLoss, one_per_image
-from sat_tf.training.step import TrainStep, make_optimizer, make_strategy, make_train_step
-from sat_tf.vocabulary import SPECIAL, Vocabulary
+from sat_tf.vocabulary import Vocabulary
 from sat_tf.workdir import BEST, ENCODER_FILE, VOCABULARY_FILE
 
-# The first training images, from which the annotations' scale is measured.
+TrainStep = Callable[[Batch], Sums]
+
+# Training images from which the scale of the features is measured.
 SCALE_IMAGES = 64
-# Sums of a step that are no parts of the loss a caption, or mean nothing by themselves.
-_UNREPORTED = ("captions", "words", "reinforce")
+# Sums of a step that are not means over captions, or whose values mean nothing.
+_NOT_LOGGED = ("captions", "words", "reinforce")
 
 
-def train(config: Config, workdir: str | os.PathLike[str]) -> bool:
-    """Trains a run, or goes on with it where it stopped.
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """A run that is ready to be trained.
+
+    Attributes:
+      config: of the run.
+      workdir: folder of the run.
+      records: of the splits train and dev.
+      vocabulary: of the captions.
+      strategy: that the model was built in.
+      model: compiled, with its first weights or those of the last checkpoint.
+      captions: of the training split.
+      sources: of the images of each split.
+      checkpoints: of the run.
+      progress: how far the run has come.
+    """
+
+    config: Config
+    workdir: Path
+    records: Mapping[str, Sequence[Record]]
+    vocabulary: Vocabulary
+    strategy: tf.distribute.Strategy
+    model: CaptionModel
+    captions: TokenizedCaptions
+    sources: Mapping[str, ImageSource]
+    checkpoints: Checkpoints
+    progress: Progress
+
+
+def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> bool:
+    """Train a run, or resume it bit-exactly where it stopped; validate it after each epoch.
 
     Args:
-      config: of the run; a run that exists must have been started with the same.
-      workdir: its folder.
+      config: of the run; an existing run must have been started with the same settings.
+      workdir: folder of the run.
 
     Returns:
-      Whether training came to its end; False when it was interrupted, its state saved.
+      Whether training is finished; False after an interruption, with the state saved.
 
     Raises:
-      UserError: the data, the settings or the folder won't do, or the loss is not finite.
+      UserError: settings, data or folder are not usable, or the loss is not finite.
     """
-    return Trainer(config, workdir).run()
+    run = prepare(config, workdir)
+    training, progress, dev = run.config.training, run.progress, run.records["dev"]
+    plan = batch_plan(run.captions, training, progress.epoch)
+    train_step = make_train_step(run.model, run.strategy, batches(run, plan).element_spec)
+    decoding = dataclasses.replace(
+        run.config.decoding, search="beam", beam_size=training.validation_beam_size
+    )
+    evaluator = Evaluator(
+        [run.model],
+        run.vocabulary,
+        decoding,
+        run.config.images,
+        training_captions(run.records["train"]),
+        training.monitor,
+    )
+    with (
+        TrainingLogger(run.workdir, len(plan), training.max_epochs, progress) as logger,
+        stop_on_signal() as stop,
+    ):
+        while not is_finished(training, progress):
+            started = time.monotonic()
+            if not train_epoch(run, train_step, logger, stop):
+                run.checkpoints.save(progress)
+                logger.print(
+                    f"stopped after {progress.total_steps} steps; the state is saved in the run: "
+                    "give the same command again to resume"
+                )
+                return False
+            trained = time.monotonic()
+            result = evaluator.evaluate(dev, [run.sources["dev"]], training.batch_size)
+            entry = epoch_losses(run) | {
+                "seconds_training": trained - started,
+                "seconds_validation": time.monotonic() - trained,
+            }
+            is_best = end_epoch(training, progress, entry, result.scores)
+            if is_best:
+                run.checkpoints.save_best(progress)
+            run.checkpoints.save_epoch(progress)
+            run.checkpoints.save(progress)
+            logger.log_epoch(progress, training.monitor)
+            logger.log_samples(result, training.log_captions)
+            attention = attention_records(
+                run.model, run.vocabulary, run.config, dev, run.sources["dev"]
+            )
+            logger.log_attention(attention, progress.total_steps)
+    return True
 
 
-def resolve(config: Config, workdir: str | os.PathLike[str]) -> Config:
-    """The settings with what they leave to the encoder made concrete.
+def prepare(config: Config, workdir: str | os.PathLike[str]) -> TrainingRun:
+    """Load or create everything that training needs; fills the feature cache.
+
+    All that may be wrong with settings and data is checked before the first file of the run is
+    written.
+
+    Args:
+      config: see `train_and_evaluate`.
+      workdir: see `train_and_evaluate`.
 
     Raises:
-      UserError: `workdir` holds a run with other config, or is no folder.
+      UserError: see `train_and_evaluate`.
+    """
+    workdir = Path(workdir)
+    config = resolve_config(config, workdir)
+    training = config.training
+    check_scores(config)
+    records = load_splits(config.data, ("train", "dev"))
+    vocabulary = open_vocabulary(config, workdir, records["train"])
+    keras.utils.set_random_seed(training.seed)
+    strategy = make_strategy()
+    with strategy.scope(), precision(training.precision):
+        model = open_model(config, workdir, vocabulary)
+        model.compile(
+            make_optimizer(training),
+            make_loss(config, vocabulary, records["train"]),
+            clip_norm=training.clip_norm,
+            weight_decay=training.weight_decay,
+        )
+    captions = tokenize_training_captions(config, vocabulary, records["train"], model.grid)
+    sources = {
+        split: feature_source(model.encoder, of_split, config, split)
+        for split, of_split in records.items()
+    }
+    write_run(config, workdir, vocabulary, model)
+    checkpoints = Checkpoints(workdir, model, vocabulary.fingerprint, training.keep_checkpoints)
+    progress = checkpoints.restore()
+    is_new = not progress.total_steps and not training.start_from
+    if is_new and not model.trains_encoder:
+        first = image_batches(
+            min(len(records["train"]), SCALE_IMAGES), sources["train"], SCALE_IMAGES
+        )
+        for batch in iter_batches(first, sources["train"]):
+            model.scale_features(model.encode_images(batch))
+    return TrainingRun(
+        config,
+        workdir,
+        records,
+        vocabulary,
+        strategy,
+        model,
+        captions,
+        sources,
+        checkpoints,
+        progress,
+    )
+
+
+def resolve_config(config: Config, workdir: Path) -> Config:
+    """Return the config with the defaults of its encoder filled in.
+
+    Raises:
+      UserError: `workdir` is not a folder, or holds a run that was not trained there or with other
+        settings.
     """
     config = dataclasses.replace(config, encoder=resolve_encoder(config.encoder))
-    if Path(workdir).exists() and not Path(workdir).is_dir():
-        raise UserError(f"--workdir={workdir}: is no folder")
-    if (Path(workdir) / CONFIG_FILE).exists():
-        differing = config.differences(Config.load(workdir))
-        if not has_state(workdir) and (Path(workdir) / BEST).exists():
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir}: is not a folder")
+    if (workdir / CONFIG_FILE).exists():
+        if not has_state(workdir) and (workdir / BEST).exists():
             raise UserError(
-                f"--workdir={workdir} holds a model that was not trained there: go on from it with "
-                f"--start_from={workdir} and another --workdir"
+                f"--workdir={workdir} holds a model that was not trained there: train it further "
+                f"with --start_from={workdir} and another --workdir"
             )
+        differing = config.differences(Config.load(workdir))
         if differing:
             raise UserError(
-                f"--workdir={workdir} holds a run with other config "
+                f"--workdir={workdir} holds a run with other settings "
                 f"({', '.join('--' + name for name in differing)}): "
-                "give those of the run to go on with it, or another --workdir"
+                "give those of the run to resume it, or another --workdir"
             )
     return config
 
 
-class Trainer:
-    """Holds what training needs: data, model, optimizer, checkpoints.
+def make_strategy() -> tf.distribute.Strategy:
+    """Return a strategy for all GPUs of this machine if there are several, else the default."""
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
 
-    Everything the user may have got wrong is checked before the first file of the run is written.
+
+def make_optimizer(training: TrainingConfig) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a run.
+
+    RMSProp has the constants of the authors' code (centred, rho 0.95, momentum 0.9, epsilon
+    1e-4), the others those of Keras.
+    """
+    rate = training.learning_rate
+    if training.optimizer == "rmsprop":
+        return keras.optimizers.RMSprop(rate, rho=0.95, momentum=0.9, epsilon=1e-4, centered=True)
+    optimizers = {
+        "adadelta": keras.optimizers.Adadelta,
+        "adam": keras.optimizers.Adam,
+        "sgd": keras.optimizers.SGD,
+    }
+    return optimizers[training.optimizer](rate)
+
+
+def make_loss(config: Config, vocabulary: Vocabulary, records: Sequence[Record]) -> CaptionLoss:
+    """Return the loss: the likelihood of captions, or a score of sampled ones."""
+    if config.training.self_critical == "none":
+        return CaptionLoss.from_training(config.training)
+    return SelfCriticalLoss(vocabulary, records, config)
+
+
+def tokenize_training_captions(
+    config: Config, vocabulary: Vocabulary, records: Sequence[Record], grid: tuple[int, int]
+) -> TokenizedCaptions:
+    """Tokenize the captions to train on; self-critical training needs one an image.
+
+    Raises:
+      UserError: `--max_caption_words` leaves none, or attention is supervised and no image has
+        boxes.
+    """
+    if config.training.self_critical != "none":
+        return one_per_image(tokenize_captions(records, vocabulary))
+    limit = config.data.max_caption_words
+    regions_of = (grid, config.images) if config.training.attention_supervision else ()
+    captions = tokenize_captions(records, vocabulary, limit, *regions_of)
+    if not captions.tokens:
+        raise UserError(f"--max_caption_words={limit} leaves no training caption")
+    return captions
+
+
+def write_run(config: Config, workdir: Path, vocabulary: Vocabulary, model: CaptionModel) -> None:
+    """Write the files that make a folder a run; `config.json`, which marks it as one, last."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    if not has_state(workdir):
+        save_encoder(model.encoder, workdir / ENCODER_FILE)
+    vocabulary.save(workdir / VOCABULARY_FILE)
+    config.save(workdir)
+
+
+def batch_plan(captions: TokenizedCaptions, training: TrainingConfig, epoch: int) -> BatchPlan:
+    """Return the minibatches of an epoch, a pure function of the seed and the epoch."""
+    if training.batch_by == "image":
+        return group_by_image(captions.image, training.batch_size, training.seed, epoch)
+    return bucket_by_length(captions.lengths, training.batch_size, training.seed, epoch)
+
+
+def batches(run: TrainingRun, plan: BatchPlan, skip: int = 0) -> tf.data.Dataset:
+    """Return the minibatches of a plan but the first `skip`, distributed over the replicas."""
+    return run.strategy.distribute_datasets_from_function(
+        lambda context: caption_batches(
+            run.captions, plan, run.sources["train"], skip=skip, context=context
+        )
+    )
+
+
+def make_train_step(
+    model: CaptionModel, strategy: tf.distribute.Strategy, batch_spec: Mapping[str, tf.TensorSpec]
+) -> TrainStep:
+    """Compile `CaptionModel.update` for the batches of a strategy.
+
+    Args:
+      model: compiled, in the strategy's scope.
+      strategy: distributes the step.
+      batch_spec: element specification of the batches.
+
+    Returns:
+      Function from a batch to the sums of the loss over the whole minibatch, before the update.
     """
 
-    def __init__(self, config: Config, workdir: str | os.PathLike[str]) -> None:
-        self.workdir = Path(workdir)
-        # Files beside no checkpoint are of a start that failed: they are written anew.
-        self._exists = has_state(workdir)
-        self.config = config = resolve(config, workdir)
-        check_scores(config)  # fails now, not after an epoch
-        objects_for = ("train", "dev") if config.training.attention_supervision else ("dev",)
-        splits = load_splits(config.data, ("train", "dev"), objects_for)
-        self._dev_records = splits["dev"]
-        self.vocabulary = self._open_vocabulary(splits["train"])
-        keras.utils.set_random_seed(config.training.seed)
-        self._strategy = make_strategy()
-        with self._strategy.scope(), precision(config.training.precision):
-            self.model = self._build_model()
-            self.model.compile(
-                make_optimizer(config.training),
-                self._loss(splits["train"]),
-                clip_norm=config.training.clip_norm,
-                weight_decay=config.training.weight_decay,
-            )
-        self._train_captions = self._number(splits["train"])
-        self._train_source = self._source(splits["train"], "train")
-        self._dev_source = self._source(splits["dev"], "dev")
-        self._write_run()
-        self._checkpoints = Checkpoints(
-            workdir,
-            self.model,
-            self.vocabulary.fingerprint,
-            config.training.keep_checkpoints,
+    @tf.function(input_signature=[batch_spec], autograph=False)
+    def train_step(batch: Batch) -> Sums:
+        sums = strategy.run(model.update, args=(batch,))
+        # All replicas return the same: the sums over all of them.
+        return {name: strategy.experimental_local_results(v)[0] for name, v in sums.items()}
+
+    return train_step
+
+
+def train_epoch(
+    run: TrainingRun, train_step: TrainStep, logger: TrainingLogger, stop: "StopRequest"
+) -> bool:
+    """Train the rest of the current epoch; return False if it was interrupted.
+
+    Raises:
+      UserError: the loss is not finite.
+    """
+    training, progress, model = run.config.training, run.progress, run.model
+    plan = batch_plan(run.captions, training, progress.epoch)
+    for batch in iter_batches(batches(run, plan, progress.step), run.sources["train"]):
+        if stop.requested:
+            return False
+        step, steps_per_epoch = progress.total_steps, len(plan)
+        model.optimizer.learning_rate.assign(
+            learning_rate(training, step, steps_per_epoch, progress.factor)
         )
-        self.progress = self._checkpoints.restore()
-        is_new = not self.progress.total_steps and not config.training.start_from
-        if is_new and not self.model.trains_encoder:
-            self._scale_annotations(len(splits["train"]))
-        search = dataclasses.replace(
-            config.decoding, search="beam", beam_size=config.training.validation_beam_size
-        )
-        self._evaluator = Evaluator(
-            [self.model],
-            self.vocabulary,
-            search,
-            config.images,
-            training_captions(splits["train"]),
-            config.training.monitor,
-        )
-
-    def _number(self, records: Sequence[Record]) -> TokenizedCaptions:
-        training, limit = self.config.training, self.config.data.max_caption_words
-        if training.self_critical != "none":
-            return one_per_image(tokenize_captions(records, self.vocabulary))
-        grid = self.model.grid if training.attention_supervision else None
-        captions = tokenize_captions(records, self.vocabulary, limit, grid, self.config.images)
-        if not captions.tokens:
-            raise UserError(f"--max_caption_words={limit} leaves no training caption")
-        return captions
-
-    def _loss(self, records: Sequence[Record]) -> CaptionLoss:
-        if self.config.training.self_critical == "none":
-            return CaptionLoss.from_training(self.config.training)
-        return SelfCriticalLoss(self.vocabulary, records, self.config)
-
-    def _open_vocabulary(self, records: Sequence[Record]) -> Vocabulary:
-        path, start = self.workdir / VOCABULARY_FILE, self.config.training.start_from
-        if self._exists and Config.load(self.workdir).training.start_from:
-            return Vocabulary.load(path)
-        if start:
-            return Vocabulary.load(Path(start) / VOCABULARY_FILE)
-        built = new_vocabulary(records, self.config.data)
-        if len(built) == len(SPECIAL):
-            raise UserError(
-                f"--min_word_count={self.config.data.min_word_count} leaves no word: none of the "
-                "training captions' comes so often"
-            )
-        if self._exists and Vocabulary.load(path).fingerprint != built.fingerprint:
-            raise UserError(
-                f"{path}: the training captions now give another vocabulary than when the run "
-                "was started; bring them back, or give another --workdir"
-            )
-        return built
-
-    def _build_model(self) -> CaptionModel:
-        config = self.config
-        if self._exists:
-            encoder = load_encoder(self.workdir / ENCODER_FILE)
-            vocabulary_size, seed = len(self.vocabulary), config.training.seed
-            return CaptionModel(encoder, config.decoder, vocabulary_size, seed)
-        if config.training.start_from:
-            return model_of(Path(config.training.start_from), config, self.vocabulary)
-        return new_model(config, self.vocabulary)
-
-    def _write_run(self) -> None:
-        """Writes what makes the folder a run; `config.json`, which says that it is one, last."""
-        self.workdir.mkdir(parents=True, exist_ok=True)
-        if not self._exists:
-            save_encoder(self.model.encoder, self.workdir / ENCODER_FILE)
-        self.vocabulary.save(self.workdir / VOCABULARY_FILE)
-        self.config.save(self.workdir)
-
-    def _source(self, records: Sequence[Record], split: str) -> ImageSource:
-        return feature_source(self.model.encoder, records, self.config, split)
-
-    def _scale_annotations(self, images: int) -> None:
-        few = image_batches(min(images, SCALE_IMAGES), self._train_source, SCALE_IMAGES)
-        for batch in iter_batches(few, self._train_source):
-            self.model.scale_features(self.model.encode_images(batch))
-
-    def _plan(self, epoch: int) -> BatchPlan:
-        training, captions = self.config.training, self._train_captions
-        if training.batch_by == "image":
-            return group_by_image(captions.image, training.batch_size, training.seed, epoch)
-        return bucket_by_length(captions.lengths, training.batch_size, training.seed, epoch)
-
-    def _batches(self, plan: BatchPlan, skip: int) -> tf.data.Dataset:
-        return self._strategy.distribute_datasets_from_function(
-            lambda context: caption_batches(
-                self._train_captions, plan, self._train_source, skip=skip, context=context
-            )
-        )
-
-    def run(self) -> bool:
-        """Trains until the settings say that it is enough; see `train`."""
-        training = self.config.training
-        plan = self._plan(self.progress.epoch)
-        spec = self._batches(plan, 0).element_spec
-        step = make_train_step(self.model, self._strategy, spec)
-        logger = TrainingLogger(self.workdir, len(plan), training.max_epochs, self.progress)
-        with logger, Interrupt() as interrupt:
-            while not is_finished(training, self.progress):
-                started = time.monotonic()
-                if not self._train_epoch(step, logger, interrupt):
-                    self._checkpoints.save(self.progress)
-                    logger.print(
-                        f"stopped after {self.progress.total_steps} steps; the state is saved "
-                        "in the run: give the same command again to go on"
-                    )
-                    return False
-                self._finish_epoch(logger, started)
-        return True
-
-    def _train_epoch(self, step: TrainStep, logger: TrainingLogger, interrupt: Interrupt) -> bool:
-        """The rest of the present epoch; False when interrupted."""
-        training, progress = self.config.training, self.progress
-        plan = self._plan(progress.epoch)
-        for batch in iter_batches(self._batches(plan, progress.step), self._train_source):
-            if interrupt.wanted:
-                return False
-            rate = learning_rate(training, progress.total_steps, len(plan), progress.factor)
-            self.model.optimizer.learning_rate.assign(rate)
-            self.model.scheduled_sampling.assign(
-                sampled_inputs(training, progress.total_steps, len(plan))
-            )
-            sums = {name: float(value) for name, value in step(batch).items()}
-            total = self.model.loss.total(sums)
-            self._check_finite(total, sums)
-            progress.step += 1
-            progress.total_steps += 1
-            for name, value in sums.items():
-                progress.sums[name] = progress.sums.get(name, 0.0) + value
-            logger.log_step(total / sums["captions"], sums["captions"])
-            if training.save_freq and progress.total_steps % training.save_freq == 0:
-                self._checkpoints.save(progress)
-        return True
-
-    def _check_finite(self, total: float, sums: dict[str, float]) -> None:
-        if not math.isfinite(total):
+        model.scheduled_sampling.assign(scheduled_sampling(training, step, steps_per_epoch))
+        sums = {name: float(value) for name, value in train_step(batch).items()}
+        loss = model.loss.total(sums)
+        if not math.isfinite(loss):
             parts = ", ".join(f"{name} {value}" for name, value in sums.items())
             raise UserError(
-                f"step {self.progress.total_steps + 1} (epoch {self.progress.epoch + 1}): the loss "
-                f"is not finite ({parts}); the run keeps its last checkpoint: try a smaller "
-                "--learning_rate or --clip_norm"
+                f"step {step + 1} (epoch {progress.epoch + 1}): the loss is not finite ({parts}); "
+                "the run keeps its last checkpoint: try a smaller --learning_rate or --clip_norm"
             )
+        progress.add_step(sums)
+        logger.log_step(loss / sums["captions"], sums["captions"])
+        if training.save_freq and progress.total_steps % training.save_freq == 0:
+            run.checkpoints.save(progress)
+    return True
 
-    def _finish_epoch(self, logger: TrainingLogger, started: float) -> None:
-        training, progress = self.config.training, self.progress
-        sums, trained = progress.sums, time.monotonic()
-        rate = float(self.model.optimizer.learning_rate.numpy())
-        scored = self._evaluator.evaluate(
-            self._dev_records, [self._dev_source], training.batch_size
-        )
-        better = end_epoch(training, progress, scored.scores)
-        captions = sums["captions"]
-        progress.history.append(
-            {
-                "epoch": progress.epoch,
-                "step": progress.total_steps,
-                "loss": self.model.loss.total(sums) / captions,
-                **{n: value / captions for n, value in sums.items() if n not in _UNREPORTED},
-                "learning_rate": rate,
-                "seconds_training": trained - started,
-                "seconds_validation": time.monotonic() - trained,
-                **scored.scores,
-            }
-        )
-        if better:
-            self._checkpoints.save_best(progress)
-        self._checkpoints.save_epoch(progress)
-        self._checkpoints.save(progress)
-        logger.log_epoch(progress, training.monitor)
-        logger.log_samples(scored, training.log_captions)
-        records = attention_records(
-            self.model, self.vocabulary, self.config, self._dev_records, self._dev_source
-        )
-        logger.log_attention(records, progress.total_steps)
+
+def epoch_losses(run: TrainingRun) -> dict[str, float]:
+    """Return the losses of the current epoch, means over its captions, and its learning rate."""
+    sums = run.progress.sums
+    captions = sums["captions"]
+    return {
+        "loss": run.model.loss.total(sums) / captions,
+        **{name: value / captions for name, value in sums.items() if name not in _NOT_LOGGED},
+        "learning_rate": float(run.model.optimizer.learning_rate.numpy()),
+    }
+
+
+@dataclasses.dataclass
+class StopRequest:
+    """Whether a signal has asked training to stop after the current step."""
+
+    requested: bool = False
+
+
+@contextlib.contextmanager
+def stop_on_signal() -> Iterator[StopRequest]:
+    """Let the current step finish at the first SIGINT or SIGTERM; stop at once at the second."""
+    stop = StopRequest()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.requested:
+            raise KeyboardInterrupt
+        stop.requested = True
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, handle) for number in signals]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

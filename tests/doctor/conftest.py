@@ -7,7 +7,7 @@ from coloured_squares import red_encoder, squares_settings, write_squares
 
 from sat_tf.config import Config
 from sat_tf.doctor.run_context import RunContext
-from sat_tf.training.train import train
+from sat_tf.training.train import train_and_evaluate
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +15,7 @@ def squares(tmp_path_factory):
     """A folder with images, captions, an encoder, a feature cache and a trained run."""
     folder = write_squares(tmp_path_factory.mktemp("squares"))
     red_encoder(folder / "encoder.keras")
-    assert train(squares_settings(folder), folder / "run")
+    assert train_and_evaluate(squares_settings(folder), folder / "run")
     return folder
 
 

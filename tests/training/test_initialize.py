@@ -1,62 +1,61 @@
-"""Runs that start from another run, and what they may change."""
+"""What runs start from: another run, pretrained embeddings, or a start that was cut off."""
 
 import dataclasses
 import shutil
 
 import numpy as np
 import pytest
-from tiny_run import tiny_config
+from tiny_run import tiny_config, train_observed
 
 from sat_tf.captioner import Captioner
 from sat_tf.errors import UserError
-from sat_tf.training.checkpoints import Checkpoints
-from sat_tf.training.train import Trainer, train
+from sat_tf.training.train import prepare, train_and_evaluate
 
 pytestmark = pytest.mark.usefixtures("without_java")
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
+def data_dir(tiny_data_dir):
+    return tiny_data_dir
 
 
-@pytest.fixture(scope="module")
-def finished(data_dir, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("run")
-    assert train(tiny_config(data_dir, max_epochs=1), workdir)
-    return workdir
+def assert_equal_weights(model, other):
+    for weight, expected in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected, err_msg=weight.path)
 
 
-def test_a_run_starts_with_the_best_weights_of_another(data_dir, finished, tmp_path):
-    """And with its vocabulary, though its own captions would give another one."""
-    start = Captioner.load(finished)
+def test_run_starts_with_the_best_weights_of_another(data_dir, tiny_run, tmp_path):
+    """And with its vocabulary, although its own captions would give another one."""
+    start = Captioner.load(tiny_run.workdir)
     config = tiny_config(
-        data_dir, start_from=str(finished), attention="hard", dropout=0.1, shapes_train=3
+        data_dir, start_from=str(tiny_run.workdir), attention="hard", dropout=0.1, max_epochs=1
     )
-    trainer = Trainer(config, tmp_path / "new")
-    assert trainer.vocabulary.fingerprint == start.vocabulary.fingerprint
-    for own, theirs in zip(trainer.model.weights, start.models[0].weights, strict=True):
-        np.testing.assert_array_equal(own, theirs, err_msg=own.path)
+    run = prepare(config, tmp_path / "new")
+    assert run.vocabulary.fingerprint == start.vocabulary.fingerprint
+    assert_equal_weights(run.model, start.models[0])
 
 
-def test_a_finished_start_needs_the_other_run_no_more(data_dir, finished, tmp_path):
+def test_started_run_no_longer_needs_the_other(data_dir, tiny_run, tmp_path):
     config = tiny_config(
-        data_dir, max_epochs=1, start_from=str(finished), self_critical="cider", batch_size=6
+        data_dir,
+        max_epochs=1,
+        start_from=str(tiny_run.workdir),
+        self_critical="cider",
+        batch_size=6,
     )
-    assert train(config, tmp_path / "new")
+    assert train_observed(config, tmp_path / "new").finished
     moved = dataclasses.replace(
         config, training=dataclasses.replace(config.training, start_from="gone")
     )
-    trainer = Trainer(moved, tmp_path / "new")
-    assert {"score", "greedy_score", "penalty"} <= set(trainer.progress.history[0])
-    assert trainer.run()
-    assert Captioner.load(tmp_path / "new").evaluate("test").scores["bleu_1"] >= 0
+    progress = prepare(moved, tmp_path / "new").progress
+    assert {"score", "greedy_score", "penalty"} <= set(progress.history[0])
+    assert train_observed(moved, tmp_path / "new").losses == []
 
 
-def test_another_part_of_the_encoder_can_be_trained(data_dir, finished, tmp_path):
-    config = tiny_config(data_dir, start_from=str(finished), finetune_from="conv2")
-    model = Trainer(config, tmp_path / "new").model
-    whole = Captioner.load(finished).models[0].encoder.trainable_variables
+def test_another_part_of_the_encoder_can_be_trained(data_dir, tiny_run, tmp_path):
+    config = tiny_config(data_dir, start_from=str(tiny_run.workdir), finetune_from="conv2")
+    model = prepare(config, tmp_path / "new").model
+    whole = Captioner.load(tiny_run.workdir).models[0].encoder.trainable_variables
     assert 0 < len(model.encoder.trainable_variables) < len(whole)
 
 
@@ -70,56 +69,49 @@ def test_another_part_of_the_encoder_can_be_trained(data_dir, finished, tmp_path
         ({"min_word_count": 3}, "--min_word_count=3"),
     ],
 )
-def test_another_model_is_refused_by_name(data_dir, finished, tmp_path, change, named):
-    config = tiny_config(data_dir, start_from=str(finished), **change)
+def test_another_model_is_rejected_by_name(data_dir, tiny_run, tmp_path, change, named):
+    config = tiny_config(data_dir, start_from=str(tiny_run.workdir), **change)
     with pytest.raises(UserError, match=named):
-        Trainer(config, tmp_path / "new")
+        prepare(config, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
-def test_a_start_that_was_cut_off_is_made_again(data_dir, finished, tmp_path):
-    """Killed before its first checkpoint, a run starts as if it were new."""
-    path = tmp_path / "vectors.txt"
+def write_embeddings(path):
     path.write_text("red " + " ".join(["0.5"] * 8) + "\n")
-    for changes in ({"start_from": str(finished)}, {"pretrained_embeddings": str(path)}):
+    return str(path)
+
+
+def test_start_that_was_cut_off_is_made_again(data_dir, tiny_run, tmp_path):
+    """Killed before its first checkpoint, a run starts as if it were new."""
+    embeddings = write_embeddings(tmp_path / "vectors.txt")
+    for changes in ({"start_from": str(tiny_run.workdir)}, {"pretrained_embeddings": embeddings}):
         config = tiny_config(data_dir, **changes)
-        workdir = tmp_path / next(iter(changes))
-        first, second = (Trainer(config, workdir).model for _ in range(2))
-        for own, theirs in zip(second.weights, first.weights, strict=True):
-            np.testing.assert_array_equal(own, theirs, err_msg=own.path)
+        first, second = (prepare(config, tmp_path / next(iter(changes))).model for _ in range(2))
+        assert_equal_weights(second, first)
 
 
-def test_a_model_from_elsewhere_is_not_trained_over(data_dir, finished, tmp_path):
-    imported = shutil.copytree(finished, tmp_path / "imported")
+def test_imported_model_is_not_trained_over(data_dir, tiny_run, tmp_path):
+    imported = shutil.copytree(tiny_run.workdir, tmp_path / "imported")
     shutil.rmtree(imported / "checkpoints")
     with pytest.raises(UserError, match="--start_from="):
-        Trainer(tiny_config(data_dir, max_epochs=1), imported)
+        train_and_evaluate(tiny_config(data_dir), imported)
 
 
-def test_the_state_is_saved_within_an_epoch(data_dir, tmp_path, monkeypatch):
-    saved = []
-    monkeypatch.setattr(
-        Checkpoints, "save", lambda self, progress: saved.append(progress.total_steps)
-    )
-    train(tiny_config(data_dir, save_freq=2, max_epochs=1), tmp_path / "run")
-    assert saved == [2, 3]
-
-
-def test_a_missing_start_is_named(data_dir, tmp_path):
+def test_missing_start_is_named(data_dir, tmp_path):
     with pytest.raises(UserError, match="nowhere"):
-        Trainer(tiny_config(data_dir, start_from=str(tmp_path / "nowhere")), tmp_path / "new")
+        prepare(tiny_config(data_dir, start_from=str(tmp_path / "nowhere")), tmp_path / "new")
 
 
-def test_word_vectors_start_the_embeddings(data_dir, tmp_path):
+def test_pretrained_embeddings_are_frozen_and_resumed_without_their_file(data_dir, tmp_path):
     path = tmp_path / "vectors.txt"
-    path.write_text("red " + " ".join(["0.5"] * 8) + "\n")
     config = tiny_config(
-        data_dir, pretrained_embeddings=str(path), freeze_embeddings=True, max_epochs=1
+        data_dir, pretrained_embeddings=write_embeddings(path), freeze_embeddings=True
     )
-    trainer = Trainer(config, tmp_path / "run")
-    red = trainer.vocabulary.encode(["red"])[0]
-    assert (trainer.model.decoder.embedding.embeddings.numpy()[red] == 0.5).all()
-    assert trainer.run()
+    run = prepare(config, tmp_path / "run")
+    red = run.vocabulary.encode(["red"])[0]
+    embeddings = run.model.decoder.embedding.embeddings
+    assert (embeddings.numpy()[red] == 0.5).all()
+    assert all(variable is not embeddings for variable in run.model.trainable_variables)
+    run.checkpoints.save(run.progress)
     path.unlink()
-    model = Captioner.load(tmp_path / "run").models[0]
-    assert (model.decoder.embedding.embeddings.numpy()[red] == 0.5).all()
+    assert_equal_weights(prepare(config, tmp_path / "run").model, run.model)

@@ -1,4 +1,4 @@
-"""When training slows down and when it stops."""
+"""Learning rate, early stopping and the progress of a run."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from sat_tf.training.schedule import (
     end_epoch,
     is_finished,
     learning_rate,
-    sampled_inputs,
+    scheduled_sampling,
 )
 
 SETTINGS = TrainingConfig(
@@ -22,9 +22,17 @@ def run(config, scores):
     """Progress after epochs with these scores, and the epochs that were the best so far."""
     progress, best = Progress(), []
     for score in scores:
-        if end_epoch(config, progress, {config.monitor: score}):
+        if end_epoch(config, progress, {}, {config.monitor: score}):
             best.append(progress.epoch)
     return progress, best
+
+
+def test_history_holds_losses_and_scores():
+    progress = Progress()
+    progress.add_step({"nll": 3.0})
+    end_epoch(SETTINGS, progress, {"loss": 1.5}, {"bleu_4": 2.0})
+    assert progress.history == [{"epoch": 1, "step": 1, "loss": 1.5, "bleu_4": 2.0}]
+    assert (progress.step, progress.sums, progress.total_steps) == (0, {}, 1)
 
 
 def test_best_epochs_are_those_that_improve():
@@ -34,7 +42,7 @@ def test_best_epochs_are_those_that_improve():
 
 
 @pytest.mark.parametrize("score", ["perplexity", "attention_entropy"])
-def test_less_of_some_is_better(score):
+def test_lower_is_better_for_some_scores(score):
     config = dataclasses.replace(SETTINGS, monitor=score)
     assert run(config, [9.0, 7.0, 8.0])[1] == [1, 2]
 
@@ -71,6 +79,6 @@ def test_warmup_rises_linearly():
 
 def test_scheduled_sampling_rises_to_its_share():
     config = TrainingConfig(scheduled_sampling=0.4, max_epochs=5)
-    assert [sampled_inputs(config, step, 10) for step in (0, 25, 50, 60)] == pytest.approx(
+    assert [scheduled_sampling(config, step, 10) for step in (0, 25, 50, 60)] == pytest.approx(
         [0.0, 0.2, 0.4, 0.4]
     )

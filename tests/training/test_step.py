@@ -13,7 +13,7 @@ from sat_tf.config import DecoderConfig, TrainingConfig, from_flat
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.losses import CaptionLoss
 from sat_tf.training import initialize
-from sat_tf.training.step import make_optimizer, make_train_step
+from sat_tf.training.train import make_optimizer, make_train_step
 from sat_tf.vocabulary import END, PAD, Vocabulary
 
 GRID = (1, 3, 4)
@@ -110,7 +110,7 @@ from sat_tf.config import DecoderConfig, TrainingConfig
 from sat_tf.data.pipeline import CachedFeatures, TokenizedCaptions, caption_batches
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.losses import CaptionLoss
-from sat_tf.training.step import make_optimizer, make_train_step
+from sat_tf.training.train import make_optimizer, make_train_step
 
 processor = tf.config.list_physical_devices("CPU")[0]
 half = tf.config.LogicalDeviceConfiguration()
