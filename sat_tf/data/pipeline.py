@@ -4,9 +4,10 @@ The plan is a pure function of seed and epoch: a run that resumes needs only the
 done. A batch has captions, and each of their images once.
 """
 
+import abc
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -156,39 +157,45 @@ def _split(values: np.ndarray, size: int) -> BatchPlan:
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 
-class ImageSource(Protocol):
-    """Images or features of a split's images, by their indices."""
+class ImageSource(abc.ABC):
+    """Images or features of a split, by the indices of its images."""
 
-    def attach(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """Add `images` or `features` to each element, of its image indices `rows` [I]."""
+    @abc.abstractmethod
+    def load(self, rows: tf.Tensor) -> Batch:
+        """Return `images` or `features` of the images with the indices `rows` [I]."""
 
+    @abc.abstractmethod
     def find_read_error(self) -> UserError | None:
         """Return what the user can correct after reading has failed, if it is that."""
 
+    def attach(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """Add `images` or `features` to each element, of its image indices `rows`, and prefetch."""
 
-class ImageReader:
-    """Images from files or memory: adds `images`, float32 [I, S, S, 3], 0 to 255."""
+        def add(element: Batch) -> Batch:
+            return {**element, **self.load(element["rows"])}
+
+        dataset = dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+class ImageReader(ImageSource):
+    """Images from files or memory: `images`, float32 [I, S, S, 3], 0 to 255."""
 
     def __init__(self, records: Sequence[Record], config: ImageConfig) -> None:
         self._files = not records or isinstance(records[0].image, str)
         self._images = [record.image for record in records]
         self._config = config
 
-    def attach(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+    def load(self, rows: tf.Tensor) -> Batch:
         """See `ImageSource`."""
-        images = tf.constant(self._images, tf.string)
         size = self._config.image_size
         spec = tf.TensorSpec([size, size, 3], tf.float32)
+        encoded = tf.gather(tf.constant(self._images, tf.string), rows)
+        return {"images": tf.map_fn(self._decode, encoded, fn_output_signature=spec)}
 
-        def load(row: tf.Tensor) -> tf.Tensor:
-            image = tf.gather(images, row)
-            encoded = tf.io.read_file(image) if self._files else image
-            return resize_and_crop(decode_image(encoded), self._config)
-
-        def add(element: Batch) -> Batch:
-            return {**element, "images": tf.map_fn(load, element["rows"], fn_output_signature=spec)}
-
-        return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    def _decode(self, image: tf.Tensor) -> tf.Tensor:
+        encoded = tf.io.read_file(image) if self._files else image
+        return resize_and_crop(decode_image(encoded), self._config)
 
     def find_read_error(self) -> UserError | None:
         """See `ImageSource`: the first image that can't be read."""
@@ -202,8 +209,8 @@ class ImageReader:
         return None
 
 
-class CachedFeatures:
-    """Features from the cache: adds `features`, float16 [I, rows, columns, D].
+class CachedFeatures(ImageSource):
+    """Features from the cache: `features`, float16 [I, rows, columns, D].
 
     Args:
       read_rows: image indices int64 [I] -> float16 [I, rows, columns, D]; called from several
@@ -217,14 +224,10 @@ class CachedFeatures:
         self._read_rows, self._shape = read_rows, shape
         self._error: UserError | None = None
 
-    def attach(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+    def load(self, rows: tf.Tensor) -> Batch:
         """See `ImageSource`."""
-
-        def add(element: Batch) -> Batch:
-            features = tf.numpy_function(self._read, [element["rows"]], tf.float16)
-            return {**element, "features": tf.ensure_shape(features, [None, *self._shape])}
-
-        return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        features = tf.numpy_function(self._read, [rows], tf.float16)
+        return {"features": tf.ensure_shape(features, [None, *self._shape])}
 
     def find_read_error(self) -> UserError | None:
         """See `ImageSource`: the error of the cache."""
@@ -315,10 +318,10 @@ def caption_batches(
 
     dataset = tf.data.Dataset.range(skip * len(local), len(plan) * len(local))
     dataset = dataset.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return source.attach(dataset).prefetch(tf.data.AUTOTUNE)
+    return source.attach(dataset)
 
 
 def image_batches(count: int, source: ImageSource, batch_size: int) -> tf.data.Dataset:
     """Return images 0 … count-1 in order, each once: `rows` and what `source` adds."""
     dataset = tf.data.Dataset.range(count).batch(batch_size).map(lambda rows: {"rows": rows})
-    return source.attach(dataset).prefetch(tf.data.AUTOTUNE)
+    return source.attach(dataset)

@@ -6,7 +6,6 @@ A data set is a function from its settings to a `Source`: the files, and where t
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from sat_tf.config import DataConfig
 from sat_tf.data.objects import ObjectBoxes
@@ -22,22 +21,13 @@ from sat_tf.datasets.coco import find_coco, read_instances
 from sat_tf.datasets.entities import ANNOTATIONS, SENTENCES, read_entities
 from sat_tf.datasets.files import find_files
 from sat_tf.datasets.flickr import find_flickr
+from sat_tf.datasets.source import Source
 from sat_tf.errors import UserError
-
-
-class DataSource(Protocol):
-    """Records by split, such as `sat_tf.datasets.source.Source`."""
-
-    def available(self) -> tuple[str, ...]:
-        """Return the splits that the data set has."""
-
-    def validate(self, splits: Sequence[str]) -> ValidatedSplits:
-        """Return the valid records of splits, and every problem."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shapes:
-    """The embedded data set."""
+    """The embedded data set, with the methods of a `Source`."""
 
     config: DataConfig
 
@@ -53,7 +43,7 @@ class _Shapes:
         )
 
 
-DATA_SETS: dict[str, Callable[[DataConfig], DataSource]] = {
+DATA_SETS: dict[str, Callable[[DataConfig], Source | _Shapes]] = {
     "shapes": _Shapes,
     "flickr8k": find_flickr,
     "flickr30k": find_flickr,
