@@ -1,6 +1,6 @@
-"""Images of two squares, each of a shade of red, and an encoder that sees red: learned in seconds.
+"""Images of two squares, each a shade of red, and an encoder of red: learned in seconds.
 
-The encoder takes pixels of -1 to 1, red first: it is blind when red and blue change places.
+The encoder takes RGB pixels of -1 to 1. If red and blue are swapped, its features are constant.
 """
 
 import itertools
@@ -19,7 +19,7 @@ BACKGROUND = 10
 
 
 def _draw(left: str, right: str, random: np.random.Generator) -> np.ndarray:
-    """Pixels uint8 [32, 32, 3] with a square in each half."""
+    """Return pixels with a square in each half: uint8 [32, 32, 3]."""
     pixels = np.full((SIZE, SIZE, 3), BACKGROUND, np.uint8)
     for shade, start in ((left, 0), (right, SIZE // 2)):
         top, across = CELL * random.integers(0, 5), start + CELL * random.integers(0, 2)
@@ -28,7 +28,7 @@ def _draw(left: str, right: str, random: np.random.Generator) -> np.ndarray:
 
 
 def write_squares(folder: Path, train: int = 144, dev: int = 36) -> Path:
-    """Writes images and captions.csv; each pair of shades comes equally often."""
+    """Write images and captions.csv, in which each pair of shades is equally frequent."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     rows = ["image,caption,split"]
@@ -46,9 +46,10 @@ def write_squares(folder: Path, train: int = 144, dev: int = 36) -> Path:
 
 
 def red_encoder(path: Path) -> Path:
-    """Writes a network from 32x32 pixels of -1 to 1 to 8x8 annotations, a channel for each shade.
+    """Write a network from 32x32 pixels of -1 to 1 to 8x8 features, a channel for each shade.
 
-    A shade's channel is a tent over its red: relu(x - s + d) - 2 relu(x - s) + relu(x - s - d).
+    The channel of a shade is a triangular function of its red,
+    relu(x - s + d) - 2 relu(x - s) + relu(x - s - d).
     """
     count, step = len(SHADES), STEP / 127.5
     knots = (np.arange(count + 2) * STEP + min(SHADES.values()) - STEP) / 127.5 - 1
@@ -69,7 +70,7 @@ def red_encoder(path: Path) -> Path:
 
 
 def squares_settings(folder: Path, **changes) -> Config:
-    """Of a run on the squares in `folder` with the encoder `folder`/encoder.keras."""
+    """Return the config of a run on the squares and the encoder in a folder."""
     values = {
         "dataset": "files",
         "data_dir": str(folder),

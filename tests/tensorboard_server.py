@@ -19,7 +19,7 @@ from attention_logs import make_record, write_run, write_value
 
 from sat_tf.inspection.attention_record import AttentionRecord
 
-# Images: in both runs, with very many steps, and with texts that look like HTML.
+# Images: in both runs, with very many steps, and with texts of HTML.
 SHARED, MANY, MARKUP = "shared.jpg", "many.jpg", "<img src=x onerror=alert(1)>"
 SCRIPT = "<script>alert(1)</script>"
 # Step -> the cells that two words attend to; the grid has 4 x 4.

@@ -1,4 +1,4 @@
-"""The document of an inspected image: what the pages draw."""
+"""Attention records as documents."""
 
 import base64
 import io
@@ -34,16 +34,14 @@ def hot(rows, columns, *cells):
     return alphas
 
 
-def test_a_document_holds_what_was_found():
+def test_document_has_captions_and_attention():
     picture = np.zeros((30, 50, 3), np.uint8)
     thumbnail = Thumbnail(picture, (0.0, 0.2, 1.0, 0.8))
     words = ["a", "<b>dog</b>"]
     best = caption(words, hot(3, 5, (0, 1), (2, 4)), np.log([0.5, 0.25, 0.125]))
     other = caption(["a"], hot(3, 5, (1, 1)))
-    inspection = AttentionRecord(
-        "x.jpg", thumbnail, (best, other), ("a dog .",), scores={"bleu": 3.0}
-    )
-    document = json.loads(json.dumps(inspection.document()))
+    record = AttentionRecord("x.jpg", thumbnail, (best, other), ("a dog .",), scores={"bleu": 3.0})
+    document = json.loads(json.dumps(record.document()))
     assert (document["rows"], document["columns"]) == (3, 5)
     assert document["box"] == [0.0, 0.2, 1.0, 0.8]
     assert document["references"] == ["a dog ."]
@@ -63,7 +61,7 @@ def test_a_document_holds_what_was_found():
     assert shown.size == (document["image"]["width"], document["image"]["height"]) == (50, 30)
 
 
-def test_words_know_their_objects_and_whether_they_hit():
+def test_words_have_objects_and_hits():
     scene = make_scene(0, 3, 64)
     thing = scene.objects[0]
     left, top, right, bottom = thing.box
@@ -71,8 +69,8 @@ def test_words_know_their_objects_and_whether_they_hit():
     elsewhere = (7 - cell[0], 7 - cell[1])
     words = ["a", thing.colour, thing.shape]
     found = []
-    for looked in (cell, elsewhere):
-        alphas = hot(8, 8, (0, 0), (0, 0), looked)
+    for attended in (cell, elsewhere):
+        alphas = hot(8, 8, (0, 0), (0, 0), attended)
         thumbnail = Thumbnail(draw_scene(scene), (0.0, 0.0, 1.0, 1.0))
         document = AttentionRecord(
             "s", thumbnail, (caption(words, alphas),), objects=scene_objects(scene)
@@ -88,7 +86,7 @@ def test_words_know_their_objects_and_whether_they_hit():
     assert found == [True, False]
 
 
-# Of a landscape of 300 x 100 and a portrait of 100 x 300, a crop shows 80 x 80 in the middle.
+# The crop of a landscape of 300 x 100 or a portrait of 100 x 300 has 80 x 80 in the middle.
 CROP = ImageConfig(image_size=64, shorter_side=80)
 
 
@@ -99,8 +97,8 @@ CROP = ImageConfig(image_size=64, shorter_side=80)
         ((300, 100), (10, 110), (20, 20), [110 / 300, 0.1, 190 / 300, 0.9]),
     ],
 )
-def test_boxes_lie_over_the_whole_of_a_photograph_that_is_cropped(tmp_path, size, dog, cat, seen):
-    """What the encoder sees of the dog, and the dog's box in the picture, are the same place."""
+def test_boxes_are_fractions_of_the_whole_image(tmp_path, size, dog, cat, seen):
+    """The dog in the encoder's input and the dog's box in the image match."""
     pixels = np.zeros((*size, 3), np.uint8)
     left, top = dog
     pixels[top : top + 20, left : left + 20] = 255
@@ -110,17 +108,17 @@ def test_boxes_lie_over_the_whole_of_a_photograph_that_is_cropped(tmp_path, size
 
     square = resize_and_crop(tf.constant(pixels), CROP).numpy()[..., 0]
     bright = square.reshape(4, 16, 4, 16).sum(axis=(1, 3))  # of a grid of 4 x 4
-    looks = bright / bright.sum()
-    alphas = np.stack([looks, looks, looks[::-1], looks])
+    alpha = bright / bright.sum()
+    alphas = np.stack([alpha, alpha, alpha[::-1], alpha])
     words = ["a", "dog", "dog", "cat"]
     shown = thumbnail(tf.constant(pixels), CROP)
     document = AttentionRecord("a", shown, [caption(words, alphas)], objects=objects).document()
 
     assert document["box"] == pytest.approx(seen)
-    # The cat lies outside of what is seen: it is shown, and nothing is asked of its word.
+    # The cat is cropped: its box is in the document, but its word has no hit.
     assert [thing["name"] for thing in document["objects"]] == ["dog", "cat"]
-    told = [(word["objects"], word["hit"]) for word in document["captions"][0]["words"]]
-    assert told == [([], None), ([0], True), ([0], False), ([], None)]
+    mentions = [(word["objects"], word["hit"]) for word in document["captions"][0]["words"]]
+    assert mentions == [([], None), ([0], True), ([0], False), ([], None)]
     jpeg = base64.b64decode(document["image"]["jpeg"])
     height, width, _ = (picture := np.asarray(PIL.Image.open(io.BytesIO(jpeg)))).shape
     sides = np.array(document["objects"][0]["box"]) * [height, width, height, width]
@@ -130,6 +128,6 @@ def test_boxes_lie_over_the_whole_of_a_photograph_that_is_cropped(tmp_path, size
     np.testing.assert_array_equal(picture[..., 0] > 128, inside)
 
 
-def test_entropy_is_that_of_a_distribution():
+def test_entropy_of_uniform_and_one_hot_attention():
     assert entropy(np.full((4, 5), 1 / 20)) == pytest.approx(math.log(20))
     assert entropy(np.eye(1, 9)) == 0

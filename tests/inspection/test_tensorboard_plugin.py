@@ -1,4 +1,4 @@
-"""The tab Attention: a real TensorBoard over known attention, asked over HTTP."""
+"""The back end of the tab Attention: HTTP requests to a TensorBoard with known attention."""
 
 import http.client
 import json
@@ -28,7 +28,7 @@ class Answer:
 
 @pytest.fixture(name="get")
 def get_fixture(server):
-    """Asks for a path as it is: nothing tidies it up on the way."""
+    """A function that requests a path as it is: no client normalises it."""
 
     def get(path: str, **parameters) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
@@ -42,14 +42,14 @@ def get_fixture(server):
     return get
 
 
-def test_the_tab_is_there_by_the_entry_point_alone(get):
+def test_tensorboard_finds_the_plugin_by_its_entry_point(get):
     plugin = get("/data/plugins_listing").json["sat_tf_attention"]
     assert plugin["enabled"]
     assert plugin["tab_name"] == "Attention"
     assert plugin["loading_mechanism"]["module_path"] == f"{PREFIX}/index.js"
 
 
-def test_tags_are_runs_and_their_images(get):
+def test_tags_lists_runs_and_images(get):
     assert get(f"{PREFIX}/tags").json == {
         "broken": ["deep", "number", "text", "version"],
         "hard": [SHARED],
@@ -57,16 +57,16 @@ def test_tags_are_runs_and_their_images(get):
     }
 
 
-def test_steps_ascend(get):
+def test_steps_are_ascending(get):
     assert get(f"{PREFIX}/steps", run="soft", tag=SHARED).json == list(SOFT)
 
 
-def test_no_step_is_sampled_away(get):
+def test_all_steps_are_kept(get):
     # TensorBoard's data server would keep 100.
     assert get(f"{PREFIX}/steps", run="soft", tag=MANY).json == list(range(0, 1500, 10))
 
 
-def test_a_document_is_the_one_of_its_step(get, server):
+def test_record_returns_the_document_of_the_step(get, server):
     for step, one in server.soft.items():
         answer = get(f"{PREFIX}/record", run="soft", tag=SHARED, step=step)
         assert answer.status == 200
@@ -75,12 +75,12 @@ def test_a_document_is_the_one_of_its_step(get, server):
         assert answer.json == one.document()
 
 
-def test_of_a_step_written_twice_the_later_counts(get):
+def test_the_later_of_two_writes_of_a_step_counts(get):
     words = get(f"{PREFIX}/record", run="hard", tag=SHARED, step=LAST).json["captions"][0]
     assert words["words"][0]["word"] == "later"
 
 
-def test_what_is_not_finite_is_null(get):
+def test_nan_is_null(get):
     document = get(f"{PREFIX}/record", run="soft", tag=MARKUP, step=1).json
     assert document["captions"][0]["score"] is None
 
@@ -89,7 +89,7 @@ def test_what_is_not_finite_is_null(get):
     ("name", "content_type"),
     [("index.js", "text/javascript"), ("viewer.js", "text/javascript"), ("plugin.css", "text/css")],
 )
-def test_the_pages_files(get, name, content_type):
+def test_static_files(get, name, content_type):
     answer = get(f"{PREFIX}/{name}")
     assert answer.status == 200
     assert answer.headers["Content-Type"].startswith(content_type)
@@ -115,7 +115,7 @@ def test_the_pages_files(get, name, content_type):
         ("record", {"run": "broken", "tag": "version", "step": 1}, 422, "version"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_a_sentence(get, route, parameters, status, named):
+def test_errors_are_one_sentence(get, route, parameters, status, named):
     answer = get(f"{PREFIX}/{route}", **parameters)
     assert answer.status == status
     assert answer.headers["Content-Type"] == "application/json"
@@ -148,14 +148,14 @@ ABOVE = "../" * 12
         f"{PREFIX}/record?run=soft&tag=../../../etc/passwd&step=0",
     ],
 )
-def test_nothing_else_can_be_read(get, path):
+def test_no_other_file_can_be_read(get, path):
     answer = get(path)
     assert answer.status >= 400
     assert b"root:" not in answer.body
-    assert b"TensorBoard's tab" not in answer.body
+    assert b"Back end of TensorBoard" not in answer.body
 
 
-def test_the_plugin_brings_no_tensorflow():
+def test_the_plugin_imports_no_tensorflow():
     code = "import sat_tf.inspection.tensorboard_plugin, sys; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
@@ -165,8 +165,8 @@ def test_the_plugin_brings_no_tensorflow():
 
 
 @pytest.mark.filterwarnings("ignore:html5lib's sanitizer is deprecated:DeprecationWarning")
-def test_what_the_data_provider_refuses_is_said_in_a_sentence():
-    # Imported here for the sake of the filter: the warning is of what TensorBoard brings.
+def test_errors_of_the_data_provider_are_one_sentence():
+    # Imported inside the test, so that the filter applies to a warning of TensorBoard's imports.
     from sat_tf.inspection.tensorboard_plugin import AttentionPlugin
 
     class Provider:

@@ -1,4 +1,4 @@
-"""The viewer, in a real browser."""
+"""The viewer, in a browser."""
 
 import numpy as np
 import pytest
@@ -11,28 +11,28 @@ from sat_tf.inspection.figures import upsample_attention
 from sat_tf.shapes.objects import scene_objects
 from sat_tf.shapes.scenes import draw_scene, make_scene
 
-# Rows and columns of the grid, height and width of the picture, the box of it that is seen.
-PLACES = {
+# Rows and columns of the grid, height and width of the image, its box that the grid covers.
+GEOMETRIES = {
     "wide, cropped": ((14, 14), (60, 90), (0.0, 1 / 6, 1.0, 5 / 6)),
-    "wide, squashed": ((14, 14), (60, 90), WHOLE),
+    "wide, stretched": ((14, 14), (60, 90), WHOLE),
     "tall, cropped": ((7, 7), (96, 64), (1 / 6, 0.0, 5 / 6, 1.0)),
-    "tall, squashed": ((8, 8), (96, 64), WHOLE),
+    "tall, stretched": ((8, 8), (96, 64), WHOLE),
     "square, margin": ((14, 14), (64, 64), (1 / 16, 1 / 16, 15 / 16, 15 / 16)),
     "oblong grid": ((3, 5), (60, 90), (0.1, 0.2, 0.9, 0.8)),
 }
 
 
-@pytest.mark.parametrize("smooth", [False, True], ids=["raw", "smooth"])
-@pytest.mark.parametrize("place", PLACES)
-def test_another_word_moves_the_overlay_to_its_place(show, place, smooth):
-    grid, size, box = PLACES[place]
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_overlay_shows_the_attention_of_the_selected_word(show, geometry):
+    grid, size, box = GEOMETRIES[geometry]
     page = show(make_record(grid=grid, size=size, box=box).document())
-    page.browser.run("viewer.configure({ smooth: arguments[0] })", smooth)
-    cells = [(0, 0), (grid[0] - 2, grid[1] - 1)]
-    for word, (row, column) in enumerate(cells):
+    cells = {0: (0, 0), 1: (grid[0] - 2, grid[1] - 1)}
+    for smooth, word in [(False, 0), (False, 1), (True, 0), (True, 1)]:
+        row, column = cells[word]
+        page.browser.run("viewer.configure({ smooth: arguments[0] })", smooth)
         page.words()[word].click()
         check_light(page, grid, box, size, hot(grid, row, column), smooth)
-        # On the picture: the brightest pixel lies in the cell, by hand.
+        # The brightest pixels, computed independently, are in the middle of the cell.
         light = page.light()
         y, x = (np.argwhere(light >= light.max() - 1e-6) + 0.5).mean(axis=0)
         if not smooth:
@@ -47,7 +47,7 @@ def test_another_word_moves_the_overlay_to_its_place(show, place, smooth):
 
 @pytest.mark.parametrize("smooth", [False, True], ids=["raw", "smooth"])
 @pytest.mark.parametrize(("grid", "size"), [((14, 14), (224, 224)), ((4, 7), (30, 45))])
-def test_weights_are_those_of_python(show, grid, size, smooth):
+def test_upsample_attention_equals_python(show, grid, size, smooth):
     alpha = np.random.default_rng(1).dirichlet(np.ones(grid[0] * grid[1])).reshape(grid)
     page = show(make_record().document())
     weights = page.browser.run(
@@ -61,14 +61,14 @@ def test_weights_are_those_of_python(show, grid, size, smooth):
     np.testing.assert_allclose(np.reshape(weights, size), expected, rtol=1e-5)
 
 
-def test_an_uneven_map_is_drawn_as_python_draws_it(show):
+def test_overlay_of_random_attention_equals_python(show):
     alpha = np.random.default_rng(2).dirichlet(np.full(196, 0.3)).reshape(14, 14)
     page = show(make_record(captions=[caption(["one"], [alpha])]).document())
     page.words()[0].click()
     check_light(page, (14, 14), WHOLE, (60, 90), alpha, True)
 
 
-def test_what_the_model_does_not_see_is_marked(show):
+def test_cropped_parts_are_marked(show):
     page = show(make_record(box=(0.0, 1 / 6, 1.0, 5 / 6)).document())
     hole = page.browser.find("cropped").value_of_css_property("clip-path")
     assert "16.6667%" in hole and "83.3333%" in hole
@@ -77,7 +77,7 @@ def test_what_the_model_does_not_see_is_marked(show):
     assert not page.browser.find("cropped").is_displayed()
 
 
-def test_the_mouse_shows_and_a_click_holds(show):
+def test_hovering_shows_and_clicking_selects_a_word(show):
     page = show(make_record().document())
     first, second, _ = page.words()
     assert page.shown() == [-1, -1]
@@ -98,7 +98,7 @@ def test_the_mouse_shows_and_a_click_holds(show):
     assert page.light().min() > 1  # nothing drawn
 
 
-def test_words_tell_their_numbers(show):
+def test_words_have_probability_and_beta(show):
     document = make_record().document()
     document["captions"][0]["words"][1].update(probability=0.5, beta=0.625)
     page = show(document)
@@ -113,7 +113,7 @@ def test_words_tell_their_numbers(show):
         assert f"{100 * share:g}%" in drawn
 
 
-def test_the_keyboard_walks_and_holds(show):
+def test_keys_move_and_select(show):
     from selenium.webdriver import Keys
 
     page = show(make_record().document())
@@ -127,21 +127,21 @@ def test_the_keyboard_walks_and_holds(show):
     page.press(Keys.ENTER)
     assert page.shown() == [0, 0]
     page.press(Keys.ARROW_RIGHT)
-    assert page.shown() == [1, 1]  # what is held goes along
+    assert page.shown() == [1, 1]  # the selection moves, too
     page.press(Keys.SPACE)
     assert page.shown() == [1, -1]
 
 
-def test_play_walks_through_the_words(show):
+def test_play_shows_each_word(show):
     page = show(make_record().document())
     play = page.browser.find("play")
     page.browser.run("""
-        window.walked = [];
-        host.addEventListener('change', (event) => walked.push(event.detail.selected));""")
+        window.played = [];
+        host.addEventListener('change', (event) => played.push(event.detail.selected));""")
     play.click()
     assert play.text == "Pause"
     page.browser.wait("return document.querySelector('.sat-play').textContent === 'Play'")
-    assert page.browser.run("return walked") == [0, 1, 2, None]
+    assert page.browser.run("return played") == [0, 1, 2, None]
     play.click()
     play.click()
     assert (play.text, page.shown()) == ("Play", [0, 0])
@@ -173,7 +173,7 @@ def test_raw_cells_show_their_values(show):
         assert page.browser.find_all("cell") == []
 
 
-def test_maps_may_share_a_scale(show):
+def test_maps_can_share_a_scale(show):
     page = show(make_record().document())
     page.browser.find("smooth").click()
     page.words()[2].click()
@@ -193,7 +193,7 @@ def values(page):
     return [node.text for node in page.browser.find_all("value")]
 
 
-def test_pointing_at_the_picture_shades_the_words_that_looked_there(show):
+def test_the_cursor_shades_words_by_their_attention(show):
     page = show(make_record(grid=(2, 3)).document())  # cells: top left, top right, all
     page.browser.find("smooth").click()
     picture = page.browser.find("stage")
@@ -211,7 +211,7 @@ def test_pointing_at_the_picture_shades_the_words_that_looked_there(show):
     assert values(page) == before
 
 
-def test_pointing_counts_within_the_box(show):
+def test_the_cursor_counts_within_the_box_only(show):
     page = show(make_record(grid=(2, 3), box=(0.0, 0.5, 1.0, 1.0)).document())
     page.browser.find("smooth").click()
     picture = page.browser.find("stage")
@@ -222,7 +222,7 @@ def test_pointing_counts_within_the_box(show):
     assert shades(page) == [0, 0, 0]
 
 
-def test_the_keyboard_points_too(show):
+def test_keys_move_the_cursor(show):
     from selenium.webdriver import Keys
 
     page = show(make_record(grid=(3, 3)).document())
@@ -231,11 +231,13 @@ def test_the_keyboard_points_too(show):
     page.press(Keys.ARROW_UP)
     page.press(Keys.ARROW_LEFT)
     assert values(page) == ["100%", "0%", "11%"]
-    spoken = page.browser.run("return document.querySelector('.sat-announcement').textContent")
-    assert spoken == "left 100%, all 11%, right 0%"
+    announcement = page.browser.run(
+        "return document.querySelector('.sat-announcement').textContent"
+    )
+    assert announcement == "left 100%, all 11%, right 0%"
 
 
-def test_other_beams_may_be_chosen(show):
+def test_other_beams_can_be_selected(show):
     captions = [
         caption(["left", "right"], [hot((14, 14), 0, 0), hot((14, 14), 2, 2)]),
         caption(["other"], [hot((14, 14), 7, 3)], -2.5),
@@ -256,7 +258,7 @@ def test_other_beams_may_be_chosen(show):
 
 
 def scene_record():
-    """A caption of a scene: its last word looked at the object, then one that looked elsewhere."""
+    """Return a scene, and a record of two captions with attention inside and outside its object."""
     scene = next(
         scene
         for scene in (make_scene(5, index, 64) for index in range(99))
@@ -293,14 +295,14 @@ def test_objects_and_hits_are_marked(show):
     assert page.browser.find("miss", page.words()[3]).text == "✗"
 
 
-def test_objects_lie_over_the_picture_where_a_part_of_it_is_seen(show):
-    """Boxes are fractions of the picture, cells of its middle half."""
+def test_objects_and_peak_in_a_cropped_image(show):
+    """Boxes are fractions of the image, cells of its middle half."""
     seen = Box(0.0, 0.25, 1.0, 0.75)
     dog, cat = Box(0.25, 0.25, 0.5, 0.375), Box(0.0, 0.0, 0.5, 0.125)
     things = [NamedBox("dog", dog), NamedBox("cat", cat)]
     objects = ObjectBoxes(60, 120, things, lambda words: {0: [0], 1: [1]})
-    looks = [hot((4, 4), 1, 0), hot((4, 4), 0, 0)]
-    captions = [caption(["dog", "cat"], looks)]
+    alphas = [hot((4, 4), 1, 0), hot((4, 4), 0, 0)]
+    captions = [caption(["dog", "cat"], alphas)]
     page = show(
         make_record(size=(60, 120), box=seen, captions=captions, objects=objects).document()
     )
@@ -311,10 +313,10 @@ def test_objects_lie_over_the_picture_where_a_part_of_it_is_seen(show):
     assert [node.text for node in page.browser.find_all("name")] == ["dog", "cat"]
     assert "sat-named" in page.browser.find("object").get_attribute("class")
     marks = [page.browser.find_all(mark) for mark in ("hit", "miss")]
-    assert [len(nodes) for nodes in marks] == [1, 0]  # the cat is not seen
+    assert [len(nodes) for nodes in marks] == [1, 0]  # the cat is cropped
 
 
-def test_a_mark_hides_no_value(show):
+def test_marks_do_not_cover_values(show):
     objects = ObjectBoxes(1, 1, [NamedBox("ox", Box(0, 0, 0.1, 0.1))], lambda words: {0: [0]})
     certain = caption(["ox"], [hot((14, 14), 0, 0)], log_probability=0.0)
     page = show(make_record(captions=[certain], objects=objects).document())
@@ -327,12 +329,12 @@ def test_a_mark_hides_no_value(show):
     assert gap > 0
 
 
-def test_images_without_known_objects_offer_none(show):
+def test_images_without_objects_have_no_checkbox(show):
     page = show(make_record().document())
     assert not page.browser.find("boxes").is_displayed()
 
 
-def test_the_held_word_stays_from_step_to_step(show):
+def test_the_selection_is_kept_between_steps(show):
     page = show(make_record().document())
     page.words()[1].click()
     page.browser.run("viewer.show(arguments[0])", make_record().document())
@@ -341,19 +343,19 @@ def test_the_held_word_stays_from_step_to_step(show):
     assert page.shown()[1] == -1
 
 
-def test_changes_are_announced(show):
+def test_changes_dispatch_events(show):
     page = show(make_record().document())
     page.browser.run("""
         window.details = [];
         host.addEventListener('change', (event) => details.push(event.detail));""")
     page.words()[1].click()
     page.browser.find("shared").click()
-    *_, held, scaled = page.browser.run("return details")
-    assert (held["caption"], held["word"], held["selected"]) == (0, 1, 1)
+    *_, selected, scaled = page.browser.run("return details")
+    assert (selected["caption"], selected["word"], selected["selected"]) == (0, 1, 1)
     assert scaled["settings"] == {"opacity": 1, "smooth": True, "shared": True, "boxes": False}
 
 
-def test_destroyed_viewers_leave_nothing(show):
+def test_destroy_empties_the_host(show):
     page = show(make_record().document())
     page.browser.run("viewer.destroy()")
     assert page.browser.run("return host.childNodes.length") == 0
