@@ -173,3 +173,9 @@ def test_every_page_is_listed():
     assert pages == {name for name in re.findall(r"\]\((\w[\w-]*\.md)\)", index)}
     for name in pages:
         assert f"docs/{name}" in text_of(ROOT / "README.md")
+
+
+def test_the_map_names_every_module():
+    build = text_of(ROOT / "BUILD.md")
+    modules = (str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
+    assert not [name for name in modules if "__init__" not in name and f"`{name}`" not in build]
