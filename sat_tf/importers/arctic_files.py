@@ -279,12 +279,11 @@ def weight_sources(options: ArcticOptions) -> dict[str, WeightSource]:
     Kernels are [in, out] in both. The gates of an LSTM are side by side in the order i, f, o, g.
     """
     v, e, h, d = options.n_words, options.dim_word, options.dim, options.feature_size
-    half = 1 - DROPOUT
-    halved = half if options.use_dropout else 1.0
-    gates = np.ones([4, h], np.float32)
+    halved = 1 - DROPOUT if options.use_dropout else 1.0
+    by_gate = np.ones([4, h], np.float32)
     if options.use_dropout_lstm:
-        gates[:3] = half  # the sums under i, f and o, but not g
-    halved_gates = gates.ravel()  # [4 H]
+        by_gate[:3] = 1 - DROPOUT  # the sums under i, f and o, but not g
+    gates = by_gate.ravel()  # [4 H]
     sources: dict[str, WeightSource] = {}
 
     def add(name: str, shape: Shape, path: str, factor: float | np.ndarray = 1.0) -> None:
@@ -302,22 +301,20 @@ def weight_sources(options: ArcticOptions) -> dict[str, WeightSource]:
             add(f"{name}_U", (h, 4 * h), f"{path}/recurrent_kernel")
             add(f"{name}_b", (4 * h,), f"{path}/bias", 2.0)
     # The mean of the features is whole, the output of each layer after it was halved.
-    inputs = 1.0
+    factor = 1.0
     for layer in range(1, options.n_layers_init):
-        dense(f"ff_init_{layer}", d, d, f"initial_state/hidden_layer_{layer}", inputs)
-        inputs = halved
+        dense(f"ff_init_{layer}", d, d, f"initial_state/hidden_layer_{layer}", factor)
+        factor = halved
     for layer in range(options.n_layers_lstm):
         suffix = f"_{layer}" if layer else ""
         # Of further layers, their code says ctx_dim; `read_options` checks that it is D there.
-        dense(f"ff_state{suffix}", d, h, f"initial_state/hidden_{layer}", inputs)
-        dense(f"ff_memory{suffix}", d, h, f"initial_state/cell_{layer}", inputs)
-        name, path = f"decoder{suffix}", f"lstm_{layer}"
-        add(
-            f"{name}_W", (h if layer else e, 4 * h), f"{path}/input_projection/kernel", halved_gates
-        )
-        add(f"{name}_b", (4 * h,), f"{path}/input_projection/bias", halved_gates)
-        add(f"{name}_U", (h, 4 * h), f"{path}/recurrent_projection/kernel", halved_gates)
-        add(f"{name}_Wc", (d, 4 * h), f"{path}/context_projection/kernel", halved_gates)
+        dense(f"ff_state{suffix}", d, h, f"initial_state/hidden_{layer}", factor)
+        dense(f"ff_memory{suffix}", d, h, f"initial_state/cell_{layer}", factor)
+        name, path, size = f"decoder{suffix}", f"lstm_{layer}", h if layer else e
+        add(f"{name}_W", (size, 4 * h), f"{path}/input_projection/kernel", gates)
+        add(f"{name}_b", (4 * h,), f"{path}/input_projection/bias", gates)
+        add(f"{name}_U", (h, 4 * h), f"{path}/recurrent_projection/kernel", gates)
+        add(f"{name}_Wc", (d, 4 * h), f"{path}/context_projection/kernel", gates)
         path = f"{path}/attention"
         add(f"{name}_Wc_att", (d, d), f"{path}/key_projection/kernel")
         add(f"{name}_b_att", (d,), f"{path}/key_projection/bias")

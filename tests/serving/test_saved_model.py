@@ -159,7 +159,7 @@ def test_gives_what_the_run_gives(serve, captioner):
             np.testing.assert_allclose(outputs["attention"][i, k, :n], caption.alphas, atol=1e-4)
             np.testing.assert_allclose(outputs["beta"][i, k, :n], caption.betas, atol=1e-4)
             assert not outputs["attention"][i, k, length:].any()
-    assert np.ptp(outputs["scores"][:, 0]) > 1e-3, "all images are alike: the test shows nothing"
+    assert np.ptp(outputs["scores"][:, 0]) > 1e-3, "the images have the same score"
 
 
 def test_the_box_is_the_part_that_was_seen(serve, captioner):
