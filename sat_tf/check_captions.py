@@ -1,20 +1,20 @@
-"""Tells what a data set holds, and everything that is wrong in its files of captions and boxes."""
+"""Print statistics of a data set and all problems in its files."""
 
 from sat_tf import flags
 from sat_tf.errors import UserError
 
 USAGE = """python -m sat_tf.check_captions --dataset=NAME --data_dir=DIR [--SETTING=VALUE ...]
 
-Prints images, captions, their lengths and their words for each split of a data set, with --boxes
-the objects that are known too, then every problem in its caption files and lists and in what
---boxes names. Exit status 1 if there is one."""
+Prints the number of images and captions, their lengths and their words for each split of a data
+set, with --boxes the number of objects too, then every problem in its files of captions, splits and
+boxes. Exit status 1 if there is one."""
 
 
 def main(argv: list[str]) -> int:
-    """Prints the figures and the problems; 1 if there are any."""
+    """Print statistics and problems; return exit status 1 if there is a problem."""
     data = flags.settings_from_flags().data
     if data.dataset == "shapes":
-        flags.quiet_tensorflow()  # scenes are made by tensorflow-datasets
+        flags.quiet_tensorflow()  # tensorflow-datasets generates the scenes
     from sat_tf.data.records import describe_problems
     from sat_tf.datasets import available_splits, check_splits
     from sat_tf.datasets.statistics import describe, describe_objects, split_statistics

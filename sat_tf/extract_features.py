@@ -1,19 +1,19 @@
-"""Fills the cache of annotations ahead of training."""
+"""Fill the feature cache before training."""
 
 from sat_tf import flags
 from sat_tf.errors import UserError
 
 USAGE = """python -m sat_tf.extract_features [--flagfile=FILE] [--SETTING=VALUE ...]
 
-Encodes each image of a data set once and keeps its annotations in --cache_dir, where training
-with the same settings finds them. What is there already is not made again."""
+Encodes each image of a data set once and caches its features in --cache_dir, which training with
+the same settings reads. Features that are cached already are not computed again."""
 
 
 def main(argv: list[str]) -> None:
-    """Encodes every split that the data set has."""
+    """Encode all splits of the data set."""
     config = flags.settings_from_flags()
     if not config.encoder.cache_features:
-        raise UserError("--nocache_features leaves nothing to extract")
+        raise UserError("--nocache_features leaves nothing to cache")
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.datasets import available_splits, load_splits
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
         encoder = build_encoder(config.encoder, config.images.image_size)
     for split, records in splits.items():
         feature_source(encoder, records, config, split)
-        print(f"{split}: the annotations of {len(records):,} images are ready")
+        print(f"{split}: features of {len(records):,} images are cached")
 
 
 if __name__ == "__main__":

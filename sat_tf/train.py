@@ -1,4 +1,4 @@
-"""Trains a run, scores it on the held-out split and draws where it looked."""
+"""Train a run, evaluate it on the held-out split and draw its attention."""
 
 import dataclasses
 from pathlib import Path
@@ -7,13 +7,13 @@ from sat_tf import flags
 
 USAGE = """python -m sat_tf.train --workdir=RUN [--flagfile=FILE] [--SETTING=VALUE ...]
 
-Trains a run; the same command again goes on with one that was interrupted. At the end the
-held-out split is scored (RUN/scores.json) and one picture of attention drawn
+Trains a run; the same command again resumes one that was interrupted. Then evaluates it on the test
+split (dev, if there is none; RUN/scores.json) and draws its attention to one image
 (RUN/attention.png)."""
 
 
 def main(argv: list[str]) -> int:
-    """Trains; exit status 130 when interrupted."""
+    """Train and evaluate; return exit status 130 if interrupted."""
     config, workdir = flags.settings_from_flags(), Path(flags.FLAGS.workdir)
     # These take seconds to import: not for `--help` or a wrong flag.
     from sat_tf.metrics.registry import check_scores
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     from sat_tf.workdir import FIGURE_FILE, SCORES_FILE
 
     split = "test" if "test" in available_splits(config.data) else "dev"
-    # What is wrong with any split is to be known now, not when it is scored at the end.
+    # Report problems of all splits now, not after training.
     load_splits(config.data, ("train", "dev", split), objects_for=(split,))
     if not train_and_evaluate(config, workdir):
         return 130
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     picture, box = captioner.read_image(scored.records[0].image).thumbnail
     figure = attention_figure(picture, caption.words, caption.alphas, caption.betas, box=box)
     save_figure(figure, workdir / FIGURE_FILE)
-    print(f"\nwhere it looked: {workdir / FIGURE_FILE}")
+    print(f"\nattention: {workdir / FIGURE_FILE}")
     return 0
 
 
