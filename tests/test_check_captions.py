@@ -1,28 +1,13 @@
-"""The command that tells what a data set holds."""
-
-import os
-import subprocess
-import sys
+"""The command that prints statistics and problems of a data set."""
 
 import pytest
 from box_files import entity, instances, make_entities, make_instances
 from caption_files import karpathy, make_images, write_json
+from command_line import call
 
 
-def call(*arguments, blocked=()):
-    """Runs the command; `blocked` packages can't be imported."""
-    program = (
-        f"import sys, runpy; sys.modules.update(dict.fromkeys({blocked!r})); "
-        "runpy.run_module('sat_tf.check_captions', run_name='__main__')"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        timeout=300,
-    )
+def check(*arguments, blocked=()):
+    return call("check_captions", *arguments, blocked=blocked)
 
 
 HEAVY = ("tensorflow", "keras", "tensorflow_datasets")
@@ -37,7 +22,7 @@ def files(tmp_path):
 
 
 def test_a_data_set_without_fault(files):
-    done = call("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
+    done = check("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     assert "images                                   1           1" in done.stdout
@@ -49,7 +34,7 @@ def test_every_problem_is_printed_not_only_the_first(files):
     with (files / "captions.csv").open("a") as file:
         file.write("".join(f"\nnone{number}.png,A dog,train" for number in range(50)))
         file.write("\nb.png,...,dev")
-    done = call("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
+    done = check("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
     assert done.returncode == 1
     assert not done.stderr
     told = done.stdout.split("problems: ")[1].splitlines()
@@ -65,7 +50,7 @@ def test_every_problem_is_printed_not_only_the_first(files):
 def test_a_document_that_is_none(tmp_path):
     make_images(tmp_path / "flickr30k-images", "a.jpg")
     (tmp_path / "dataset_flickr30k.json").write_text('{"images": [}')
-    done = call("--dataset=flickr30k", f"--data_dir={tmp_path}", blocked=HEAVY)
+    done = check("--dataset=flickr30k", f"--data_dir={tmp_path}", blocked=HEAVY)
     assert done.returncode == 1
     assert not done.stderr
     assert "problems: 1\n" in done.stdout
@@ -79,14 +64,14 @@ def test_coco_with_karpathy_s_splits_needs_no_tensorflow(tmp_path):
         karpathy({"restval": ["a.jpg"], "test": ["b.jpg"]}, lambda name: "val2014"),
     )
     arguments = ["--dataset=coco", f"--data_dir={tmp_path}", f"--splits={splits}"]
-    done = call(*arguments, blocked=HEAVY)
+    done = check(*arguments, blocked=HEAVY)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].split() == ["train", "test"]
 
 
 def test_shapes(tmp_path):
     sizes = ["--shapes_train=6", "--shapes_dev=2", "--shapes_test=2", "--shapes_size=48"]
-    done = call("--dataset=shapes", f"--data_dir={tmp_path}", *sizes)
+    done = check("--dataset=shapes", f"--data_dir={tmp_path}", *sizes)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
@@ -106,7 +91,7 @@ def test_shapes(tmp_path):
     ],
 )
 def test_a_mistake_gets_one_line(arguments, what):
-    done = call(*arguments, blocked=HEAVY)
+    done = check(*arguments, blocked=HEAVY)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and what in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -115,13 +100,13 @@ def test_a_mistake_gets_one_line(arguments, what):
 
 def test_a_file_without_a_caption(files):
     (files / "captions.csv").write_text("image,caption\n")
-    done = call("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
+    done = check("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
     assert (done.returncode, done.stdout) == (1, "")
     assert "holds no image with a caption" in done.stderr
 
 
 def check_boxes(files, boxes):
-    return call("--dataset=files", f"--data_dir={files}", f"--boxes={boxes}")
+    return check("--dataset=files", f"--data_dir={files}", f"--boxes={boxes}")
 
 
 def test_objects_are_counted_by_split(files):

@@ -1,49 +1,38 @@
 """The commands as a person calls them, and what they say to a mistake: one line, no stack trace."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from box_files import make_instances
+from command_line import call, call_process
+from tiny_run import IMAGE_SIZE, tiny_encoder
 
 from sat_tf.captioner import Captioner
 from sat_tf.config import Config, from_flat, to_flat
 from sat_tf.evaluate import describe
 from sat_tf.training.train import train_and_evaluate
 
-SMALL = [
-    "--dataset=files",
-    "--image_size=32",
-    "--resize=stretch",
-    "--encoder=slim_vgg16",
-    "--encoder_width=0.05",
-    "--encoder_layer=block4_conv3",
-    "--encoder_weights=none",
-    "--finetune_from=all",
-    "--nocache_features",
-    "--embedding_size=8",
-    "--hidden_size=8",
-    "--attention_size=8",
-    "--max_epochs=1",
-]
 
-
-def call(command, *arguments, cwd=None, path=""):
-    """Runs a command; without a PATH it finds no Java: METEOR, which takes seconds, is left out."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": path}
-    return subprocess.run(
-        [sys.executable, "-m", f"sat_tf.{command}", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=environment,
-    )
+def small(photographs):
+    """Arguments of a run that trains in seconds."""
+    return [
+        "--dataset=files",
+        f"--data_dir={photographs}",
+        f"--encoder={tiny_encoder(photographs)}",
+        f"--image_size={IMAGE_SIZE}",
+        "--resize=stretch",
+        "--preprocessing=none",
+        "--finetune_from=all",
+        "--nocache_features",
+        "--embedding_size=8",
+        "--hidden_size=8",
+        "--attention_size=8",
+        "--max_epochs=1",
+        "--log_attention=1",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +55,7 @@ def photographs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(photographs, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "run"
-    done = call("train", *SMALL, f"--data_dir={photographs}", f"--workdir={workdir}")
+    done = call_process("train", *small(photographs), f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     assert "scores on test" in done.stdout
     assert (workdir / "attention.png").stat().st_size > 1000
@@ -199,7 +188,7 @@ def test_caption_goes_on_past_what_it_can_t_read(run, photographs, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     paths = [str(photographs / "0.png"), str(broken), "none.jpg", str(photographs / "1.jpg")]
-    done = call("caption", f"--workdir={run}", f"--figure={tmp_path}/where.png", *paths)
+    done = call_process("caption", f"--workdir={run}", f"--figure={tmp_path}/where.png", *paths)
     assert done.returncode == 1
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == [paths[0], paths[3]]
@@ -347,8 +336,7 @@ def test_bad_captions_stop_the_command_before_it_writes(photographs, tmp_path):
     captions.write_text("image,caption,split\n0.png,,train\nnone.png,a dog,dev\n")
     done = call(
         "train",
-        *SMALL,
-        f"--data_dir={photographs}",
+        *small(photographs),
         f"--captions_file={captions}",
         f"--workdir={tmp_path}/run",
     )
