@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 
 from sat_tf import flags
+from sat_tf.storage import write_json
+from sat_tf.workdir import FIGURE_FILE, SCORES_FILE
 
 USAGE = """python -m sat_tf.train --workdir=RUN [--flagfile=FILE] [--SETTING=VALUE ...]
 
@@ -20,37 +22,41 @@ def main(argv: list[str]) -> int:
 
     check_scores(config)
     flags.quiet_tensorflow()
-    from sat_tf.captioner import Captioner
     from sat_tf.datasets import available_splits, load_splits
-    from sat_tf.inspection.figures import attention_figure, save_figure
-    from sat_tf.metrics.tables import score_table
-    from sat_tf.storage import write_json
     from sat_tf.training.train import train_and_evaluate
-    from sat_tf.workdir import FIGURE_FILE, SCORES_FILE
 
     split = "test" if "test" in available_splits(config.data) else "dev"
     # Report problems of all splits now, not after training.
     load_splits(config.data, ("train", "dev", split), objects_for=(split,))
     if not train_and_evaluate(config, workdir):
         return 130
+    evaluate_best(workdir, split)
+    return 0
+
+
+def evaluate_best(workdir: Path, split: str) -> None:
+    """Evaluate a run's best weights; print and write its scores and an attention figure."""
+    from sat_tf.captioner import Captioner
+    from sat_tf.inspection.attention_record import AttentionRecord
+    from sat_tf.inspection.figures import save_figure
+    from sat_tf.metrics.tables import score_table
+
     captioner = Captioner.load(workdir)
-    scored = captioner.evaluate(split)
-    decoding = dataclasses.asdict(captioner.config.decoding)
+    result = captioner.evaluate(split)
     document = {
         "split": split,
-        "decoding": decoding,
-        "scores": scored.scores,
-        "intervals": scored.intervals,
+        "decoding": dataclasses.asdict(captioner.config.decoding),
+        "scores": result.scores,
+        "intervals": result.intervals,
     }
     write_json(workdir / SCORES_FILE, document)
-    table = score_table(scored.scores, scored.intervals)
-    print(f"\nscores on {split}, {len(scored.records)} images\n{table}")
-    caption = scored.captions[0]
-    picture, box = captioner.read_image(scored.records[0].image).thumbnail
-    figure = attention_figure(picture, caption.words, caption.alphas, caption.betas, box=box)
+    print(f"\nscores on {split}, {len(result.records)} images")
+    print(score_table(result.scores, result.intervals))
+    first = result.records[0]
+    thumbnail = captioner.read_image(first.image).thumbnail
+    figure = AttentionRecord(first.image_id, thumbnail, [result.captions[0]]).figure()
     save_figure(figure, workdir / FIGURE_FILE)
     print(f"\nattention: {workdir / FIGURE_FILE}")
-    return 0
 
 
 if __name__ == "__main__":
