@@ -2,8 +2,6 @@
 
 import pytest
 
-pytest_plugins = ["browser", "viewer_page"]
-
 
 @pytest.fixture
 def without_java(monkeypatch):
