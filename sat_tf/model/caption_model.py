@@ -96,14 +96,15 @@ class _LossMetrics:
         return [*self._means.values(), *perplexity]
 
     def update(self, sums: Sums, loss: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Add the sums of a step."""
-        captions = sums["captions"]
-        for name, value in {**sums, "loss": loss}.items():
-            if name in self._means:
-                self._means[name].update_state(value / captions, captions)
+        """Add the sums of a step, and return the means of what it computes."""
+        captions, sums = sums["captions"], {**sums, "loss": loss}
+        updated = [mean for name, mean in self._means.items() if name in sums]
+        for mean in updated:
+            mean.update_state(sums[mean.name] / captions, captions)
         if self._perplexity:
             self._perplexity.update_state(sums["nll"] / sums["words"], sums["words"])
-        return {metric.name: metric.result() for metric in self.metrics}
+            updated.append(self._perplexity)
+        return {metric.name: metric.result() for metric in updated}
 
 
 @keras.saving.register_keras_serializable(package="sat_tf")
@@ -334,7 +335,14 @@ class CaptionModel(keras.Model):
                 squares = [tf.reduce_sum(tf.square(variable)) for variable in variables]
                 loss += share * self.weight_decay * tf.add_n(squares)
             loss *= loss_scale
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+        gradients = tape.gradient(loss, variables)
+        unused = [v.path for v, g in zip(variables, gradients, strict=True) if g is None]
+        if unused:
+            raise ValueError(
+                f"the loss does not depend on {', '.join(unused)}: freeze an encoder whose "
+                "features are given (encoder.trainable = False), or give images"
+            )
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         if self.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm * loss_scale)

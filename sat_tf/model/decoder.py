@@ -85,8 +85,23 @@ class DecoderOutput(NamedTuple):
     entropies: tf.Tensor
 
 
+class _Layer(keras.layers.Layer):
+    """A layer that keeps its constructor's arguments, named in `arguments`, as attributes."""
+
+    arguments: tuple[str, ...] = ("units", "initializer")
+
+    def dense(self, units: int, name: str, **options: Any) -> keras.layers.Dense:
+        """Return a dense layer with the initializer and the dtype policy of this layer."""
+        options.setdefault("kernel_initializer", Initializers(self.initializer).kernel())
+        return keras.layers.Dense(units, name=name, dtype=self.dtype_policy, **options)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), **{name: getattr(self, name) for name in self.arguments}}
+
+
 @keras.saving.register_keras_serializable(package="sat_tf")
-class AdditiveAttention(keras.layers.Layer):
+class AdditiveAttention(_Layer):
     """Additive attention with a gating scalar (equations 4 to 6, sections 4.1 and 4.2).
 
     e_ti = w . tanh(W_a a_i + W_h h_{t-1} + b) + b'        (4)
@@ -112,6 +127,8 @@ class AdditiveAttention(keras.layers.Layer):
     authors' code.
     """
 
+    arguments = ("units", "num_layers", "gate", "temperature", "initializer")
+
     def __init__(
         self,
         units: int,
@@ -126,19 +143,13 @@ class AdditiveAttention(keras.layers.Layer):
         self.units, self.num_layers, self.gate = units, num_layers, gate
         self.temperature, self.initializer = temperature, initializer
         context_kernel = Initializers(initializer).context_kernel()
-        self.key_projection = self._dense(
-            units, "key_projection", kernel_initializer=context_kernel
-        )
+        self.key_projection = self.dense(units, "key_projection", kernel_initializer=context_kernel)
         self.key_layers = [
-            self._dense(units, f"key_layer_{n}", activation="tanh") for n in range(1, num_layers)
+            self.dense(units, f"key_layer_{n}", activation="tanh") for n in range(1, num_layers)
         ]
-        self.query_projection = self._dense(units, "query_projection", use_bias=False)
-        self.score = self._dense(1, "score")
+        self.query_projection = self.dense(units, "query_projection", use_bias=False)
+        self.score = self.dense(1, "score")
         self.gate_projection: keras.layers.Dense | None = None  # created when D is known
-
-    def _dense(self, units: int, name: str, **options: Any) -> keras.layers.Dense:
-        options.setdefault("kernel_initializer", Initializers(self.initializer).kernel())
-        return keras.layers.Dense(units, name=name, dtype=self.dtype_policy, **options)
 
     def build(self, hidden_shape: Shape, features_shape: Shape) -> None:
         """Create the weights for h [B, H] and features [B, L, D]."""
@@ -148,7 +159,7 @@ class AdditiveAttention(keras.layers.Layer):
         self.query_projection.build(hidden_shape)
         if self.gate != "none":
             size = features_shape[-1] if self.gate == "channel" else 1
-            self.gate_projection = self._dense(size, "gate", activation="sigmoid")
+            self.gate_projection = self.dense(size, "gate", activation="sigmoid")
             self.gate_projection.build(hidden_shape)
 
     def project_keys(self, features: tf.Tensor) -> tf.Tensor:
@@ -203,20 +214,9 @@ class AdditiveAttention(keras.layers.Layer):
         mean = tf.reduce_mean(tf.cast(beta, tf.float32), axis=1, keepdims=True)  # [B, 1]
         return AttentionOutput(beta * context, alpha, mean, log_prob, entropy)
 
-    def compute_output_shape(self, hidden_shape: Shape, features_shape: Shape) -> AttentionOutput:
-        """Return the shapes of the output."""
-        rows = hidden_shape[0]
-        context, alpha = (rows, features_shape[-1]), (rows, features_shape[1])
-        return AttentionOutput(context, alpha, (rows, 1), (rows,), (rows,))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        names = ("units", "num_layers", "gate", "temperature", "initializer")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 @keras.saving.register_keras_serializable(package="sat_tf")
-class AttentionLSTMCell(keras.layers.Layer):
+class AttentionLSTMCell(_Layer):
     """One step of an LSTM that also reads the context of its attention (equations 1 to 3).
 
     z_t from h_{t-1} and the features, see `AdditiveAttention`
@@ -241,20 +241,15 @@ class AttentionLSTMCell(keras.layers.Layer):
         # Gumbel noise among the arguments must stay float32 under every policy.
         super().__init__(autocast=False, **kwargs)
         self.units, self.attention, self.initializer = units, attention, initializer
-        made = Initializers(initializer)
-
-        def gates(name: str, kernel_initializer: Any, use_bias: bool = False) -> keras.layers.Dense:
-            return keras.layers.Dense(
-                4 * units,
-                name=name,
-                use_bias=use_bias,
-                kernel_initializer=kernel_initializer,
-                dtype=self.dtype_policy,
+        kernels = Initializers(initializer)
+        self.input_projection, self.recurrent_projection, self.context_projection = (
+            self.dense(4 * units, name, kernel_initializer=kernel, use_bias=use_bias)
+            for name, kernel, use_bias in (
+                ("input_projection", kernels.kernel(blocks=4), True),
+                ("recurrent_projection", kernels.recurrent(), False),
+                ("context_projection", kernels.context_kernel(), False),
             )
-
-        self.input_projection = gates("input_projection", made.kernel(blocks=4), use_bias=True)
-        self.recurrent_projection = gates("recurrent_projection", made.recurrent())
-        self.context_projection = gates("context_projection", made.context_kernel())
+        )
 
     def build(self, inputs_shape: Shape, features_shape: Shape) -> None:
         """Create the weights for inputs x_t [B, X] and features [B, L, D]."""
@@ -270,7 +265,7 @@ class AttentionLSTMCell(keras.layers.Layer):
     def call(
         self, inputs: tf.Tensor, state: LSTMState, features: tf.Tensor
     ) -> tuple[LSTMState, AttentionOutput]:
-        """Take one step from x_t [B, X], h_{t-1} and c_{t-1}; `step` with soft attention."""
+        """Take one step from x_t [B, X], h_{t-1} and c_{t-1}, with soft attention."""
         return self.step(self.input_projection(inputs), state, features)
 
     def step(
@@ -288,7 +283,7 @@ class AttentionLSTMCell(keras.layers.Layer):
         Args:
           input_gates: `input_projection(x_t)`, [B, 4H], in the order i, f, o, g.
           state: h_{t-1} and c_{t-1}.
-          features: see `AdditiveAttention.call`, as the next three.
+          features: see `AdditiveAttention.call`, as for `keys`, `query_bias` and `sample`.
           keys: see there.
           query_bias: see there.
           sample: see there.
@@ -308,10 +303,9 @@ class AttentionLSTMCell(keras.layers.Layer):
         return LSTMState(o * tf.tanh(cell), cell), attended
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
+        """Return the arguments of the constructor, the attention serialised."""
         attention = keras.saving.serialize_keras_object(self.attention)
-        own = {"units": self.units, "attention": attention, "initializer": self.initializer}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "attention": attention}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "AttentionLSTMCell":
@@ -321,7 +315,7 @@ class AttentionLSTMCell(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="sat_tf")
-class InitialState(keras.layers.Layer):
+class InitialState(_Layer):
     """Initial states of the LSTM layers from the mean of the features (section 3.1.2).
 
     h_0 = tanh(W_1 m + b_1), c_0 = tanh(W_2 m + b_2), m = mean_i a_i
@@ -335,6 +329,8 @@ class InitialState(keras.layers.Layer):
       initializer: see `Initializers`.
     """
 
+    arguments = ("units", "num_states", "num_layers", "dropout", "seed", "initializer")
+
     def __init__(
         self,
         units: int,
@@ -347,23 +343,21 @@ class InitialState(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.units, self.num_states, self.num_layers = units, num_states, num_layers
-        self.rate, self.seed, self.initializer = dropout, seed, initializer
+        self.dropout, self.seed, self.initializer = dropout, seed, initializer
         self.hidden_layers: list[keras.layers.Dense] = []  # created when D is known
-        self.hidden = [self._dense(units, f"hidden_{n}", "tanh") for n in range(num_states)]
-        self.cell = [self._dense(units, f"cell_{n}", "tanh") for n in range(num_states)]
-        self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
-
-    def _dense(self, units: int, name: str, activation: str) -> keras.layers.Dense:
-        kernel = Initializers(self.initializer).kernel()
-        return keras.layers.Dense(
-            units, activation, name=name, kernel_initializer=kernel, dtype=self.dtype_policy
+        self.hidden, self.cell = (
+            [self.dense(units, f"{state}_{n}", activation="tanh") for n in range(num_states)]
+            for state in ("hidden", "cell")
         )
+        self.drop = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def build(self, features_shape: Shape) -> None:
         """Create the weights for features [B, L, D]."""
         size = features_shape[-1]
-        names = [f"hidden_layer_{n}" for n in range(1, self.num_layers)]
-        self.hidden_layers = [self._dense(size, name, "relu") for name in names]
+        self.hidden_layers = [
+            self.dense(size, f"hidden_layer_{n}", activation="relu")
+            for n in range(1, self.num_layers)
+        ]
         for layer in (*self.hidden_layers, *self.hidden, *self.cell):
             layer.build((None, size))
 
@@ -371,26 +365,15 @@ class InitialState(keras.layers.Layer):
         """Return the initial state of each LSTM layer from features [B, L, D]."""
         mean = tf.reduce_mean(features, axis=1)  # mean over L: [B, D]
         for layer in self.hidden_layers:
-            mean = self.dropout(layer(mean), training=training)
+            mean = self.drop(layer(mean), training=training)
         return tuple(
             LSTMState(hidden(mean), cell(mean))
             for hidden, cell in zip(self.hidden, self.cell, strict=True)
         )
 
-    def compute_output_shape(self, features_shape: Shape) -> tuple[LSTMState, ...]:
-        """Return the shapes of h_0 and c_0 of each LSTM layer."""
-        shape = (features_shape[0], self.units)
-        return (LSTMState(shape, shape),) * self.num_states
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        names = ("units", "num_states", "num_layers", "seed", "initializer")
-        own = {name: getattr(self, name) for name in names}
-        return {**super().get_config(), **own, "dropout": self.rate}
-
 
 @keras.saving.register_keras_serializable(package="sat_tf")
-class DeepOutput(keras.layers.Layer):
+class DeepOutput(_Layer):
     """Deep output layer: logits from h_t, z_t and the previous token (equation 7).
 
     p(y_t) ~ exp(L_o tanh(E y_{t-1} + L_h h_t + L_z z_t))     (7)
@@ -411,6 +394,11 @@ class DeepOutput(keras.layers.Layer):
     Departs from the paper: the tanh, which is in the authors' code; "linear" is the paper's.
     """
 
+    arguments = (
+        *("vocabulary_size", "units", "num_layers", "activation", "use_embedding", "use_context"),
+        *("dropout", "seed", "initializer"),
+    )
+
     def __init__(
         self,
         vocabulary_size: int,
@@ -426,28 +414,21 @@ class DeepOutput(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.vocabulary_size, self.units, self.num_layers = vocabulary_size, units, num_layers
-        self.activation = keras.activations.get(activation)
         self.use_embedding, self.use_context = use_embedding, use_context
-        self.rate, self.seed, self.initializer = dropout, seed, initializer
-        policy = self.dtype_policy
-
-        def dense(units: int, name: str, **options: Any) -> keras.layers.Dense:
-            kernel = Initializers(initializer).kernel()
-            return keras.layers.Dense(
-                units, name=name, kernel_initializer=kernel, dtype=policy, **options
-            )
-
-        self.hidden_projection = dense(units, "hidden_projection")
+        self.activation, self.activate = activation, keras.activations.get(activation)
+        self.dropout, self.seed, self.initializer = dropout, seed, initializer
+        self.hidden_projection = self.dense(units, "hidden_projection")
         self.context_projection = (
-            dense(units, "context_projection", use_bias=False) if use_context else None
+            self.dense(units, "context_projection", use_bias=False) if use_context else None
         )
         self.hidden_layers = [
-            dense(units, f"hidden_layer_{n}", activation="relu") for n in range(1, num_layers)
+            self.dense(units, f"hidden_layer_{n}", activation="relu") for n in range(1, num_layers)
         ]
-        self.output_projection = dense(vocabulary_size, "output_projection")
+        self.output_projection = self.dense(vocabulary_size, "output_projection")
         # Separate generators: the mask of one does not depend on the shape of the other.
-        self.hidden_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=policy)
-        self.dropout = keras.layers.Dropout(dropout, seed=seed + 1, dtype=policy)
+        self.drop_hidden, self.drop = (
+            keras.layers.Dropout(dropout, seed=seed + n, dtype=self.dtype_policy) for n in (0, 1)
+        )
 
     def build(self, hidden_shape: Shape, context_shape: Shape) -> None:
         """Create the weights for h_t [..., H] and z_t [..., D]."""
@@ -461,31 +442,19 @@ class DeepOutput(keras.layers.Layer):
         self, hidden: tf.Tensor, context: tf.Tensor, embedded: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
         """Return the logits [..., V] of h_t [..., H], z_t [..., D] and E y_{t-1} [..., E]."""
-        joined = self.hidden_projection(self.hidden_dropout(hidden, training=training))
+        joined = self.hidden_projection(self.drop_hidden(hidden, training=training))
         if self.use_embedding:
             joined += embedded
         if self.context_projection is not None:
             joined += self.context_projection(context)
-        joined = self.dropout(self.activation(joined), training=training)  # [..., E]
+        joined = self.drop(self.activate(joined), training=training)  # [..., E]
         for layer in self.hidden_layers:
-            joined = self.dropout(layer(joined), training=training)
+            joined = self.drop(layer(joined), training=training)
         return self.output_projection(joined)
-
-    def compute_output_shape(self, hidden_shape: Shape, context_shape: Shape) -> Shape:
-        """Return the shape of the logits."""
-        del context_shape
-        return (*hidden_shape[:-1], self.vocabulary_size)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        names = ("vocabulary_size", "units", "num_layers", "use_embedding", "use_context")
-        own = {name: getattr(self, name) for name in (*names, "seed", "initializer")}
-        activation = keras.activations.serialize(self.activation)
-        return {**super().get_config(), **own, "activation": activation, "dropout": self.rate}
 
 
 @keras.saving.register_keras_serializable(package="sat_tf")
-class AttentionDecoder(keras.layers.Layer):
+class AttentionDecoder(_Layer):
     """LSTM decoder with attention over image features.
 
     A step is `AttentionLSTMCell`, equations (1) to (6), and `DeepOutput`, equation (7);
@@ -504,6 +473,8 @@ class AttentionDecoder(keras.layers.Layer):
     weights (`initializer`).
     """
 
+    arguments = ("vocabulary_size", "seed")
+
     def __init__(
         self,
         vocabulary_size: int,
@@ -516,8 +487,9 @@ class AttentionDecoder(keras.layers.Layer):
         if isinstance(config, dict):
             config = DecoderConfig(**config)
         self.vocabulary_size, self.config, self.seed = vocabulary_size, config, seed
-        initializers = Initializers(config.initializer)
-        shared = {"initializer": config.initializer, "dtype": self.dtype_policy}
+        self.initializer = config.initializer
+        initializers, policy = Initializers(config.initializer), self.dtype_policy
+        shared: dict[str, Any] = {"initializer": config.initializer, "dtype": policy}
         # Every layer has a name: checkpoints identify weights by their paths.
         self.embedding = keras.layers.Embedding(
             vocabulary_size,
@@ -525,7 +497,7 @@ class AttentionDecoder(keras.layers.Layer):
             embeddings_initializer=initializers.embeddings(),
             trainable=not config.freeze_embeddings,
             name="embedding",
-            dtype=self.dtype_policy,
+            dtype=policy,
         )
         self.lstm_encoder = [
             keras.layers.LSTM(
@@ -535,54 +507,44 @@ class AttentionDecoder(keras.layers.Layer):
                 recurrent_initializer=initializers.recurrent(),
                 unit_forget_bias=bool(initializers.forget_bias),
                 name=name,
-                dtype=self.dtype_policy,
+                dtype=policy,
             )
             for name in (("forward", "backward") if config.lstm_encoder else ())
         ]
         self.initial_states = InitialState(
             config.hidden_size,
-            config.lstm_layers,
-            config.initial_layers,
-            config.dropout,
-            seed + 2,
+            num_states=config.lstm_layers,
+            num_layers=config.initial_layers,
+            dropout=config.dropout,
+            seed=seed + 2,
             name="initial_state",
             **shared,
         )
-        self.cells = [
-            AttentionLSTMCell(
-                config.hidden_size,
-                AdditiveAttention(
-                    config.attention_size,
-                    config.attention_layers,
-                    config.gate,
-                    config.attention_temperature,
-                    name="attention",
-                    **shared,
-                ),
-                name=f"lstm_{n}",
+        self.cells = []
+        for n in range(config.lstm_layers):
+            attention = AdditiveAttention(
+                config.attention_size,
+                num_layers=config.attention_layers,
+                gate=config.gate,
+                temperature=config.attention_temperature,
+                name="attention",
                 **shared,
             )
-            for n in range(config.lstm_layers)
-        ]
+            cell = AttentionLSTMCell(config.hidden_size, attention, name=f"lstm_{n}", **shared)
+            self.cells.append(cell)
         self.query_projections = [
-            keras.layers.Dense(
-                config.attention_size,
-                use_bias=False,
-                kernel_initializer=initializers.kernel(),
-                name=f"query_projection_{n}",
-                dtype=self.dtype_policy,
-            )
+            self.dense(config.attention_size, f"query_projection_{n}", use_bias=False)
             for n in range(config.lstm_layers if config.attention_query != "hidden" else 0)
         ]
         self.deep_output = DeepOutput(
             vocabulary_size,
             config.embedding_size,
-            config.output_layers,
-            config.output_activation,
-            config.output_uses_embedding,
-            config.output_uses_context,
-            config.dropout,
-            seed,
+            num_layers=config.output_layers,
+            activation=config.output_activation,
+            use_embedding=config.output_uses_embedding,
+            use_context=config.output_uses_context,
+            dropout=config.dropout,
+            seed=seed,
             name="deep_output",
             **shared,
         )
@@ -792,9 +754,4 @@ class AttentionDecoder(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, the configuration as a dictionary."""
-        return {
-            **super().get_config(),
-            "vocabulary_size": self.vocabulary_size,
-            "config": dataclasses.asdict(self.config),
-            "seed": self.seed,
-        }
+        return {**super().get_config(), "config": dataclasses.asdict(self.config)}

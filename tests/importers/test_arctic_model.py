@@ -121,7 +121,7 @@ def test_dropout_is_that_of_their_training():
     weights = arctic_models.make_weights(options)
     h = tf.random.normal([2000, options["dim"]], seed=1)
     layer = model.decoder.deep_output
-    dropped = layer.hidden_dropout(h, training=True)
+    dropped = layer.drop_hidden(h, training=True)
     kept = tf.where(dropped == 0, 0.0, h)
     assert 0.4 < tf.math.count_nonzero(kept) / tf.size(kept, tf.int64) < 0.6
     np.testing.assert_allclose(

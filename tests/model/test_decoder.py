@@ -264,8 +264,8 @@ def test_where_dropout_acts(features, monkeypatch):
         return inputs
 
     for layer, names in (
-        (decoder.initial_states, ["dropout"]),
-        (decoder.deep_output, ["hidden_dropout", "dropout"]),
+        (decoder.initial_states, ["drop"]),
+        (decoder.deep_output, ["drop_hidden", "drop"]),
     ):
         for name in names:
             monkeypatch.setattr(layer, name, note)
