@@ -14,7 +14,7 @@ Shapes, in docstrings and comments:
 | I      | images in a batch, each once for all its captions            |
 | T      | decoding steps                                               |
 | L      | locations, the cells of the encoder's grid, row by row       |
-| D      | annotation size                                              |
+| D      | feature size                                                 |
 | H      | hidden size of the decoder                                   |
 | E      | embedding size of a word                                     |
 | A      | attention size                                               |
@@ -28,15 +28,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sat_tf.captioner import Captioner
+    from sat_tf.model.caption_model import CaptionModel
+    from sat_tf.model.losses import CaptionLoss
 
-__all__ = ["Captioner", "__version__"]
+__all__ = ["CaptionLoss", "CaptionModel", "Captioner", "__version__"]
 __version__ = "0.1.0"
 
 
+# Imported on first access: they import TensorFlow, for which `--help` must not wait. Keras finds
+# the classes of a saved model after `sat_tf.CaptionModel` was accessed.
+_MODULES = {
+    "CaptionLoss": "sat_tf.model.losses",
+    "CaptionModel": "sat_tf.model.caption_model",
+    "Captioner": "sat_tf.captioner",
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Imported when first asked for: it brings TensorFlow, for which `--help` must not wait.
-    if name == "Captioner":
-        return importlib.import_module("sat_tf.captioner").Captioner
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,7 +1,7 @@
-"""A step function that is no network: a chain whose next word depends on the last two and the time.
+"""A step function without a network: the next token depends on the last two and on the time.
 
-Its alpha and beta tell where a hypothesis has been, so that a test can see whether they followed
-it through every reordering.
+Its alpha and beta record the path of a hypothesis, so that a test can check that they follow it
+through every reordering.
 """
 
 import itertools
@@ -14,9 +14,9 @@ NEVER = -1e9
 
 
 class Chain:
-    """Random log probabilities of a word after the two before it: [inputs, time, V, V, V]."""
+    """Random log probabilities of a token after the two before it: [inputs, time, V, V, V]."""
 
-    # It begins anew then; with no time at all, sequences of the same pairs would be equally good.
+    # Time is modulo this; without time, sequences of the same pairs would have equal scores.
     period = 10
 
     def __init__(self, inputs=2, words=4, seed=0, peaked=1.0):
@@ -24,23 +24,22 @@ class Chain:
         shape = (inputs, self.period, words, words)
         self.words = words
         self.log_p = np.log(random.dirichlet(peaked * np.ones(words), shape)).astype(np.float32)
-        # PAD, id 0, is a word like any other here; the start is two of the last word.
+        # PAD, id 0, is an ordinary token here; the start is two of the last token.
         self.start = words - 1
 
     @property
     def first(self):
-        return tf.fill([len(self.log_p)], self.start)
+        return tf.fill(tf.shape(self.log_p)[:1], self.start)
 
     @property
     def state(self):
-        """The word before the last, which input it is, how many words there are."""
-        inputs = len(self.log_p)
-        return tf.fill([inputs], self.start), tf.range(inputs), tf.zeros([inputs], tf.int32)
+        """The token before the last, the number of the input, the number of tokens."""
+        return self.first, tf.range(tf.shape(self.log_p)[0]), tf.zeros_like(self.first)
 
     def step(self, tokens, state):
         before, inputs, t = state
-        place = tf.stack([inputs, t % self.period, before, tokens], axis=-1)
-        log_p = tf.gather_nd(tf.constant(self.log_p), place)
+        index = tf.stack([inputs, t % self.period, before, tokens], axis=-1)
+        log_p = tf.gather_nd(tf.convert_to_tensor(self.log_p), index)
         alpha = tf.one_hot((before + 2 * tokens) % L, L)
         beta = tf.cast(10 * inputs + t + 1, tf.float32)
         return log_p, (tokens, inputs, t + 1), (alpha, beta)

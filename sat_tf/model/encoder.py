@@ -1,4 +1,4 @@
-"""The encoder: a convolutional network from pixels to annotations, cut before it loses places."""
+"""The encoder: a convolutional network from pixels to a grid of features (section 3.1.1)."""
 
 import dataclasses
 import hashlib
@@ -23,7 +23,7 @@ _DEFAULT_LAYERS = {
     "vgg19": "block5_conv4",
     "slimvgg16": "block5_conv3",
 }
-# How each family of Keras Applications was trained; the first match counts.
+# Preprocessing of each family of Keras Applications; the first match applies.
 _MODES_BY_NAME = (
     (r"efficientnet|mobilenetv3|convnext", "none"),
     (r"densenet", "torch"),
@@ -34,13 +34,13 @@ _MODES_BY_NAME = (
 
 @keras.saving.register_keras_serializable(package="sat_tf")
 class Preprocessing(keras.layers.Layer):
-    """From RGB pixels of 0 to 255 to the values that a network was trained on.
+    """Preprocess RGB pixels of 0 to 255 as in the training of a network.
 
     Computes in float32 under every policy: bfloat16 would round the pixels.
 
     Args:
-      mode: caffe (BGR less ImageNet's mean), tf (-1 to 1), torch (0 to 1, less ImageNet's mean,
-        over its deviation), none (as they are).
+      mode: caffe (BGR minus ImageNet's mean), tf (-1 to 1), torch (0 to 1, minus ImageNet's mean,
+        divided by its standard deviation), none (unchanged).
     """
 
     def __init__(self, mode: str, **kwargs: Any) -> None:
@@ -50,58 +50,58 @@ class Preprocessing(keras.layers.Layer):
         self.mode = mode
 
     def call(self, pixels: Any) -> Any:
-        """[I, rows, columns, 3] float32 -> the same shape."""
+        """Preprocess pixels float32 [I, rows, columns, 3]."""
         if self.mode == "none":
             return pixels
         return keras.applications.imagenet_utils.preprocess_input(pixels, mode=self.mode)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape."""
+        """Return the shape of the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """What the constructor needs."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "mode": self.mode}
 
 
 def resolve_encoder(config: EncoderConfig) -> EncoderConfig:
-    """`settings` with the encoder's own layer and preprocessing written out.
+    """Return a configuration with the encoder's default layer and preprocessing filled in.
 
-    The layer stays empty where it is the network's output: Keras may number that layer's name
-    otherwise in the next process.
+    The layer stays empty if it is the output of the network: Keras may number the name of that
+    layer differently in another process.
 
     Raises:
       UserError: an unknown encoder.
     """
     layer, mode = config.encoder_layer, config.preprocessing
     if _is_file(config):
-        own_mode = "caffe"
+        default_mode = "caffe"
     else:
         name = _known_name(config.encoder)
         layer = layer or _DEFAULT_LAYERS.get(name, "")
-        own_mode = next(mode for names, mode in _MODES_BY_NAME if re.match(names, name))
+        default_mode = next(mode for names, mode in _MODES_BY_NAME if re.match(names, name))
     return dataclasses.replace(
-        config, encoder_layer=layer, preprocessing=own_mode if mode == "auto" else mode
+        config, encoder_layer=layer, preprocessing=default_mode if mode == "auto" else mode
     )
 
 
 def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
-    """The encoder that `settings` describe.
+    """Build an encoder.
 
-    Random weights come from `keras.utils.set_random_seed`. A frozen part normalises batches as in
-    inference and drops nothing out, also when called with `training=True`.
+    Random weights depend on `keras.utils.set_random_seed`. A frozen part runs batch normalisation
+    and dropout in inference mode, also when called with `training=True`.
 
     Args:
       config: resolved or not.
       image_size: side S of the square images, pixels.
 
     Returns:
-      A model from pixels [I, S, S, 3], float32, RGB, 0 to 255, to annotations
-      [I, rows, columns, D] in the compute dtype. Its layers: pixels, preprocessing, backbone.
+      A model from pixels [I, S, S, 3], float32, RGB, 0 to 255, to features [I, rows, columns, D]
+      in the compute dtype. Its layers: pixels, preprocessing, backbone.
 
     Raises:
-      UserError: an unknown encoder, layer or mode, weights that can't be had, an image size that
-        does not fit, an output that is not a grid of annotations.
+      UserError: an unknown encoder, layer or mode, weights that are not available, an image size
+        that does not fit, an output that is not a grid of features.
     """
     config = resolve_encoder(config)
     backbone = _cut(_network(config, image_size), config.encoder_layer)
@@ -112,23 +112,24 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
     pixels = keras.Input((image_size, image_size, 3), dtype="float32", name="pixels")
     preprocessed = Preprocessing(config.preprocessing, name="preprocessing")(pixels)
     try:
-        annotations = backbone(preprocessed)
+        features = backbone(preprocessed)
     except ValueError as error:
         raise UserError(
             f"--image_size={image_size}: does not fit --encoder={config.encoder}, which takes "
             f"{backbone.input_shape} ({pretrained.reason(error)})"
         ) from None
-    encoder = keras.Model(pixels, annotations, name="encoder")
+    encoder = keras.Model(pixels, features, name="encoder")
     _check_grid(encoder, f"--encoder={config.encoder} --encoder_layer={config.encoder_layer}")
     set_finetuning(encoder, config.finetune_from)
     return encoder
 
 
 def encoder_fingerprint(encoder: keras.Model, images: ImageConfig) -> str:
-    """SHA-256 (hexadecimal) of all that annotations depend on.
+    """Return the SHA-256 (hexadecimal) of everything that the features depend on.
 
-    That is the layers with their settings and arithmetic, the cut, the preprocessing, the weights
-    and the image settings; not the layers' names, which Keras numbers through a process.
+    These are the layers with their configurations and dtypes, the output layer, the preprocessing,
+    the weights and the image configuration; not the layers' names, which Keras numbers within a
+    process.
     """
     digest = hashlib.sha256()
     layers: dict[str, str] = {}
@@ -144,13 +145,13 @@ def encoder_fingerprint(encoder: keras.Model, images: ImageConfig) -> str:
 
 
 def save_encoder(encoder: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Writes the encoder, whole or not at all, as a `.keras` file."""
+    """Write the encoder as a `.keras` file, atomically."""
     with atomic_path(path) as temporary:
         encoder.save(temporary)
 
 
 def load_encoder(path: str | os.PathLike[str]) -> keras.Model:
-    """Reads what `save_encoder` wrote.
+    """Read what `save_encoder` wrote.
 
     Raises:
       UserError: no such file, damaged, or not an encoder.
@@ -161,7 +162,7 @@ def load_encoder(path: str | os.PathLike[str]) -> keras.Model:
 
 
 def set_finetuning(encoder: keras.Model, first: str) -> None:
-    """Freezes the layers of an encoder's backbone before `first`; '' freezes all, 'all' none.
+    """Freeze the layers of an encoder's backbone before `first`; '' freezes all, 'all' none.
 
     Raises:
       UserError: no such layer, or nothing to train from there on.
@@ -190,7 +191,7 @@ def _is_file(config: EncoderConfig) -> bool:
 
 
 def _known_name(encoder: str) -> str:
-    """The normalised name of an encoder that is known."""
+    """Return the normalised name of a known encoder."""
     name = pretrained.normalized_name(encoder)
     known = sorted({*pretrained.applications(), *_DEFAULT_LAYERS})
     if name not in known:
@@ -202,7 +203,7 @@ def _known_name(encoder: str) -> str:
 
 
 def _network(config: EncoderConfig, image_size: int) -> keras.Model:
-    """The whole network, uncut, with its weights."""
+    """Return the whole network with its weights."""
     weights = config.encoder_weights
     if _is_file(config):
         if weights == "none":
@@ -244,7 +245,7 @@ def _load_model(path: str | os.PathLike[str], where: str) -> keras.Model:
         raise UserError(f"{where}: no such file")
     try:
         model = keras.saving.load_model(path, compile=False)
-    # A damaged or foreign archive makes Keras raise half the built-in exceptions.
+    # Keras raises many kinds of exceptions for a damaged or foreign archive.
     except Exception as error:
         raise UserError(
             f"{where}: can't be read as a Keras model: {pretrained.reason(error)}"
@@ -255,7 +256,7 @@ def _load_model(path: str | os.PathLike[str], where: str) -> keras.Model:
 
 
 def _cut(network: keras.Model, layer: str) -> keras.Model:
-    """The network up to `layer`, or to its output."""
+    """Return the network up to `layer`, or to its output."""
     if not layer:
         return keras.Model(network.inputs[0], network.outputs[0], name="backbone")
     names = [part.name for part in network.layers]
@@ -274,7 +275,7 @@ def _check_grid(encoder: keras.Model, where: str) -> None:
     shape = encoder.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or not all(shape[1:]):
         raise UserError(
-            f"{where}: gives {shape}, but annotations need [images, rows, columns, channels]: "
+            f"{where}: gives {shape}, but features need [images, rows, columns, channels]: "
             "name a convolutional layer with --encoder_layer"
         )
 
@@ -287,7 +288,7 @@ def _number_layers(model: keras.Model, numbers: dict[str, str]) -> None:
 
 
 def _without_names(config: Any, layers: dict[str, str]) -> Any:
-    """`config` with every layer's name numbered; whether it learns is left out."""
+    """Return `config` with numbers in place of layer names, without `trainable`."""
     if isinstance(config, dict):
         return {
             key: _without_names(value, layers)

@@ -1,4 +1,4 @@
-"""The arithmetic in which a network is built, and the size of its weights."""
+"""Dtype policies of networks, and conversion of their weights to bfloat16."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,22 +6,21 @@ from typing import Any
 
 import keras
 
-# Of each --precision: bfloat16 products with float32 weights, as training needs them.
+# Policy of each --precision; training keeps float32 weights.
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-HALF = "bfloat16"  # the policy whose weights are bfloat16 too
 
 
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Within it layers are built for float32, or for bfloat16 with float32 weights."""
+    """Build layers in the context for float32, or for bfloat16 with float32 weights."""
     with _policy(_POLICIES[name]):
         yield
 
 
 @contextlib.contextmanager
 def bfloat16_precision() -> Iterator[None]:
-    """Within it layers are built with bfloat16 weights."""
-    with _policy(HALF):
+    """Build layers in the context with bfloat16 weights."""
+    with _policy("bfloat16"):
         yield
 
 
@@ -36,23 +35,23 @@ def _policy(name: str) -> Iterator[None]:
 
 
 def to_bfloat16(model: keras.Model) -> keras.Model:
-    """A functional model built anew with bfloat16 weights, rounded from the model's.
+    """Return a copy of a functional model with its weights rounded to bfloat16.
 
-    Layers that keep to float32 by themselves, as `Preprocessing` does, keep to it here.
+    Layers that always compute in float32, such as `Preprocessing`, still do.
     """
-    in_bfloat16 = type(model).from_config(_with_policy(model.get_config(), HALF))
-    assign_rounded(in_bfloat16, model)
-    return in_bfloat16
+    copy = type(model).from_config(_with_policy(model.get_config(), "bfloat16"))
+    assign_rounded(copy, model)
+    return copy
 
 
 def assign_rounded(model: keras.layers.Layer, source: keras.layers.Layer) -> None:
-    """Gives a layer the weights of another of the same shape, in its own dtype."""
+    """Assign a layer the weights of another of the same shape, cast to its dtype."""
     for weight, value in zip(model.weights, source.weights, strict=True):
         weight.assign(keras.ops.cast(value, weight.dtype))
 
 
 def _with_policy(config: Any, policy: str) -> Any:
-    """A layer's configuration, and those within it, with another dtype policy."""
+    """Return a layer's configuration, and those nested in it, with another dtype policy."""
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy":
             return {**config, "config": {"name": policy}}

@@ -1,4 +1,4 @@
-"""Keras Applications by name, and weights from the network or from a file."""
+"""Keras Applications by name, and pretrained weights from a download or a file."""
 
 import contextlib
 import difflib
@@ -16,20 +16,18 @@ import numpy as np
 
 from sat_tf.errors import UserError
 
-# A host that answers at all does so well within this; one that is cut off must not hold the user.
-_ANSWER_SECONDS = 6.0
-_ADDRESS_SECONDS = 2.0
-# A download under way may pause this long.
-_STALL_SECONDS = 20.0
+# Limits of a connection to a host, of one to each of its addresses, and of a stalled download:
+# a machine without network must not keep the user waiting.
+_ANSWER_SECONDS, _ADDRESS_SECONDS, _STALL_SECONDS = 6.0, 2.0, 20.0
 
 
 def normalized_name(name: str) -> str:
-    """`name` as it is compared: lower case, without underscores and hyphens."""
+    """Return `name` in lower case, without underscores and hyphens."""
     return name.lower().replace("_", "").replace("-", "")
 
 
 def applications() -> dict[str, Callable[..., keras.Model]]:
-    """Keras's own networks by normalised name, such as `resnet50v2`."""
+    """Return the networks of Keras Applications by normalised name, such as `resnet50v2`."""
     return {
         normalized_name(name): value
         for name, value in vars(keras.applications).items()
@@ -38,7 +36,7 @@ def applications() -> dict[str, Callable[..., keras.Model]]:
 
 
 def suggestions(name: str, allowed: Iterable[str]) -> str:
-    """Words for the user: the names close to `name`, then all that are allowed."""
+    """Return text that suggests the names close to `name`, then all allowed ones."""
     allowed = list(allowed)
     close = difflib.get_close_matches(name, allowed, n=3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
@@ -46,31 +44,31 @@ def suggestions(name: str, allowed: Iterable[str]) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The first line of what `error` says."""
+    """Return the first line of an error's message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-class _ImpatientDownloads(urllib.request.BaseHandler):
-    """Notes what is asked for, and gives up within seconds on a host that does not answer."""
+class _DownloadTimeouts(urllib.request.BaseHandler):
+    """Records the URL requested, and fails within seconds if the host does not answer."""
 
     def __init__(self) -> None:
         self.url = ""
 
     def https_request(self, request: urllib.request.Request) -> urllib.request.Request:
-        """Called by urllib before it opens `request`."""
+        """Check the host; urllib calls this before it opens `request`."""
         self.url = request.full_url
         request.timeout = _STALL_SECONDS
-        # Through a proxy this machine need not reach the host itself.
+        # With a proxy, this machine need not reach the host.
         if "https" not in urllib.request.getproxies():
             _check_host_answers(request.host)
         return request
 
 
 def _check_host_answers(host: str) -> None:
-    """Raises `URLError` unless `host` accepts a connection in time.
+    """Raise `URLError` unless `host` accepts a connection in time.
 
-    urllib's timeout holds for each of a host's addresses and not for looking them up, which adds
-    up to minutes; hence the thread, which is left behind.
+    The timeout of urllib applies to each address of a host, and not to name resolution, which adds
+    up to minutes; hence the thread, which may outlive this call.
     """
     failures: list[str] = []
 
@@ -91,24 +89,24 @@ def _check_host_answers(host: str) -> None:
 
 @contextlib.contextmanager
 def downloads_or_user_error(flag: str) -> Iterator[None]:
-    """Turns a download that fails inside the block into a `UserError`, within seconds.
+    """Turn a download that fails inside the block into a `UserError`, within seconds.
 
     Args:
       flag: the flag that takes the file instead, such as `--encoder_weights`.
     """
-    watch = _ImpatientDownloads()
-    urllib.request.install_opener(urllib.request.build_opener(watch))
+    timeouts = _DownloadTimeouts()
+    urllib.request.install_opener(urllib.request.build_opener(timeouts))
     try:
         yield
     except Exception as error:
-        # Whatever fails after a request, hash check included, is the download's failure.
-        if not watch.url:
+        # Anything that fails after a request, the hash check included, is a failed download.
+        if not timeouts.url:
             raise
-        name = watch.url.rsplit("/", 1)[-1]
-        # Keras's own words repeat the address before this.
+        name = timeouts.url.rsplit("/", 1)[-1]
+        # Keras's message repeats the URL before this.
         why = reason(error).rsplit(" -- ", 1)[-1]
         raise UserError(
-            f"{flag}=imagenet: can't fetch {name} ({why}); fetch {watch.url} where there is a "
+            f"{flag}=imagenet: can't fetch {name} ({why}); fetch {timeouts.url} where there is a "
             f"network and give the file: {flag}=PATH/{name}"
         ) from None
     finally:
@@ -116,13 +114,13 @@ def downloads_or_user_error(flag: str) -> Iterator[None]:
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Loads a weights file into `model`.
+    """Load a weights file into `model`.
 
-    Takes Keras 3's `.weights.h5` and `.keras`, and the older `.h5` of Keras Applications, with
-    or without their top.
+    Reads Keras 3's `.weights.h5` and `.keras`, and the older `.h5` of Keras Applications, with or
+    without their top.
 
     Raises:
-      UserError: no such file, damaged, or not of this network.
+      UserError: no such file, damaged, or weights of another network.
     """
     path = Path(path)
     if not path.is_file():
@@ -133,7 +131,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
             model.load_weights(path, by_name=True)
         else:
             model.load_weights(path)
-    # What Keras and h5py raise on a damaged file ranges over half the built-in exceptions.
+    # Keras and h5py raise many kinds of exceptions for a damaged file.
     except Exception as error:
         raise UserError(
             f"--encoder_weights={path}: not a whole weights file of this encoder "
@@ -143,9 +141,9 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
 
 def _starts_with_layers_of(model: keras.Model, path: Path) -> bool:
-    """Whether the file's first layers are the model's; a top may follow.
+    """Return whether the file's first layers are the model's; a top may follow.
 
-    Asking for the beginning, not just for every name, keeps VGG19's file out of VGG16.
+    Comparing the order, not just the set of names, rejects VGG19's file for VGG16.
     """
     wanted = [layer.name for layer in model.layers if layer.weights]
     with h5py.File(path) as file:

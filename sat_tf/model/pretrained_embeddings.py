@@ -1,4 +1,4 @@
-"""Word vectors from a text file in GloVe's format: a word and its numbers a line."""
+"""Pretrained embeddings from a text file in GloVe's format: a word and its vector per line."""
 
 from pathlib import Path
 
@@ -8,23 +8,23 @@ from sat_tf.errors import UserError
 from sat_tf.vocabulary import Vocabulary
 
 
-def read_word_vectors(path: Path, vocabulary: Vocabulary, size: int) -> dict[int, np.ndarray]:
-    """The vectors of those words of the vocabulary that the file has.
+def read_embeddings(path: Path, vocabulary: Vocabulary, size: int) -> dict[int, np.ndarray]:
+    """Read the vectors of the vocabulary's words that are in the file.
 
-    The file is read a line at a time: it may be larger than memory. Of a word that comes twice the
-    first vector counts. A first line of two numbers, as word2vec writes it, is passed over.
+    The file is read line by line, as it may be larger than memory. The first vector of a repeated
+    word is used. A first line of two numbers, as word2vec writes it, is skipped.
 
     Args:
       path: of the file, UTF-8.
-      vocabulary: whose words are looked for.
-      size: E, numbers in a vector.
+      vocabulary: of the model.
+      size: E, length of a vector.
 
     Returns:
       float32 [E] by the word's id.
 
     Raises:
-      UserError: the file can't be read, a line is no word with `size` numbers, or no word of the
-        vocabulary is in it.
+      UserError: the file can't be read, a line is not a word with `size` numbers, or no word of
+        the vocabulary is in it.
     """
     vectors: dict[int, np.ndarray] = {}
     ids = {word: number for number, word in enumerate(vocabulary.words)}
@@ -59,7 +59,9 @@ def _vector(path: Path, line: int, values: list[str]) -> np.ndarray:
     except ValueError:
         vector = np.array([np.nan])
     if not np.isfinite(vector).all():
-        raise UserError(f"--pretrained_embeddings={path}:{line}: holds what is no finite number")
+        raise UserError(
+            f"--pretrained_embeddings={path}:{line}: contains a value that is not a finite number"
+        )
     return vector
 
 

@@ -1,4 +1,4 @@
-"""VGG16's thirteen convolutions with fewer channels and batch normalisation."""
+"""VGG16 with fewer channels and batch normalisation."""
 
 from typing import Any
 
@@ -12,8 +12,7 @@ VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 class NormalizedConvolution(keras.layers.Layer):
     """A 3x3 convolution without bias, batch normalisation, ReLU.
 
-    One layer rather than three, so that its name stands for all of it where an encoder is cut
-    (`--encoder_layer`) or trained (`--finetune_from`).
+    It is one layer, so that `--encoder_layer` and `--finetune_from` refer to all of it by one name.
 
     Args:
       channels: output channels.
@@ -37,38 +36,38 @@ class NormalizedConvolution(keras.layers.Layer):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the weights for [I, rows, columns, channels in]."""
+        """Create the weights for inputs [I, rows, columns, channels]."""
         self.convolution.build(input_shape)
         self.normalization.build(self.compute_output_shape(input_shape))
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """[I, rows, columns, channels in] -> [I, rows, columns, channels]."""
+        """Apply the layers to [I, rows, columns, channels]."""
         return keras.ops.relu(self.normalization(self.convolution(inputs), training=training))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape with this layer's channels."""
+        """Return the shape of the input with this layer's channels."""
         return (*input_shape[:-1], self.channels)
 
     def get_config(self) -> dict[str, Any]:
-        """What the constructor needs."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "channels": self.channels}
 
 
 def slim_vgg16(image_size: int, width: float) -> keras.Model:
-    """VGG16 without its top, slimmer, with VGG16's layer names.
+    """Build VGG16 without its top, with fewer channels and VGG16's layer names.
 
     Args:
       image_size: side of the square input, pixels.
-      width: channels as a share of VGG16's, over 0.
+      width: channels as a fraction of VGG16's, above 0.
 
     Returns:
       A model from [I, image_size, image_size, 3] to block5_conv3's
       [I, rows, columns, round(512 * width)].
 
     Raises:
-      ValueError: an image so small that block 5 would be left with nothing.
+      ValueError: the image is so small that block 5 would be empty.
     """
-    smallest = 2 ** (len(VGG16_BLOCKS) - 1)  # in_bfloat16 between blocks
+    smallest = 2 ** (len(VGG16_BLOCKS) - 1)  # halved between blocks
     if image_size < smallest:
         raise ValueError(f"at least {smallest} pixels")
     inputs = keras.Input((image_size, image_size, 3), name="preprocessed")

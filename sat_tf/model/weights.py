@@ -1,4 +1,4 @@
-"""What a run has learned: saved with the vocabulary's fingerprint, checked when read."""
+"""Checkpoints of learned weights, with the fingerprint of the vocabulary they belong to."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ import tensorflow as tf
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
 
-# What TensorFlow raises on files that are damaged, cut short or another model's.
+# What TensorFlow raises for files that are damaged, truncated or of another model.
 _UNREADABLE = (
     tf.errors.OpError,
     AssertionError,
@@ -22,11 +22,11 @@ _UNREADABLE = (
 _FINGERPRINT_KEY = "vocabulary/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def learned_parts(model: CaptionModel, fingerprint: str) -> dict[str, Any]:
-    """What a checkpoint of the model tracks.
+def learned_weights(model: CaptionModel, fingerprint: str) -> dict[str, Any]:
+    """Return what a checkpoint of the model tracks.
 
-    The decoder, the annotations' scale, an encoder that is trained, and the fingerprint of the
-    vocabulary whose ids the weights speak of.
+    The decoder, the scale of the features, an encoder that is trained, and the fingerprint of the
+    vocabulary whose ids the weights refer to.
     """
     parts = {
         # By path: TensorFlow does not see layers that Keras keeps in a list.
@@ -38,10 +38,10 @@ def learned_parts(model: CaptionModel, fingerprint: str) -> dict[str, Any]:
 
 
 def restore(checkpoint: tf.train.Checkpoint, prefix: str, fingerprint: str) -> None:
-    """Reads a checkpoint into all that `checkpoint` tracks.
+    """Restore everything that `checkpoint` tracks.
 
     Args:
-      checkpoint: tracks `learned_parts`, and maybe more.
+      checkpoint: tracks `learned_weights`, and possibly more.
       prefix: of the checkpoint's files.
       fingerprint: of the run's vocabulary.
 
@@ -66,13 +66,13 @@ def restore(checkpoint: tf.train.Checkpoint, prefix: str, fingerprint: str) -> N
 
 
 def save_weights(model: CaptionModel, folder: str | os.PathLike[str], fingerprint: str) -> None:
-    """Writes the model's weights into a new folder, as `load_weights` reads them."""
-    checkpoint = tf.train.Checkpoint(**learned_parts(model, fingerprint))
+    """Write the model's weights into a new folder, for `load_weights`."""
+    checkpoint = tf.train.Checkpoint(**learned_weights(model, fingerprint))
     tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1).save()
 
 
 def load_weights(model: CaptionModel, folder: str | os.PathLike[str], fingerprint: str) -> None:
-    """Reads the newest checkpoint of `folder` into the model.
+    """Load the newest checkpoint of `folder` into the model.
 
     Raises:
       UserError: there is none, or see `restore`.
@@ -80,4 +80,4 @@ def load_weights(model: CaptionModel, folder: str | os.PathLike[str], fingerprin
     prefix = tf.train.latest_checkpoint(Path(folder))
     if prefix is None:
         raise UserError(f"{folder}: holds no checkpoint; train the run first")
-    restore(tf.train.Checkpoint(**learned_parts(model, fingerprint)), prefix, fingerprint)
+    restore(tf.train.Checkpoint(**learned_weights(model, fingerprint)), prefix, fingerprint)

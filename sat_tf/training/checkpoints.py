@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.weights import learned_parts, restore
+from sat_tf.model.weights import learned_weights, restore
 from sat_tf.training.schedule import Progress
 from sat_tf.workdir import BEST, EPOCHS, LAST
 
@@ -38,7 +38,7 @@ class Checkpoints:
     ) -> None:
         self._fingerprint = fingerprint
         self._progress = tf.Variable("", trainable=False)
-        parts = learned_parts(model, fingerprint)
+        parts = learned_weights(model, fingerprint)
         self._state = tf.train.Checkpoint(
             **parts,
             optimizer=model.optimizer,

@@ -8,7 +8,7 @@ from sat_tf.data.records import Record
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import build_encoder, load_encoder, set_finetuning
-from sat_tf.model.pretrained_embeddings import read_word_vectors
+from sat_tf.model.pretrained_embeddings import read_embeddings
 from sat_tf.model.weights import load_weights
 from sat_tf.training.checkpoints import has_state
 from sat_tf.vocabulary import SPECIAL, Vocabulary, tokenize
@@ -92,7 +92,7 @@ def new_model(config: Config, vocabulary: Vocabulary) -> CaptionModel:
         model.set_output_bias(vocabulary.log_frequencies())
     if config.decoder.pretrained_embeddings:
         path = Path(config.decoder.pretrained_embeddings)
-        vectors = read_word_vectors(path, vocabulary, config.decoder.embedding_size)
+        vectors = read_embeddings(path, vocabulary, config.decoder.embedding_size)
         model.set_embeddings(vectors)
         print(f"embeddings: {len(vectors):,} of {len(vocabulary):,} tokens are in {path}")
     return model

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from sat_tf.config import DecoderConfig
 from sat_tf.model.caption_model import CaptionModel, FlattenGrid
-from sat_tf.model.weights import learned_parts, load_weights
+from sat_tf.model.weights import learned_weights, load_weights
 
 SIZES = {"embedding_size": 4, "hidden_size": 5, "attention_size": 3, "dropout": 0.0}
 
@@ -94,7 +94,7 @@ def test_checkpoints_hold_every_weight(tmp_path):
     for weight in learned(one):
         weight.assign(np.random.default_rng(3).normal(size=weight.shape))
     tf.train.CheckpointManager(
-        tf.train.Checkpoint(**learned_parts(one, "a vocabulary")), str(tmp_path), 1
+        tf.train.Checkpoint(**learned_weights(one, "a vocabulary")), str(tmp_path), 1
     ).save()
     load_weights(other, tmp_path, "a vocabulary")
     for weight, stored in zip(learned(other), learned(one), strict=True):

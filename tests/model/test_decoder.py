@@ -65,11 +65,9 @@ NAMES = ["-".join(options) or "the paper's" for options in OPTIONS]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=NAMES)
-@pytest.mark.parametrize("compiled", [False, True])
-def test_teacher_forcing_equals_the_equations(features, options, compiled):
+def test_teacher_forcing_and_steps_equal_the_equations(features, options):
     decoder = make_decoder(**options)
-    call = tf.function(decoder) if compiled else decoder
-    read = call(tf.constant(features), tf.constant(TOKENS))
+    output = decoder(tf.constant(features), tf.constant(TOKENS))
     weights = reference.weights_of(decoder)
     assert sum(w.size for w in weights.values()) == sum(
         np.prod(v.shape) for v in decoder.trainable_variables
@@ -77,25 +75,25 @@ def test_teacher_forcing_equals_the_equations(features, options, compiled):
     for b, caption in enumerate(CAPTIONS):
         a = features[b].astype(np.float64)
         expected = reference.teacher_force(weights, a, caption, decoder.config)
-        steps = len(caption)
-        np.testing.assert_allclose(read.logits[b, :steps], expected["logits"], atol=1e-5, rtol=1e-5)
-        np.testing.assert_allclose(read.alphas[b, :steps], expected["alphas"], atol=1e-5)
-        np.testing.assert_allclose(read.betas[b, :steps], expected["betas"], atol=1e-5)
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=NAMES)
-def test_search_steps_equal_teacher_forcing(features, options):
-    decoder = make_decoder(**options)
-    logits, alphas, betas, *_ = decoder(tf.constant(features), tf.constant(TOKENS))
+        for name in ("logits", "alphas", "betas"):
+            found = getattr(output, name)[b, : len(caption)]
+            np.testing.assert_allclose(found, expected[name], atol=1e-5, rtol=1e-5, err_msg=name)
     memory = decoder.prepare(tf.constant(features))
-    state = decoder.initial_state(memory)
-    previous = tf.constant([START, START])
+    state, previous = decoder.initial_state(memory), tf.constant([START, START])
     for t in range(TOKENS.shape[1]):
-        step_logits, state, attended = decoder.next_token(previous, state, memory)
-        np.testing.assert_allclose(step_logits, logits[:, t], atol=1e-5)
-        np.testing.assert_allclose(attended.alpha, alphas[:, t], atol=1e-6)
-        np.testing.assert_allclose(attended.beta[:, 0], betas[:, t], atol=1e-6)
+        logits, state, attended = decoder.next_token(previous, state, memory)
+        np.testing.assert_allclose(logits, output.logits[:, t], atol=1e-5)
+        np.testing.assert_allclose(attended.alpha, output.alphas[:, t], atol=1e-6)
+        np.testing.assert_allclose(attended.beta[:, 0], output.betas[:, t], atol=1e-6)
         previous = tf.constant(TOKENS[:, t])
+
+
+@pytest.mark.parametrize("options", [OPTIONS[0], OPTIONS[-1]], ids=["the paper's", "deep"])
+def test_eager_equals_compiled(features, options):
+    decoder = make_decoder(**options)
+    inputs = tf.constant(features), tf.constant(TOKENS)
+    for one, other in zip(decoder(*inputs), tf.function(decoder)(*inputs), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [OPTIONS[0], OPTIONS[-1]], ids=["the paper's", "deep"])
@@ -182,15 +180,6 @@ def test_dropout_acts_in_training_alone(features):
     np.testing.assert_array_equal(decoder(*inputs)[0], decoder(*inputs)[0])
     first, second = (decoder(*inputs, training=True)[0] for _ in range(2))
     assert np.abs(first - second).max() > 0.01
-
-
-def test_the_layer_can_be_rebuilt_from_its_config(features):
-    decoder = make_decoder()
-    twin = AttentionDecoder.from_config(decoder.get_config())
-    twin.build((None, None, D))
-    twin.set_weights(decoder.get_weights())
-    inputs = tf.constant(features), tf.constant(TOKENS)
-    np.testing.assert_array_equal(twin(*inputs)[0], decoder(*inputs)[0])
 
 
 def test_lstm_dropout_scales_the_sums_under_i_f_and_o(features):

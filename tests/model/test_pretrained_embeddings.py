@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sat_tf.errors import UserError
-from sat_tf.model.pretrained_embeddings import read_word_vectors
+from sat_tf.model.pretrained_embeddings import read_embeddings
 from sat_tf.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.build([["red", "star", "café"]])
@@ -13,7 +13,7 @@ VOCABULARY = Vocabulary.build([["red", "star", "café"]])
 def read(tmp_path, content, size=3):
     path = tmp_path / "vectors.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_word_vectors(path, VOCABULARY, size)
+    return read_embeddings(path, VOCABULARY, size)
 
 
 def test_vectors_of_the_vocabularys_words_are_read(tmp_path):
@@ -47,4 +47,4 @@ def test_what_is_wrong_is_named(tmp_path, content, what):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere"):
-        read_word_vectors(tmp_path / "nowhere.txt", VOCABULARY, 3)
+        read_embeddings(tmp_path / "nowhere.txt", VOCABULARY, 3)
