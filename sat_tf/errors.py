@@ -1,8 +1,8 @@
-"""Errors that are the user's to mend."""
+"""The error for mistakes of the user."""
 
 
 class UserError(Exception):
-    """What is wrong, where (file, line or flag) and what to do, in words for the user.
+    """A mistake of the user; says what is wrong, where (file, line or flag) and what to do.
 
     Commands print its message without a stack trace and exit with status 1.
     """

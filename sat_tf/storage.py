@@ -1,4 +1,4 @@
-"""Writing to disk so that a file appears whole or not at all."""
+"""Atomic writes: a file appears complete or not at all."""
 
 import contextlib
 import json
@@ -13,10 +13,10 @@ from sat_tf.errors import UserError
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, with its suffix; moves it there on success.
+    """Yield a temporary path beside `path`, with its suffix; move it to `path` on success.
 
-    What is written there may be a file or a folder. When the body raises, it is removed and
-    `path` stays as it was.
+    The body may write a file or a folder. If it raises, the temporary is removed and `path` stays
+    unchanged.
     """
     path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,26 +28,26 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def check_target(path: str, flag: str) -> None:
-    """Raises `UserError`, naming the flag, if no file can be written at `path`; "" is none."""
+    """Raise `UserError`, naming the flag, if `path` is not empty and can't be written as a file."""
     if not path:
         return
     if Path(path).is_dir():
         raise UserError(f"--{flag}={path}: is a folder; name a file")
-    _check_room(path, flag)
+    _check_writable(path, flag)
 
 
 def check_new_folder(path: str, flag: str) -> None:
-    """Raises `UserError`, naming the flag, if no folder can be made at `path`."""
+    """Raise `UserError`, naming the flag, if no folder can be created at `path`."""
     if os.path.lexists(path):
         raise UserError(f"--{flag}={path}: is there already; name a new folder")
-    _check_room(path, flag)
+    _check_writable(path, flag)
 
 
-def _check_room(path: str, flag: str) -> None:
-    """Raises `UserError` if nothing can be made in the nearest folder above `path` that exists."""
+def _check_writable(path: str, flag: str) -> None:
+    """Raise `UserError` if the nearest existing folder above `path` is not writable."""
     above = next(folder for folder in Path(path).absolute().parents if os.path.lexists(folder))
     try:
-        # Permissions alone do not tell: some file systems reject everybody.
+        # Not by permissions: some file systems reject everybody.
         with tempfile.TemporaryDirectory(dir=above, prefix=".writing-"):
             pass
     except OSError as error:
@@ -57,18 +57,18 @@ def _check_room(path: str, flag: str) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes `text` as UTF-8."""
+    """Write `text` as UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes `value` as indented JSON; NaN and infinity are refused."""
+    """Write `value` as indented JSON; raise `ValueError` for NaN and infinity."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> Any:
-    """Reads JSON from `path`; a `UserError` calls the file `what` when it can't be read."""
+    """Read JSON from `path`; raise `UserError`, calling the file `what`, if it can't be read."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Words <-> ids: the one tokenizer, and the vocabulary of a run."""
+"""The tokenizer, and the vocabulary that maps words to ids."""
 
 import hashlib
 import json
@@ -18,14 +18,14 @@ SPECIAL = ("<pad>", "<end>", "<unk>")
 
 # Clitics that the field's evaluation (the Penn Treebank tokenizer) splits off: dog's -> dog 's.
 _CLITICS = ("'s", "'re", "'ve", "'ll", "'d", "'m", "n't")
-# Marks that may stand inside a word, the last two (whether letters join) in Persian and Indic ones.
+# Marks that may occur inside a word, the last two (joiners) in Persian and Indic scripts.
 _INNER = "-'.,:/\u200c\u200d"
-# Those of them that are punctuation where they stand.
+# Occurrences of them that are punctuation.
 _LOOSE = re.compile(r"(?<!\d)[.,:]|[.,:](?!\d)|(?<!\w)/|/(?!\w)")
 
 
 class _Characters(dict[int, str]):
-    """What each character of a caption becomes, filled as characters occur."""
+    """The replacement of each character of a caption, filled when it first occurs."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -39,21 +39,21 @@ _CHARACTERS = _Characters(
         {
             **dict.fromkeys("\u2019\u2018\u02bc`", "'"),
             **dict.fromkeys("\u2010\u2011", "-"),
-            "\u00ad": "",  # a soft hyphen only shows where a line may break
+            "\u00ad": "",  # soft hyphen
         }
     )
 )
 
 
 def tokenize(text: str) -> list[str]:
-    """The words of a caption: lower case, without punctuation, composed Unicode (NFC).
+    """Split a caption into words: lower case, without punctuation, composed Unicode (NFC).
 
-    As the field's evaluation (coco-caption's Penn Treebank tokenizer) does it: punctuation is
-    dropped, but for hyphens, apostrophes and slashes within a word ("t-shirt", "and/or") and the
-    marks within a number ("3.5", "7:30"); possessive and verb clitics are words of their own
-    ("dog's" -> "dog", "'s"), and so is "n't". Unlike it, symbols ("&", "#"), brackets and the
-    points of abbreviations ("d.c.") are dropped too: in all, one caption of 900 of Flickr8k comes
-    out differently. Works for any language that puts spaces between words.
+    Follows the Penn Treebank tokenizer of coco-caption: punctuation is dropped except hyphens,
+    apostrophes and slashes within a word ("t-shirt", "and/or") and the marks within a number
+    ("3.5", "7:30"); possessive and verb clitics and "n't" are separate words ("dog's" -> "dog",
+    "'s"). Unlike coco-caption, it drops symbols ("&", "#"), brackets and the points of
+    abbreviations ("d.c."); one caption in 900 of Flickr8k differs. Suitable for all languages that
+    separate words by spaces.
     """
     text = unicodedata.normalize("NFC", text.lower()).translate(_CHARACTERS)
     return [part for word in _LOOSE.sub(" ", text).split() for part in _split_clitics(word)]
@@ -71,15 +71,15 @@ def _split_clitics(word: str) -> list[str]:
 
 
 class Vocabulary:
-    """The words a model knows; ids are positions, `<pad>`, `<end>` and `<unk>` come first.
+    """The words of a model; ids are positions, `<pad>`, `<end>` and `<unk>` come first.
 
     Args:
       words: all entries, the three special ones included.
-      counts: how often each stands in the training captions; the end once a caption, `<unk>` for
-        all words that were left out.
+      counts: occurrences of each entry in the training captions; `<end>` counts once a caption,
+        `<unk>` for all words that are not in the vocabulary.
 
     Raises:
-      UserError: the entries are not those of a vocabulary.
+      UserError: the entries do not form a vocabulary.
     """
 
     def __init__(self, words: Sequence[str], counts: Sequence[int]) -> None:
@@ -89,7 +89,7 @@ class Vocabulary:
         if self.words[: len(SPECIAL)] != SPECIAL or len(self._ids) != len(self.words):
             raise UserError(f"a vocabulary starts with {SPECIAL} and has no word twice")
         if not all(isinstance(word, str) for word in self.words):
-            raise UserError("the words of a vocabulary are texts")
+            raise UserError("the words of a vocabulary are strings")
         if len(self.counts) != len(self.words) or not all(
             type(count) is int and count >= 0 for count in self.counts
         ):
@@ -99,12 +99,12 @@ class Vocabulary:
     def build(
         cls, captions: Iterable[Sequence[str]], *, size: int = 0, min_count: int = 1
     ) -> "Vocabulary":
-        """The most frequent words of tokenised captions; among equals the alphabet decides.
+        """Return the vocabulary of tokenized captions: most frequent first, ties alphabetically.
 
         Args:
-          captions: their words.
-          size: words kept at most, the special entries not counted; 0 keeps all.
-          min_count: words that occur less often are left out.
+          captions: the words of each.
+          size: largest number of words, special entries not counted; 0: no limit.
+          min_count: smallest number of occurrences of a word.
         """
         counts: Counter[str] = Counter()
         ends = 0
@@ -126,11 +126,11 @@ class Vocabulary:
         return word in self._ids
 
     def encode(self, words: Iterable[str]) -> list[int]:
-        """The ids of words, `UNK` for those unknown, and `END`."""
+        """Return the ids of words, `UNK` for unknown ones, followed by `END`."""
         return [*(self._ids.get(word, UNK) for word in words), END]
 
     def words_of(self, ids: Iterable[int]) -> list[str]:
-        """The words of ids up to the end; padding is left out."""
+        """Return the words of ids up to the end, without padding."""
         words = []
         for number in ids:
             if number == END:
@@ -140,22 +140,22 @@ class Vocabulary:
         return words
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The words of ids with spaces between them."""
+        """Return the words of ids, joined by spaces."""
         return " ".join(self.words_of(ids))
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the entries in their order, hexadecimal; the counts do not matter."""
+        """SHA-256 of the words in their order, hexadecimal; independent of the counts."""
         return hashlib.sha256(json.dumps(self.words).encode()).hexdigest()
 
     def log_frequencies(self) -> list[float]:
-        """Log of each entry's share of the training words, one added to each count: [V]."""
+        """Return the log of each entry's relative frequency with add-one smoothing: V numbers."""
         smoothed = [count + 1 for count in self.counts]
         total = sum(smoothed)
         return [math.log(count / total) for count in smoothed]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the vocabulary with its fingerprint as JSON."""
+        """Write the vocabulary with its fingerprint as JSON."""
         document = {
             "format_version": FORMAT_VERSION,
             "fingerprint": self.fingerprint,
@@ -166,10 +166,10 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Vocabulary":
-        """Reads what `save` wrote.
+        """Read a vocabulary that `save` wrote.
 
         Raises:
-          UserError: it can't be read, or its words are not those it was written with.
+          UserError: the file can't be read, or its words do not match its fingerprint.
         """
         document = read_json(path, "a vocabulary")
         if not isinstance(document, dict) or document.get("format_version") != FORMAT_VERSION:

@@ -1,7 +1,7 @@
-"""What lies where in a run's folder, beside `config.json`."""
+"""Names of the files in a run's folder, beside `config.json`."""
 
 VOCABULARY_FILE = "vocabulary.json"
-# The encoder as it stood when the run began: a run needs no file from elsewhere.
+# The encoder at the start of the run, so that the run needs no other file.
 ENCODER_FILE = "encoder.keras"
 LAST, BEST, EPOCHS = "checkpoints", "best", "epochs"
 METRICS_FILE = "metrics.jsonl"

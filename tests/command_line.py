@@ -63,5 +63,5 @@ def call_process(command, *arguments, cwd=None):
         check=False,
         cwd=cwd,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""},
-        timeout=300,
+        timeout=900,
     )

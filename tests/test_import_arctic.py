@@ -8,7 +8,7 @@ import arctic_runs
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_commands import call
+from command_line import call
 
 from sat_tf import flags
 from sat_tf.captioner import Captioner

@@ -24,9 +24,7 @@ class DataConfig(Section):
         commands=("evaluate", "doctor", "import_arctic"),
     )
     data_dir: str = _stored(
-        "",
-        "Folder of the data set.",
-        commands=("evaluate", "export", "doctor", "import_arctic"),
+        "", "Folder of the data set.", commands=("evaluate", "export", "doctor", "import_arctic")
     )
     captions_file: str = _stored(
         "",
@@ -51,10 +49,7 @@ class DataConfig(Section):
         only_for={"dataset": Not("shapes")},
     )
     vocabulary_size: int = setting(
-        10_000,
-        "Number of most frequent words to keep; 0 keeps all.",
-        minimum=0,
-        defines_model=True,
+        10_000, "Number of most frequent words to keep; 0 keeps all.", minimum=0, defines_model=True
     )
     min_word_count: int = setting(
         1, "Smallest count in the training captions of a kept word.", minimum=1, defines_model=True

@@ -25,11 +25,7 @@ class DecodingConfig(Section):
         only_for={"search": "beam"},
     )
     num_samples: int = _decoding(
-        1,
-        "Captions sampled of each image.",
-        minimum=1,
-        maximum=100,
-        only_for={"search": "sample"},
+        1, "Captions sampled of each image.", minimum=1, maximum=100, only_for={"search": "sample"}
     )
     attention_inference: str = _decoding(
         "expectation",

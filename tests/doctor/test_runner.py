@@ -4,8 +4,8 @@ import json
 import shutil
 
 import pytest
+from command_line import call
 from planted_faults import assert_fails, check, fork
-from test_commands import call
 
 from sat_tf.config import Config
 from sat_tf.doctor import Status, fail_if, runner
