@@ -103,7 +103,7 @@ def test_the_fingerprint_is_that_of_the_words_in_their_order():
         (lambda d: d["words"].__setitem__(3, "x"), "were changed"),
         (lambda d: d["counts"].__setitem__(3, -1), "one count, 0 or more"),
         (lambda d: d["counts"].__setitem__(3, "3"), "one count, 0 or more"),
-        (lambda d: d["words"].__setitem__(3, 7), "texts"),
+        (lambda d: d["words"].__setitem__(3, 7), "strings"),
         (lambda d: d["words"].__setitem__(3, []), "damaged"),
         (lambda d: d.pop("counts"), "damaged"),
         (lambda d: d.update(format_version=9), "format_version"),
