@@ -1,6 +1,7 @@
 """Run commands: in this process, or as a person does."""
 
 import contextlib
+import importlib.util
 import io
 import os
 import runpy
@@ -34,8 +35,10 @@ def call(command, *arguments, cwd=None, path="", blocked=()):
         patch.setattr(sys, "argv", [command, *map(str, arguments)])
         patch.setattr(signal, "signal", lambda *_: None)
         patch.setenv("PATH", path)
-        for name in (module, f"{module}.__main__"):
-            patch.delitem(sys.modules, name, raising=False)
+        # A package stays, whose classes its other modules share.
+        is_package = importlib.util.find_spec(module).submodule_search_locations is not None
+        executed = f"{module}.__main__" if is_package else module
+        patch.delitem(sys.modules, executed, raising=False)
         for name in blocked:
             patch.setitem(sys.modules, name, None)
         if cwd:
