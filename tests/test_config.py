@@ -179,3 +179,10 @@ def test_override_changes_mutable_settings_only():
         override(run, hidden_size=8)
     with pytest.raises(UserError, match="beam_sise"):
         override(run, beam_sise=8)
+
+
+def test_override_drops_settings_of_the_run_that_have_no_effect():
+    run = from_flat({"beam_size": 5})
+    assert override(run, search="sample") == from_flat({"search": "sample"})
+    with pytest.raises(UserError, match="--beam_size=4 has no effect with --search=sample"):
+        override(run, search="sample", beam_size=4)

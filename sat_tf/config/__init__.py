@@ -43,7 +43,8 @@ class Config:
     def __post_init__(self) -> None:
         values = to_flat(self)
         for name, declared in settings().items():
-            declared.check_effect(name, values)
+            if reason := declared.why_without_effect(name, values):
+                raise UserError(reason)
         self._check_images()
         self._check_boxes()
         self._check_training()
@@ -194,10 +195,18 @@ def to_arguments(config: Config) -> list[str]:
 def override(config: Config, **values: Any) -> Config:
     """Return the config of a trained run with other values of mutable settings.
 
+    Mutable settings of the run that have no effect with these values, such as its beam size with
+    `search="sample"`, get their defaults.
+
     Raises:
       UserError: a setting is unknown or may not change in a run, or a value is invalid.
     """
-    made = from_flat({**to_flat(config), **values})
+    merged = {**to_flat(config), **values}
+    for name, declared in settings().items():
+        is_kept = declared.mutable and name not in values
+        if is_kept and declared.why_without_effect(name, merged):
+            merged[name] = declared.default
+    made = from_flat(merged)
     fixed = config.differences(made)
     if fixed:
         raise UserError(f"--{fixed[0]} can't be changed in a trained run")

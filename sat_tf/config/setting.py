@@ -76,15 +76,15 @@ class Setting:
             for other, wanted in self.only_for.items()
         )
 
-    def check_effect(self, name: str, values: Mapping[str, Any]) -> None:
-        """Raise `UserError` if the setting is changed where it has no effect.
+    def why_without_effect(self, name: str, values: Mapping[str, Any]) -> str:
+        """Return why the setting, if it is changed, has no effect; empty if it has one.
 
         Args:
           name: of this setting.
           values: of all settings, by name.
         """
         if values[name] == self.default:
-            return
+            return ""
         for other, wanted in self.only_for.items():
             value, reason = values[other], ""
             if isinstance(wanted, Not):
@@ -93,10 +93,11 @@ class Setting:
                 has_effect = value == wanted
                 reason = f"; it is for {as_flag(other, wanted)}"
             if not has_effect:
-                raise UserError(
+                return (
                     f"{as_flag(name, values[name])} has no effect with {as_flag(other, value)}"
                     f"{reason}"
                 )
+        return ""
 
 
 def setting(default: Any, help: str, **declared: Any) -> Any:
