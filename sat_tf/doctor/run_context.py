@@ -97,7 +97,11 @@ class RunContext:
     @functools.cached_property
     def _evaluator(self) -> Evaluator:
         run, config = self.run, self.config
-        return Evaluator([run.model], run.vocabulary, config.decoding, config.images)
+        # Slow scores, of which no check makes use, are left out.
+        monitor = "perplexity"
+        return Evaluator(
+            [run.model], run.vocabulary, config.decoding, config.images, monitor=monitor
+        )
 
     @functools.cached_property
     def evaluation(self) -> EvaluationResult:
