@@ -170,7 +170,8 @@ def prepare(config: Config, workdir: str | os.PathLike[str]) -> TrainingRun:
     config = resolve_config(config, workdir)
     training = config.training
     check_scores(config)
-    records = load_splits(config.data, ("train", "dev"))
+    with_objects = ("train", "dev") if training.attention_supervision else ("dev",)
+    records = load_splits(config.data, ("train", "dev"), with_objects)
     vocabulary = open_vocabulary(config, workdir, records["train"])
     keras.utils.set_random_seed(training.seed)
     strategy = make_strategy()
