@@ -184,13 +184,15 @@ class ImageReader(ImageSource):
     def __init__(self, records: Sequence[Record], config: ImageConfig) -> None:
         self._files = not records or isinstance(records[0].image, str)
         self._images = [record.image for record in records]
+        # Created here, not in `load`, where the graph of each dataset would have a copy.
+        self._sources = tf.constant(self._images, tf.string)
         self._config = config
 
     def load(self, rows: tf.Tensor) -> Batch:
         """See `ImageSource`."""
         size = self._config.image_size
         spec = tf.TensorSpec([size, size, 3], tf.float32)
-        encoded = tf.gather(tf.constant(self._images, tf.string), rows)
+        encoded = tf.gather(self._sources, rows)
         return {"images": tf.map_fn(self._decode, encoded, fn_output_signature=spec)}
 
     def _decode(self, image: tf.Tensor) -> tf.Tensor:
