@@ -37,11 +37,11 @@ class Image(NamedTuple):
     """An image that was read.
 
     thumbnail: as people see it, with the part that the (first) run's encoder sees.
-    image_batch: as the encoder of each run sees it, float32 [S, S, 3], 0..255.
+    inputs: of the encoder of each run, float32 [S, S, 3], 0..255.
     """
 
     thumbnail: Thumbnail
-    image_batch: tuple[np.ndarray, ...]
+    inputs: tuple[np.ndarray, ...]
 
 
 class Run(NamedTuple):
@@ -131,8 +131,8 @@ class Captioner:
             pixels = decode_image(read_image(source))
         except tf.errors.InvalidArgumentError as error:
             raise unreadable(source, error) from None
-        image_batch = (resize_and_crop(pixels, run.config.images).numpy() for run in self.runs)
-        return Image(thumbnail(pixels, self.config.images), tuple(image_batch))
+        inputs = (resize_and_crop(pixels, run.config.images).numpy() for run in self.runs)
+        return Image(thumbnail(pixels, self.config.images), tuple(inputs))
 
     def caption(self, paths: Sequence[str | os.PathLike[str]]) -> list[Caption]:
         """The best caption of each image file, in their order.
@@ -149,8 +149,8 @@ class Captioner:
     def caption_images(self, images: Sequence[Image]) -> list[tuple[Caption, ...]]:
         """For each of the images, from `read_image`, up to `beam_size` captions.
 
-        Those that have ended come before those that were cut, each by score; draws of a sampling
-        search come in no order.
+        Those that have ended come before those that were cut, each by score; samples come in no
+        order.
         """
         decoded = self._generator.generate(self._batches(images), self.config.decoding)
         return make_captions(decoded, self.vocabulary, self._grids)
@@ -212,6 +212,6 @@ class Captioner:
     def _batches(self, images: Sequence[Image]) -> list[dict[str, tf.Tensor]]:
         """A batch for each run."""
         return [
-            {"images": tf.constant(np.stack(image_batch), tf.float32)}
-            for image_batch in zip(*(image.image_batch for image in images), strict=True)
+            {"images": tf.constant(np.stack(inputs), tf.float32)}
+            for inputs in zip(*(image.inputs for image in images), strict=True)
         ]

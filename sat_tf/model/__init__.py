@@ -1,1 +1,1 @@
-"""The network: annotations, attention, decoder, losses."""
+"""The network: encoder, decoder with attention, losses and generation."""
