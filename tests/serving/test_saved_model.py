@@ -200,7 +200,7 @@ def test_other_signatures_agree(serve, signatures, captioner):
     files = [encoded(picture(seed=seed), "PNG") for seed in (1, 6)]
     by_bytes = serve(files)
     by_pixels = signatures["from_images"](images=tf.constant(pixels))
-    views = np.stack([captioner.read_image(file).image_batch[0] for file in files])
+    views = np.stack([captioner.read_image(file).inputs[0] for file in files])
     features = captioner.models[0].encode_images({"images": tf.constant(views)})
     cached = signatures["from_features"](features=tf.cast(features, tf.float16))
     assert set(by_pixels) == set(by_bytes)
