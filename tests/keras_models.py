@@ -168,9 +168,9 @@ def print_distributed() -> None:
             compile_model(model)
         batches = strategy.distribute_datasets_from_function(captions_dataset)
         if by == "fit":
-            result = {"losses": fit(model, batches=batches)["loss"]}
+            result = {"losses": fit(model, epochs=1, batches=batches)["loss"]}
         else:
-            epochs = run_loop(model, batches=batches, strategy=strategy)
+            epochs = run_loop(model, 1, batches, strategy)
             steps = [*itertools.chain(*epochs)]
             result = {"steps": steps, "losses": mean_losses(model, epochs)}
         weights = np.concatenate([v.numpy().ravel() for v in model.trainable_variables])

@@ -383,6 +383,11 @@ class CaptionModel(keras.Model):
     def _log(self, sums: Sums) -> dict[str, tf.Tensor]:
         return self._loss_metrics.update(sums, self.loss.total(sums))
 
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # Keras would build a model by averaging the first batch over the replicas of a strategy,
+        # whose numbers of images differ. This model is always built.
+        pass
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The loss and its terms."""

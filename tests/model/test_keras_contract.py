@@ -118,7 +118,9 @@ def test_a_checkpoint_of_fit_continues(fitted):
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{}, {**DEEP, "lstm_dropout": 0.2}], ids=["soft", "hard"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"attention": "hard", "lstm_dropout": 0.2}], ids=["soft", "hard"]
+)
 def test_fit_has_the_losses_of_our_loop(changes):
     config = dataclasses.replace(TRAINING, optimizer="rmsprop", scheduled_sampling=0.5)
     by_fit, by_loop = make_model(**changes), make_model(**changes)
@@ -133,7 +135,7 @@ def test_fit_has_the_losses_of_our_loop(changes):
 
 def test_fit_takes_arrays_without_image_index():
     model = make_model()
-    model.compile()
+    model.compile(run_eagerly=True)
     random = np.random.default_rng(0)
     inputs = {
         "features": random.normal(size=(6, 2, 3, 4)).astype(np.float32),
@@ -176,10 +178,10 @@ def test_generate_and_score_agree(fitted):
     )
 
 
-def test_summary_shows_shapes(fitted):
-    model, _, _ = fitted
+def test_summary_shows_shapes(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     out = io.StringIO()
-    model.summary(print_fn=lambda line: out.write(line + "\n"), line_length=200)
+    make_model().summary(print_fn=lambda line: out.write(line + "\n"), line_length=200)
     text = out.getvalue()
     assert "(None, 2, 3, 4)" in text
     assert f"(None, {L}, 4)" in text
@@ -246,13 +248,14 @@ def test_a_step_that_overflows_is_skipped():
     model.compile(keras.optimizers.SGD(0.1))
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     batch = next(iter(captions_dataset()))
-    update = tf.function(model.update, autograph=False, reduce_retracing=True)
     before, scale = model.get_weights(), float(model.optimizer.dynamic_scale.numpy())
-    update({**batch, "features": tf.fill(batch["features"].shape, tf.constant(np.inf, tf.float16))})
+    model.update(
+        {**batch, "features": tf.fill(batch["features"].shape, tf.constant(np.inf, tf.float16))}
+    )
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert float(model.optimizer.dynamic_scale.numpy()) == scale / 2
-    update(batch)
+    model.update(batch)
     assert any((one != other).any() for one, other in zip(before, model.get_weights(), strict=True))
 
 
@@ -280,7 +283,7 @@ def trained():
 
 def test_two_devices_train_as_one(trained):
     one, two = trained["one"], trained["two"]
-    assert [sums["captions"] for sums in one["steps"]] == [4, 3, 4, 3]
+    assert [sums["captions"] for sums in one["steps"]] == [4, 3]
     for first, second in zip(one["steps"], two["steps"], strict=True):
         assert first == pytest.approx(second, rel=1e-5)
     np.testing.assert_allclose(one["weights"], two["weights"], atol=1e-6)
