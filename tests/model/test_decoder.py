@@ -202,7 +202,7 @@ def test_lstm_dropout_scales_the_sums_under_i_f_and_o(features):
     np.testing.assert_allclose(hidden[0], o * np.tanh(expected), atol=1e-5)
 
 
-def test_lstm_dropout_draws_a_mask_a_step(features):
+def test_lstm_dropout_has_a_mask_for_each_step(features):
     decoder = make_decoder(lstm_dropout=0.25)
     (mask,) = (m.numpy() for m in decoder._gate_masks(400, 2))
     assert set(np.unique(mask)) == {0.0, np.float32(1 / 0.75)}
@@ -213,8 +213,8 @@ def test_lstm_dropout_draws_a_mask_a_step(features):
     assert np.abs(first - second).max() > 0.01
 
 
-def test_scheduled_sampling_reads_what_was_drawn(features):
-    """With probability 1 every word but the first is one that the model drew from what it said."""
+def test_scheduled_sampling_reads_sampled_tokens(features):
+    """With probability 1 every token but the first is sampled from the prediction before it."""
     decoder = make_decoder()
     features = tf.constant(np.repeat(features[:1], 3_000, axis=0))
     tokens = tf.fill([3_000, 2], 4)

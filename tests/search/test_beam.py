@@ -104,7 +104,7 @@ def test_every_beam_up_to_the_exhaustive_one():
 
 @pytest.mark.parametrize("beam_size", [1, 2, 3, 4, 7, 12, 40])
 @pytest.mark.parametrize("constraints", VARIANTS, ids=NAMES)
-def test_beams_are_the_search_by_hand(constraints, beam_size):
+def test_beams_equal_the_search_in_plain_python(constraints, beam_size):
     chain = Chain(inputs=4, seed=beam_size)
     decoded = search(chain, constraints, beam_size)
     for number in range(4):
@@ -153,7 +153,7 @@ def test_the_same_in_eager_and_graph():
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_looks_and_probabilities_follow_their_hypothesis():
+def test_outputs_and_probabilities_follow_their_hypothesis():
     chain = Chain(inputs=5, words=5, seed=4)
     decoded = search(chain, dataclasses.replace(CONSTRAINTS, max_steps=6), 4)
     alphas, betas = decoded.step_outputs
@@ -161,8 +161,8 @@ def test_looks_and_probabilities_follow_their_hypothesis():
     for number in range(5):
         for k, (_, sequence) in enumerate(hypotheses(decoded, number)):
             n = len(sequence)
-            places, expected_betas = zip(*chain.outputs(number, sequence), strict=True)
-            assert alphas[number, k, :n].argmax(-1).tolist() == list(places)
+            locations, expected_betas = zip(*chain.outputs(number, sequence), strict=True)
+            assert alphas[number, k, :n].argmax(-1).tolist() == list(locations)
             assert betas[number, k, :n].tolist() == list(expected_betas)
             assert not alphas[number, k, n:].any()
             assert not betas[number, k, n:].any()
@@ -182,7 +182,7 @@ def test_without_an_end_the_best_are_cut():
     assert np.isfinite(decoded.scores).all()
 
 
-def test_what_has_ended_comes_before_what_was_cut():
+def test_finished_sequences_come_before_cut_ones():
     chain = Chain(inputs=1)
     chain.log_p[..., END] = -9.0
     decoded = search(chain, CONSTRAINTS, 12)
@@ -191,7 +191,7 @@ def test_what_has_ended_comes_before_what_was_cut():
     assert len(set(ended)) == 2
 
 
-def test_more_beams_than_sequences_leave_places_empty():
+def test_more_beams_than_sequences_leave_beams_empty():
     decoded = search(Chain(inputs=2), DecodingConstraints(end_id=END, max_steps=1), 9)
     assert decoded.lengths.tolist() == [[1] * 4 + [0] * 5] * 2
     assert (decoded.scores[:, 4:] == -np.inf).all()
@@ -199,7 +199,7 @@ def test_more_beams_than_sequences_leave_places_empty():
     assert not decoded.log_probs[:, 4:].any()
 
 
-def test_where_nothing_else_may_come_it_ends():
+def test_a_sequence_without_allowed_tokens_ends():
     """A minimum length and no word twice: after the three words there are only the end is left."""
     chain = Chain(inputs=3)
     constraints = DecodingConstraints(end_id=END, max_steps=9, min_steps=7, no_repeat_ngram=1)

@@ -1,4 +1,4 @@
-"""Greedy search and sampling over a step function that is no network at all."""
+"""Greedy search and sampling over a step function without a network."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from sat_tf.search.sampling import greedy_search, sample
 CONSTRAINTS = DecodingConstraints(end_id=END, max_steps=8)
 
 
-def draw(chain, num_samples, constraints=CONSTRAINTS, **options):
+def run_sample(chain, num_samples, constraints=CONSTRAINTS, **options):
     return sample(
         chain.step,
         chain.state,
@@ -49,8 +49,8 @@ def test_greedy_follows_the_most_probable_word_to_its_end(compiled):
         assert not decoded.tokens[number, 0, n:].numpy().any()
         total = sum(chain.score(number, sequence))
         assert decoded.scores[number, 0].numpy() == pytest.approx(total, abs=1e-5)
-        places, betas = zip(*chain.outputs(number, sequence), strict=True)
-        assert decoded.step_outputs[0][number, 0, :n].numpy().argmax(-1).tolist() == list(places)
+        locations, betas = zip(*chain.outputs(number, sequence), strict=True)
+        assert decoded.step_outputs[0][number, 0, :n].numpy().argmax(-1).tolist() == list(locations)
         assert decoded.step_outputs[1][number, 0, :n].numpy().tolist() == list(betas)
 
 
@@ -63,13 +63,13 @@ def test_greedy_stops_at_the_limit():
 
 
 def test_an_empty_batch_gives_nothing():
-    assert draw(Chain(inputs=0), 3).tokens.shape == (0, 3, 0)
+    assert run_sample(Chain(inputs=0), 3).tokens.shape == (0, 3, 0)
 
 
-def test_draws_come_as_often_as_they_are_probable():
+def test_shares_of_samples_are_the_probabilities():
     chain = Chain(inputs=1, words=5)
-    drawn = first_tokens(draw(chain, 4000))
-    shares = np.bincount(drawn, minlength=5) / 4000
+    sampled = first_tokens(run_sample(chain, 4000))
+    shares = np.bincount(sampled, minlength=5) / 4000
     expected = np.exp(chain.log_p[0, 0, chain.start, chain.start])
     np.testing.assert_allclose(shares, expected, atol=0.03)
 
@@ -77,32 +77,32 @@ def test_draws_come_as_often_as_they_are_probable():
 def test_temperature_sharpens():
     chain = Chain(inputs=1, words=5)
     expected = np.exp(chain.log_p[0, 0, chain.start, chain.start] / 0.5)
-    shares = np.bincount(first_tokens(draw(chain, 4000, temperature=0.5)), minlength=5) / 4000
+    shares = np.bincount(first_tokens(run_sample(chain, 4000, temperature=0.5)), minlength=5) / 4000
     np.testing.assert_allclose(shares, expected / expected.sum(), atol=0.03)
 
 
-def test_a_seed_draws_the_same_again_and_another_does_not():
+def test_a_seed_repeats_its_samples_and_another_does_not():
     chain = Chain(inputs=3, words=6)
-    one, same, other = (draw(chain, 20, seed=seed).tokens.numpy() for seed in (1, 1, 2))
+    one, same, other = (run_sample(chain, 20, seed=seed).tokens.numpy() for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert one.shape != other.shape or (one != other).any()
 
 
-def test_top_k_draws_the_k_most_probable():
+def test_top_k_samples_the_k_most_probable():
     chain = Chain(inputs=1, words=6)
     likely = np.argsort(-chain.log_p[0, 0, chain.start, chain.start])
-    assert set(first_tokens(draw(chain, 500, top_k=2))) == set(likely[:2])
+    assert set(first_tokens(run_sample(chain, 500, top_k=2))) == set(likely[:2])
 
 
-def test_top_p_draws_the_fewest_that_reach_it():
+def test_top_p_samples_the_fewest_that_reach_it():
     chain = Chain(inputs=1, words=4)
     chain.log_p[0, 0, chain.start, chain.start] = np.log([0.15, 0.05, 0.3, 0.5])
-    assert set(first_tokens(draw(chain, 500, top_p=0.79))) == {2, 3}
-    assert set(first_tokens(draw(chain, 500, top_p=0.81))) == {0, 2, 3}
-    assert set(first_tokens(draw(chain, 500, top_p=0.01))) == {3}
+    assert set(first_tokens(run_sample(chain, 500, top_p=0.79))) == {2, 3}
+    assert set(first_tokens(run_sample(chain, 500, top_p=0.81))) == {0, 2, 3}
+    assert set(first_tokens(run_sample(chain, 500, top_p=0.01))) == {3}
 
 
-def test_whole_sequences_come_as_often_as_they_are_probable():
+def test_shares_of_whole_sequences_are_their_probabilities():
     """By temperature, then the top k, then the top p, at each step with noise of its own."""
     chain, num_samples = Chain(inputs=1, words=5, seed=3), 6000
     constraints = DecodingConstraints(end_id=END, max_steps=2)
@@ -118,19 +118,19 @@ def test_whole_sequences_come_as_often_as_they_are_probable():
     first = likely(chain.log_p[0, 0, chain.start, chain.start])
     expected = np.array([first[a] * likely(chain.log_p[0, 1, chain.start, a]) for a in range(5)])
     expected[END] = first[END], *[0] * 4  # it ends there: no second word, written as 0
-    decoded = draw(chain, num_samples, constraints, temperature=0.7, top_k=3, top_p=0.8)
+    decoded = run_sample(chain, num_samples, constraints, temperature=0.7, top_k=3, top_p=0.8)
     shares = np.zeros((5, 5))
     np.add.at(shares, tuple(decoded.tokens[0].numpy().T), 1 / num_samples)
     assert (expected > 0).sum() > 3
     np.testing.assert_allclose(shares, expected, atol=0.03)
 
 
-def test_draws_obey_the_rules():
+def test_samples_obey_the_constraints():
     chain = Chain(inputs=2, words=5)
     constraints = dataclasses.replace(
         CONSTRAINTS, suppressed_ids=(2,), min_steps=3, no_repeat_ngram=2
     )
-    decoded = draw(chain, 200, constraints)
+    decoded = run_sample(chain, 200, constraints)
     for number in range(2):
         for tokens, length in zip(decoded.tokens[number], decoded.lengths[number], strict=True):
             assert markov.is_allowed(tuple(tokens[:length].numpy().tolist()), constraints)
@@ -138,7 +138,7 @@ def test_draws_obey_the_rules():
 
 def test_scores_are_the_models_whatever_the_temperature():
     chain = Chain(inputs=2, words=5)
-    decoded = draw(chain, 10, temperature=0.3, top_k=3)
+    decoded = run_sample(chain, 10, temperature=0.3, top_k=3)
     for number in range(2):
         for k in range(10):
             n = int(decoded.lengths[number, k])
@@ -146,14 +146,14 @@ def test_scores_are_the_models_whatever_the_temperature():
             assert decoded.scores[number, k].numpy() == pytest.approx(total, abs=1e-4)
 
 
-def test_a_draw_does_not_depend_on_what_stands_beside():
+def test_a_sample_does_not_depend_on_the_rest_of_the_batch():
     whole = Chain(inputs=5, words=6, seed=7)
-    together = draw(whole, 6, temperature=1.5)
+    together = run_sample(whole, 6, temperature=1.5)
     assert len({tuple(row) for row in together.tokens.numpy().reshape(30, -1)}) > 5
     for number in range(5):
         alone = Chain(words=6)
         alone.log_p = whole.log_p[number : number + 1]
-        single = draw(alone, 6, temperature=1.5)
+        single = run_sample(alone, 6, temperature=1.5)
         steps = single.tokens.shape[2]
         np.testing.assert_array_equal(single.tokens[0], together.tokens[number, :, :steps])
         np.testing.assert_array_equal(single.lengths[0], together.lengths[number])
