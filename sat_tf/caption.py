@@ -110,7 +110,7 @@ def caption_files(
         found: Sequence[Sequence[Caption]] = (
             captioner.caption_images(batch)
             if not text
-            else [(caption,) for caption in captioner.read_text(batch, text)]
+            else [(caption,) for caption in captioner.score_text(batch, text)]
         )
         for (path, image), captions in zip(images, found, strict=True):
             yield AttentionRecord(path, image.thumbnail, captions)

@@ -1,4 +1,4 @@
-"""Finished runs, ready to caption."""
+"""Caption and score with the best weights of finished runs."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -36,7 +36,7 @@ _BATCH = 64  # images held in memory at a time
 class Image(NamedTuple):
     """An image that was read.
 
-    thumbnail: as people see it, with the part that the (first) run's encoder sees.
+    thumbnail: for display, with the part that the (first) run's encoder sees.
     inputs: of the encoder of each run, float32 [S, S, 3], 0..255.
     """
 
@@ -45,7 +45,7 @@ class Image(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a finished run is made of, its best weights in the model."""
+    """A finished run: settings, vocabulary and the model with the best weights."""
 
     config: Config
     vocabulary: Vocabulary
@@ -53,10 +53,10 @@ class Run(NamedTuple):
 
     @classmethod
     def load(cls, workdir: str | os.PathLike[str], config: Config) -> "Run":
-        """Reads a run's folder; its decoder computes in float32, however it was trained.
+        """Load a run; its decoder computes in float32, whatever precision it was trained in.
 
         Raises:
-          UserError: a file of the run is missing, damaged, or does not belong to the others.
+          UserError: a file of the run is missing, damaged, or inconsistent with the others.
         """
         workdir = Path(workdir)
         vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
@@ -66,7 +66,7 @@ class Run(NamedTuple):
         return cls(config, vocabulary, model)
 
     def in_bfloat16(self) -> "Run":
-        """The run with its weights rounded to bfloat16."""
+        """Return the run with its weights rounded to bfloat16."""
         with bfloat16_precision():
             model = CaptionModel(
                 to_bfloat16(self.model.encoder), self.config.decoder, len(self.vocabulary)
@@ -77,14 +77,14 @@ class Run(NamedTuple):
 
 
 class Captioner:
-    """Captions images with the best weights of a run, or of several that work together.
+    """Captions images with the best weights of a run, or of an ensemble of runs.
 
         captioner = sat_tf.Captioner.load("runs/flickr8k_soft")
         for caption in captioner.caption(["a.jpg", "b.png"]):
             print(caption)
 
     Args:
-      runs: one, or an ensemble of one vocabulary; the first one's settings say how to search.
+      runs: one, or an ensemble with one vocabulary; the first one's settings configure the search.
     """
 
     def __init__(self, *runs: Run) -> None:
@@ -96,15 +96,14 @@ class Captioner:
 
     @classmethod
     def load(cls, *workdirs: str | os.PathLike[str], **changes: Any) -> "Captioner":
-        """Reads runs.
+        """Load runs.
 
         Args:
           *workdirs: the folder of a run; of several for an ensemble.
-          **changes: settings that are to be others than in the runs, `beam_size=10` say.
+          **changes: settings that replace those of the runs, such as `beam_size=10`.
 
         Raises:
-          UserError: a file of a run is missing, damaged or does not belong to the others; a
-            setting can't be changed; runs differ in their vocabulary.
+          UserError: see `Run.load`; a setting cannot be changed; runs differ in their vocabulary.
         """
         config = [override(Config.load(workdir), **changes) for workdir in workdirs]
         runs = [Run.load(*both) for both in zip(workdirs, config, strict=True)]
@@ -118,13 +117,13 @@ class Captioner:
         return cls(*runs)
 
     def read_image(self, image: str | os.PathLike[str] | bytes) -> Image:
-        """Reads an image.
+        """Read an image.
 
         Args:
           image: a file's path, or the bytes of one.
 
         Raises:
-          UserError: it can't be read as an image; names it.
+          UserError: it cannot be read as an image.
         """
         source = image if isinstance(image, bytes) else os.fspath(image)
         try:
@@ -135,10 +134,10 @@ class Captioner:
         return Image(thumbnail(pixels, self.config.images), tuple(inputs))
 
     def caption(self, paths: Sequence[str | os.PathLike[str]]) -> list[Caption]:
-        """The best caption of each image file, in their order.
+        """Return the best caption of each image file.
 
         Raises:
-          UserError: a file can't be read as an image.
+          UserError: a file cannot be read as an image.
         """
         captions: list[Caption] = []
         for start in range(0, len(paths), _BATCH):
@@ -147,22 +146,26 @@ class Captioner:
         return captions
 
     def caption_images(self, images: Sequence[Image]) -> list[tuple[Caption, ...]]:
-        """For each of the images, from `read_image`, up to `beam_size` captions.
+        """Return up to `beam_size` captions of each image, or `num_samples` sampled ones.
 
-        Those that have ended come before those that were cut, each by score; samples come in no
-        order.
+        Captions of a beam search are ordered: finished ones before those that were cut at the
+        maximum length, then by score.
+
+        Args:
+          images: from `read_image`.
         """
         decoded = self._generator.generate(self._batches(images), self.config.decoding)
         return make_captions(decoded, self.vocabulary, self._grids)
 
-    def read_text(self, images: Sequence[Image], text: str) -> list[Caption]:
-        """A given sentence as a caption of each of the images, from `read_image`.
+    def score_text(self, images: Sequence[Image], text: str) -> list[Caption]:
+        """Score a given sentence as the caption of each image, with its attention.
 
-        Its log probabilities and its attention are the model's; words that the vocabulary does
-        not have are read as `<unk>`.
+        Args:
+          images: from `read_image`.
+          text: words that are not in the vocabulary are read as `<unk>`.
 
         Raises:
-          UserError: there is no word in it.
+          UserError: the text has no word.
         """
         words = tokenize(text)
         if not words:
@@ -185,20 +188,20 @@ class Captioner:
         ]
 
     def evaluate(self, split: str, batch_size: int = _BATCH) -> EvaluationResult:
-        """Caption each image of a split of the (first) run's data set once; score the captions.
+        """Caption each image of a split of the (first) run's data set once, and score the captions.
 
         Args:
           split: "train", "dev" or "test".
           batch_size: images captioned, or captions scored, at a time.
 
         Raises:
-          UserError: the split, or something of it, is missing.
+          UserError: the split is missing or has problems.
         """
         data = self.config.data
         records = load_splits(data, (split,))[split]
         known: Collection[str] = ()
         if split != "train" and "train" in available_splits(data):
-            # A machine may have this split's images alone: then novelty is not known, no more.
+            # A machine may have the images of this split only; then novelty is not scored.
             training = check_splits(data, ("train",), objects_for=())
             known = () if training.problems else training_captions(training.records["train"])
         sources = [
@@ -210,7 +213,7 @@ class Captioner:
         return evaluator.evaluate(records, sources, batch_size)
 
     def _batches(self, images: Sequence[Image]) -> list[dict[str, tf.Tensor]]:
-        """A batch for each run."""
+        """Return the batch of each run."""
         return [
             {"images": tf.constant(np.stack(inputs), tf.float32)}
             for inputs in zip(*(image.inputs for image in images), strict=True)

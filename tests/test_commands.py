@@ -253,7 +253,7 @@ def test_two_runs_caption_together(run, photographs, tmp_path):
     total = []
     for workdir in (run, second):
         captioner = Captioner.load(workdir)
-        (caption,) = captioner.read_text([captioner.read_image(image)], "a")
+        (caption,) = captioner.score_text([captioner.read_image(image)], "a")
         total.append(round(caption.log_prob, 3))
     done = call("caption", f"--workdir={run},{second}", "--text=a", image)
     assert done.returncode == 0, done.stderr

@@ -62,7 +62,10 @@ def available_splits(config: DataConfig) -> tuple[str, ...]:
 
 
 def load_splits(
-    config: DataConfig, splits: Sequence[str], objects_for: Collection[str] | None = None
+    config: DataConfig,
+    splits: Sequence[str],
+    objects_for: Collection[str] | None = None,
+    may_lack_objects: Collection[str] = ("train",),
 ) -> dict[str, tuple[Record, ...]]:
     """Return the records of splits; what only concerns other splits is not validated.
 
@@ -70,18 +73,23 @@ def load_splits(
       config: of the data set.
       splits: of train, dev and test.
       objects_for: those of the splits whose objects are wanted from `--boxes`; None: all.
+      may_lack_objects: those of which `--boxes` need not have an image, if it has others: a file
+        of COCO's has the boxes of one split.
 
     Raises:
       UserError: a split is missing or empty, something is wrong in a caption file, a list or the
         boxes, or `--boxes` has no image of a split; the problems are named, up to a limit.
     """
-    validated = check_splits(config, splits, objects_for)
+    validated = check_splits(config, splits, objects_for, may_lack_objects)
     raise_if_problems(validated.problems)
     return validated.records
 
 
 def check_splits(
-    config: DataConfig, splits: Sequence[str], objects_for: Collection[str] | None = None
+    config: DataConfig,
+    splits: Sequence[str],
+    objects_for: Collection[str] | None = None,
+    may_lack_objects: Collection[str] = ("train",),
 ) -> ValidatedSplits:
     """Return what `load_splits` does, and every problem instead of raising an error for them.
 
@@ -90,11 +98,13 @@ def check_splits(
     """
     validated = DATA_SETS[config.dataset](config).validate(splits)
     wanted = splits if objects_for is None else [split for split in splits if split in objects_for]
-    return _attach_objects(validated, Path(config.boxes), wanted) if config.boxes else validated
+    if not config.boxes:
+        return validated
+    return _attach_objects(validated, Path(config.boxes), wanted, may_lack_objects)
 
 
 def _attach_objects(
-    validated: ValidatedSplits, path: Path, splits: Sequence[str]
+    validated: ValidatedSplits, path: Path, splits: Sequence[str], may_lack: Collection[str]
 ) -> ValidatedSplits:
     """Return the records with the objects that `--boxes` has of the images of these splits."""
     records, problems = dict(validated.records), validated.problems
@@ -107,9 +117,7 @@ def _attach_objects(
             dataclasses.replace(record, objects=objects.get(record.image_id))
             for record in records[split]
         )
-        # A file of COCO's has the boxes of one split: training images need none beside the
-        # images of another split that is scored.
-        are_needed = split != "train" or len(splits) == 1
+        are_needed = split not in may_lack or len(splits) == 1
         has_none = records[split] and not any(record.objects for record in records[split])
         if are_needed and has_none and len(problems) == before:
             what = f"has no boxes of the split {split}, as of {records[split][0].image_id!r}"

@@ -26,7 +26,7 @@ GATE = Need(
     is_in_data=lambda data: any(np.any(np.asarray(c.betas) != 1) for c in data.attended),
 )
 PAIRS = Need(
-    "needs batches of two images or more, whose states it exchanges: see --batch_size",
+    "needs two validation images or more in a batch (--batch_size), whose states it exchanges",
     is_in_data=lambda data: any(map(len, data.state_sensitivities)),
     is_in_run=lambda config: config.training.batch_size > 1,
 )

@@ -54,6 +54,8 @@ class SelfCriticalLoss(CaptionLoss):
       records: of the training split; their captions are the references.
       config: of the run.
 
+    It holds the references and is not saved with a model: load such a model with `compile=False`.
+
     Raises:
       UserError: the score needs a package that is not installed.
     """

@@ -170,8 +170,11 @@ def prepare(config: Config, workdir: str | os.PathLike[str]) -> TrainingRun:
     config = resolve_config(config, workdir)
     training = config.training
     check_scores(config)
-    with_objects = ("train", "dev") if training.attention_supervision else ("dev",)
-    records = load_splits(config.data, ("train", "dev"), with_objects)
+    if training.attention_supervision:
+        # Tokenizing the captions rejects training images without boxes.
+        records = load_splits(config.data, ("train", "dev"), may_lack_objects=("train", "dev"))
+    else:
+        records = load_splits(config.data, ("train", "dev"), objects_for=("dev",))
     vocabulary = open_vocabulary(config, workdir, records["train"])
     keras.utils.set_random_seed(training.seed)
     strategy = make_strategy()

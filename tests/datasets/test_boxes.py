@@ -135,3 +135,9 @@ def test_a_check_returns_problems_and_the_objects_that_are_known(config_of, tmp_
     counts = [record.objects and len(record.objects.objects) for record in checked.records["dev"]]
     assert counts == [None, 1]
     assert [p.message for p in checked.problems] == ["must have a name, the number of its chain"]
+
+
+def test_supervision_needs_boxes_of_the_training_images_alone(config_of, dogs):
+    config = config_of(dogs, train=("wide.jpg",), dev=("b.jpg",))
+    splits = load_splits(config, ("train", "dev"), may_lack_objects=("train", "dev"))
+    assert [bool(splits[split][0].objects) for split in ("train", "dev")] == [True, False]
