@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import sat_tf.model.encoder  # noqa: F401  registers the layers of encoders, for loading
 from sat_tf.config import DecoderConfig, DecodingConfig, TrainingConfig
 from sat_tf.model.decoder import AttentionDecoder, DecoderOutput, Shape
 from sat_tf.model.generation import Generator, TeacherForcedScores

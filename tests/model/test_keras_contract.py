@@ -208,6 +208,13 @@ def loaded(tmp_path_factory):
     return model, np.load(folder / "outputs.npz")
 
 
+def test_accessing_the_model_registers_every_layer():
+    """So that a process that only loads a saved model finds the layers of its encoder too."""
+    code = "import keras, sat_tf; sat_tf.CaptionModel; print(*keras.saving.get_custom_objects())"
+    registered = in_new_process(code).split()
+    assert {f"sat_tf>{name}" for name in LAYERS} <= set(registered)
+
+
 def test_a_loaded_model_computes_the_same_bits(loaded):
     model, found = loaded
     batch = next(iter(captions_dataset()))
