@@ -33,8 +33,8 @@ def test_words_with_spaces_and_a_header_are_passed_over(tmp_path):
     [
         ("red 1 2\n", "vectors.txt:1: is not a word and 3 numbers"),
         ("star 1 2 3\nred 1 2 3 4\n", "vectors.txt:2: is not a word and 3 numbers"),
-        ("red 1 x 3\n", "vectors.txt:1: holds what is no finite number"),
-        ("red 1 nan 3\n", "vectors.txt:1: holds what is no finite number"),
+        ("red 1 x 3\n", "vectors.txt:1: contains a value that is not a finite number"),
+        ("red 1 nan 3\n", "vectors.txt:1: contains a value that is not a finite number"),
         (b"red 1 2 3\n\xff\xfe 1 2 3\n", "vectors.txt:2: is not UTF-8"),
         ("blue 1 2 3\n", "has no word of the vocabulary"),
         ("", "has no word of the vocabulary"),
