@@ -68,7 +68,7 @@ def test_lower_is_better_for_perplexity_and_entropy():
         (monitored("pointing_accuracy", **PHOTOGRAPHS), "needs --boxes, or --dataset=shapes"),
         (
             monitored("state_sensitivity", batch_size=1),
-            "--monitor=state_sens.* needs batches of two",
+            "--monitor=state_sens.* needs two validation images",
         ),
         (
             from_flat({"self_critical": "rouge_l", "start_from": "RUN"}),
@@ -152,7 +152,7 @@ def test_scores_whose_data_are_missing_are_not_computed():
 
 def test_a_monitored_score_that_the_data_do_not_allow_is_an_error():
     data = evaluation_data(["a"], state_sensitivities=[np.array([])])  # a split of one image
-    with pytest.raises(UserError, match="--monitor=state_sensitivity needs batches of two images"):
+    with pytest.raises(UserError, match="--monitor=state_sensitivity needs two validation images"):
         compute_scores(data, monitor="state_sensitivity")
 
 
