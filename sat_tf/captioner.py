@@ -22,13 +22,12 @@ from sat_tf.errors import UserError
 from sat_tf.evaluator import EvaluationResult, Evaluator
 from sat_tf.metrics.text import training_captions
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.encoder import load_encoder
-from sat_tf.model.feature_source import feature_source
+from sat_tf.model.encoder import feature_source, load_encoder
 from sat_tf.model.generation import Caption, Generator, make_caption, make_captions
-from sat_tf.model.precision import assign_rounded, bfloat16_precision, to_bfloat16
+from sat_tf.model.precision import assign_rounded, to_bfloat16
 from sat_tf.model.weights import load_weights
+from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.vocabulary import Vocabulary, tokenize
-from sat_tf.workdir import BEST, ENCODER_FILE, VOCABULARY_FILE
 
 _BATCH = 64  # images held in memory at a time
 
@@ -67,10 +66,9 @@ class Run(NamedTuple):
 
     def in_bfloat16(self) -> "Run":
         """Return the run with its weights rounded to bfloat16."""
-        with bfloat16_precision():
-            model = CaptionModel(
-                to_bfloat16(self.model.encoder), self.config.decoder, len(self.vocabulary)
-            )
+        encoder = to_bfloat16(self.model.encoder)
+        size = len(self.vocabulary)
+        model = CaptionModel(encoder, self.config.decoder, size, dtype="bfloat16")
         assign_rounded(model.flatten_grid, self.model.flatten_grid)
         assign_rounded(model.decoder, self.model.decoder)
         return self._replace(model=model)

@@ -91,7 +91,7 @@ def load(workdirs: Sequence[str], overrides: Mapping[str, Any]) -> "Captioner":
 
 def describe(captioner: "Captioner", result: "EvaluationResult") -> tuple[str, dict[str, Any]]:
     """Return the table, and scores, captions and settings as one document."""
-    from sat_tf.metrics import attention, registry, tables
+    from sat_tf.metrics import attention, bootstrap, registry
     from sat_tf.model.encoder import encoder_fingerprint
 
     runs = [
@@ -112,7 +112,7 @@ def describe(captioner: "Captioner", result: "EvaluationResult") -> tuple[str, d
         }
         for record, caption in zip(result.records, result.captions, strict=True)
     ]
-    return tables.score_table(result.scores, result.intervals), {
+    return bootstrap.score_table(result.scores, result.intervals), {
         "images": len(result.records),
         "runs": runs,
         "scores": result.scores,
@@ -131,7 +131,7 @@ def compare(
     Raises:
       UserError: the runs were scored on different images or references.
     """
-    from sat_tf.metrics import bootstrap, tables
+    from sat_tf.metrics import bootstrap
 
     images = [[(r.image_id, r.captions) for r in result.records] for result in (first, second)]
     if images[0] != images[1]:
@@ -140,7 +140,7 @@ def compare(
             "references than the second's"
         )
     differences = bootstrap.differences(first.metrics, second.metrics)
-    return tables.difference_table(first.scores, second.scores, differences), {
+    return bootstrap.difference_table(first.scores, second.scores, differences), {
         "images": len(first.records),
         "runs": dict(zip(workdirs, (first.scores, second.scores), strict=True)),
         "differences": {name: one._asdict() for name, one in differences.items()},
@@ -151,7 +151,7 @@ def score_results(
     captions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[str, dict[str, Any]]:
     """Return the scores of any system's captions, one an image."""
-    from sat_tf.metrics import bootstrap, registry, tables, text
+    from sat_tf.metrics import bootstrap, registry, text
 
     tokenized = [[text.tokenized(reference) for reference in image] for image in references]
     data = registry.EvaluationData([text.tokenized(caption) for caption in captions], tokenized)
@@ -159,7 +159,7 @@ def score_results(
     scores = {name: metric.score for name, metric in metrics.items()}
     intervals = bootstrap.intervals(metrics)
     document: dict[str, Any] = {"images": len(captions), "scores": scores, "intervals": intervals}
-    return tables.score_table(scores, intervals), document
+    return bootstrap.score_table(scores, intervals), document
 
 
 def read_results(

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,10 +22,11 @@ from sat_tf.data.pipeline import (
 from sat_tf.data.records import Record
 from sat_tf.metrics.bootstrap import Interval, intervals
 from sat_tf.metrics.registry import EvaluationData, Metric, compute_scores
-from sat_tf.metrics.state_sensitivity import swap_states
 from sat_tf.metrics.text import tokenized_references
 from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.decoder import START
 from sat_tf.model.generation import Caption, Generator, make_captions
+from sat_tf.progress import progress_bar
 from sat_tf.vocabulary import PAD, Vocabulary
 
 
@@ -100,8 +102,11 @@ class Evaluator:
         """
         generated: list[tuple[Caption, ...]] = []
         sensitivities: list[np.ndarray] = []
-        images = [image_batches(len(records), source, batch_size) for source in sources]
-        for batches in iter_batches(tf.data.Dataset.zip(tuple(images)), *sources):
+        images = tf.data.Dataset.zip(
+            tuple(image_batches(len(records), source, batch_size) for source in sources)
+        )
+        bar = progress_bar(images, desc="captioning", unit="batch", leave=False)
+        for batches in iter_batches(bar, *sources):
             decoded = self._generator.generate(batches, self._decoding)
             captions = make_captions(decoded, self._vocabulary, self._grids)
             generated += captions
@@ -144,3 +149,38 @@ class Evaluator:
             np.add.at(sums[:, 0], images, log_p.sum(axis=1))  # sum over T: [B]
             np.add.at(sums[:, 1], images, np.sum(first["tokens"] != PAD, axis=1))
         return [(log_p, count) for log_p, count in sums.tolist()]
+
+
+def swap_states(
+    model: CaptionModel, batch: Mapping[str, tf.Tensor], tokens: tf.Tensor
+) -> tf.Tensor:
+    """Return how far attention moves when each caption's LSTM state is that of another caption.
+
+    Image and previous token stay; h_{t-1} and c_{t-1} become those of the batch's next caption.
+    The result is the share of alpha's mass that then lies at other locations,
+    1/2 sum_i |alpha_ti - alpha'_ti|. It is 0 if attention does not depend on h: without the tanh
+    in its score, h cancels in the softmax (equation 4). It is 0 for a batch of one image, too.
+
+    Args:
+      model: any.
+      batch: holds `images` or `features` of I images.
+      tokens: a caption of each image, int32 [I, T].
+
+    Returns:
+      float32 [I, T]; values at padded steps are undefined.
+    """
+    decoder = model.decoder
+    memory = decoder.prepare(model.flatten_grid(model.encode_images(batch)))
+    previous = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START), tokens[:, :-1]], axis=1)
+    inputs = decoder.project_inputs(decoder.embed(tf.transpose(previous)))  # [T, I, ...]
+
+    def step(carried: Any, inputs: Any) -> Any:
+        state, _ = carried
+        new_state, own = decoder.step(inputs, state, memory)
+        swapped = tf.nest.map_structure(lambda x: tf.roll(x, shift=1, axis=0), state)
+        _, other = decoder.step(inputs, swapped, memory)
+        return new_state, tf.reduce_sum(tf.abs(own.alpha - other.alpha), axis=1) / 2  # sum over L
+
+    zeros = tf.zeros([tf.shape(tokens)[0]])
+    _, moved = tf.scan(step, inputs, initializer=(decoder.initial_state(memory), zeros))
+    return tf.transpose(moved)  # [I, T]

@@ -17,8 +17,7 @@ def main(argv: list[str]) -> None:
     flags.quiet_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.datasets import available_splits, load_splits
-    from sat_tf.model.encoder import build_encoder
-    from sat_tf.model.feature_source import feature_source
+    from sat_tf.model.encoder import build_encoder, feature_source
     from sat_tf.model.precision import precision
 
     splits = load_splits(config.data, available_splits(config.data), objects_for=())

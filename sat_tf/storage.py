@@ -1,4 +1,4 @@
-"""Atomic writes: a file appears complete or not at all."""
+"""The files of a run, and atomic writes: a file appears complete or not at all."""
 
 import contextlib
 import json
@@ -9,6 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from sat_tf.errors import UserError
+
+# Names in the folder of a run, beside `config.json`.
+VOCABULARY_FILE = "vocabulary.json"
+# The encoder at the start of the run, so that the run needs no other file.
+ENCODER_FILE = "encoder.keras"
+LAST, BEST, EPOCHS = "checkpoints", "best", "epochs"
+METRICS_FILE = "metrics.jsonl"
+SCORES_FILE = "scores.json"
+FIGURE_FILE = "attention.png"
+TENSORBOARD = "tensorboard"
 
 
 @contextlib.contextmanager

@@ -4,8 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from sat_tf import flags
-from sat_tf.storage import write_json
-from sat_tf.workdir import FIGURE_FILE, SCORES_FILE
+from sat_tf.storage import FIGURE_FILE, SCORES_FILE, write_json
 
 USAGE = """python -m sat_tf.train --workdir=RUN [--flagfile=FILE] [--SETTING=VALUE ...]
 
@@ -39,7 +38,7 @@ def evaluate_best(workdir: Path, split: str) -> None:
     from sat_tf.captioner import Captioner
     from sat_tf.inspection.attention_record import AttentionRecord
     from sat_tf.inspection.figures import save_figure
-    from sat_tf.metrics.tables import score_table
+    from sat_tf.metrics.bootstrap import score_table
 
     captioner = Captioner.load(workdir)
     result = captioner.evaluate(split)

@@ -20,7 +20,7 @@ from sat_tf.model.decoder import (
 )
 from sat_tf.model.encoder import Preprocessing
 from sat_tf.model.losses import CaptionLoss
-from sat_tf.model.slim_vgg16 import NormalizedConvolution
+from sat_tf.model.networks import NormalizedConvolution
 from sat_tf.training.train import make_optimizer, make_train_step
 
 GRID, L, V = (2, 3, 4), 6, 9

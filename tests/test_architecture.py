@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "sat_tf"
 # Names that say nothing about the content.
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 
-STANDARD_LIBRARY_ONLY = ("errors", "workdir", "storage", "config", "vocabulary")
+STANDARD_LIBRARY_ONLY = ("errors", "storage", "downloads", "config", "vocabulary")
 WITHOUT_TENSORFLOW = (
     "flags",
     "data.objects",
@@ -18,11 +18,10 @@ WITHOUT_TENSORFLOW = (
     "datasets",
     "datasets.results",
     "datasets.statistics",
-    "shapes.objects",
+    "shapes.judge",
     "shapes.scenes",
     "metrics.bootstrap",
     "metrics.registry",
-    "metrics.tables",
     "inspection.figures",
     "inspection.tensorboard_plugin",
     "importers.arctic_files",

@@ -41,7 +41,7 @@ def test_flat_round_trip():
 
 
 def test_setting_names_are_unique_over_the_sections():
-    names = [name for section in config.sections() for name in config.field_names(section)]
+    names = [name for section in config.sections().values() for name in section.settings()]
     assert len(names) == len(set(names)) == len(to_flat(Config()))
 
 

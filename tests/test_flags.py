@@ -186,8 +186,8 @@ def test_help_describes_every_flag_under_its_section():
     assert "--split: <train|dev|test>" in groups["command"]
     assert "--[no]cache_features" in groups["encoder"]
     assert "For --attention=hard." in " ".join(groups["decoding"].split())
-    for section in config.sections():
-        for name in config.field_names(section):
+    for section, declared in config.sections().items():
+        for name in declared.settings():
             assert f"--{name}:" in groups[section].replace("[no]", "")
 
 

@@ -2,12 +2,13 @@
 
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from sat_tf.errors import UserError
-from sat_tf.vocabulary import END, PAD, UNK, Vocabulary, tokenize
+from sat_tf.vocabulary import END, FUNCTION_WORDS, PAD, UNK, Vocabulary, tokenize, word_class
 
 CAPTIONS = [text.split() for text in ("a dog runs", "a dog", "a cat sleeps")]
 
@@ -117,3 +118,26 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, change, message):
     path.write_text(json.dumps(document))
     with pytest.raises(UserError, match=rf"vocabulary\.json.*{message}"):
         Vocabulary.load(path)
+
+
+def test_each_word_has_one_class():
+    counts = Counter(word for words in FUNCTION_WORDS.values() for word in words.split())
+    assert [word for word, count in counts.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("word", [w for words in FUNCTION_WORDS.values() for w in words.split()])
+def test_each_word_is_one_token(word):
+    assert tokenize(word) == [word]
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("the dog's", ["article", "content", "clitic"]),
+        ("two in red", ["content", "preposition", "content"]),
+        ("he is", ["pronoun", "auxiliary"]),
+        ("isn't", ["auxiliary", "clitic"]),
+    ],
+)
+def test_classes_of_words(text, classes):
+    assert [word_class(word) for word in tokenize(text)] == classes

@@ -46,7 +46,6 @@ class Config:
             if reason := declared.why_without_effect(name, values):
                 raise UserError(reason)
         self._check_images()
-        self._check_boxes()
         self._check_training()
 
     def _check_images(self) -> None:
@@ -74,16 +73,13 @@ class Config:
                 f"--max_length={decoding.max_length}"
             )
 
-    def _check_boxes(self) -> None:
-        data, training = self.data, self.training
+    def _check_training(self) -> None:
+        data, decoder, training = self.data, self.decoder, self.training
         if training.attention_supervision and data.dataset != "shapes" and not data.boxes:
             raise UserError(
                 f"--attention_supervision={training.attention_supervision} needs --boxes or "
                 "--dataset=shapes"
             )
-
-    def _check_training(self) -> None:
-        decoder, training = self.decoder, self.training
         if decoder.freeze_embeddings and not (decoder.pretrained_embeddings or training.start_from):
             raise UserError(
                 "--freeze_embeddings would keep random embeddings: add --pretrained_embeddings"
@@ -152,11 +148,6 @@ def settings() -> dict[str, Setting]:
     }
 
 
-def field_names(section: str) -> list[str]:
-    """Return the names of a section's settings."""
-    return list(sections()[section].settings())
-
-
 def to_flat(config: Config) -> dict[str, Any]:
     """Return all settings as `{name: value}`."""
     return {
@@ -217,11 +208,11 @@ def _flatten(document: Any) -> dict[str, Any]:
     """Return the settings of a JSON document, which has them by section, as `{name: value}`."""
     if not isinstance(document, dict):
         raise UserError("settings must be an object")
-    flat: dict[str, Any] = {}
+    known, flat = sections(), {}
     for section, values in document.items():
-        if section not in sections() or not isinstance(values, dict):
-            raise UserError(f"unknown section {section!r}; must be one of {', '.join(sections())}")
-        unknown = sorted(values.keys() - set(field_names(section)))
+        if section not in known or not isinstance(values, dict):
+            raise UserError(f"unknown section {section!r}; must be one of {', '.join(known)}")
+        unknown = sorted(values.keys() - known[section].settings().keys())
         if unknown:
             raise UserError(f"unknown setting {section}.{unknown[0]}")
         flat.update(values)

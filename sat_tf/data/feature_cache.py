@@ -12,7 +12,6 @@ import itertools
 import os
 import shutil
 import sys
-import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from sat_tf.config import ImageConfig
 from sat_tf.data.images import decode_image, resize_and_crop
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
+from sat_tf.progress import progress_bar
 from sat_tf.storage import atomic_path, read_json, write_json
 
 FORMAT_VERSION = 2
@@ -202,13 +201,9 @@ class FeatureCache:
     ) -> None:
         indices = [index for shard in shards for index in shard.members]
         pixels = _pixel_batches(self._records, indices, images, batch_size)
-        self._announce(len(indices), _seconds_per_image(pixels, encode))
-        progress = tqdm(
-            self._encoded(pixels, encode),
-            desc="encoding",
-            total=len(indices),
-            unit="image",
-            disable=None,  # shown on terminals
+        self._announce(len(indices))
+        progress = progress_bar(
+            self._encoded(pixels, encode), desc="encoding", total=len(indices), unit="image"
         )
         unread = set(indices)
         for number, group in itertools.groupby(progress, lambda one: one[0] // self._per_shard):
@@ -223,8 +218,8 @@ class FeatureCache:
         if unread:
             raise UserError(_unread_message(self._records, sorted(unread)))
 
-    def _announce(self, count: int, seconds_per_image: float) -> None:
-        """Print the size and the duration of filling; `UserError` if the disk has no room."""
+    def _announce(self, count: int) -> None:
+        """Print how much is to come; `UserError` if the disk has no room."""
         size = count * self._dtype.itemsize
         self.folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.folder).free
@@ -234,10 +229,7 @@ class FeatureCache:
                 f"{free / 1e9:.1f} GB are free: give another --cache_dir, or --nocache_features"
             )
         space = f"{size / 1e9:.1f} GB" if size > 1e8 else f"{size / 1e6:.1f} MB"
-        minutes = count * seconds_per_image / 60
-        duration = f"about {minutes:.0f} min" if minutes > 1 else "under a minute"
-        message = f"encoding {count:,} images into {self.folder}: {space}, {duration}"
-        print(message, file=sys.stderr, flush=True)
+        print(f"encoding {count:,} images into {self.folder}: {space}", file=sys.stderr, flush=True)
 
     def _encoded(self, pixels: tf.data.Dataset, encode: Encode) -> Iterator[tuple[int, np.ndarray]]:
         """Yield index and float16 [rows, columns, D] of each image that can be read, in order."""
@@ -307,18 +299,6 @@ def _pixel_batches(
         .batch(batch_size)
         .prefetch(1)
     )
-
-
-def _seconds_per_image(pixels: tf.data.Dataset, encode: Encode) -> float:
-    """Time the first batch: reading it, and encoding it once `encode` is traced."""
-    start = time.perf_counter()
-    for _, batch in pixels.take(1):
-        reading = time.perf_counter() - start
-        np.asarray(encode(batch))
-        start = time.perf_counter()
-        np.asarray(encode(batch))
-        return (reading + time.perf_counter() - start) / len(batch)
-    return 0.0  # no image can be read
 
 
 def _unread_message(records: Sequence[Record], indices: Sequence[int]) -> str:

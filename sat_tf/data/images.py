@@ -145,7 +145,7 @@ class Thumbnail(NamedTuple):
     """
 
     picture: np.ndarray
-    box: tuple[float, float, float, float]
+    box: Box
 
 
 def thumbnail(pixels: tf.Tensor, config: ImageConfig) -> Thumbnail:

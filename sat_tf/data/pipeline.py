@@ -56,8 +56,7 @@ def tokenize_captions(
     records: Sequence[Record],
     vocabulary: Vocabulary,
     max_words: int = 0,
-    grid: tuple[int, int] | None = None,
-    crop: ImageConfig | None = None,
+    regions_of: tuple[tuple[int, int], ImageConfig] | None = None,
 ) -> TokenizedCaptions:
     """Return all captions of `records` as token ids, and the regions of their words if wanted.
 
@@ -65,36 +64,35 @@ def tokenize_captions(
       records: of a split.
       vocabulary: of the run.
       max_words: captions of more words are left out; 0 keeps all.
-      grid: rows and columns of the encoder's grid, if regions are wanted. Captions of images
-        without known objects have none.
-      crop: how images are resized and cropped; needed with `grid`.
+      regions_of: rows and columns of the encoder's grid, and how images are resized and cropped,
+        if regions are wanted. Captions of images without known objects have none.
 
     Raises:
       UserError: regions are wanted, and no caption has one.
     """
     tokens, image, regions = [], [], []
     for index, record in enumerate(records):
-        objects = record.objects if grid is not None else None
         for caption in record.captions:
             words = tokenize(caption)
             if max_words and len(words) > max_words:
                 continue
             tokens.append(np.asarray(vocabulary.encode(words), np.int32))
             image.append(index)
-            if objects is not None and grid is not None and crop is not None:
+            found: dict[int, np.ndarray] = {}
+            if regions_of and (objects := record.objects):
+                grid, crop = regions_of
                 visible = visible_box(objects.height, objects.width, crop)
-                regions.append(objects.regions(words, grid, visible))
-            else:
-                regions.append({})
+                found = objects.regions(words, grid, visible)
+            regions.append(found)
     images = np.asarray(image, np.int64)
-    if grid is None:
+    if not regions_of:
         return TokenizedCaptions(tokens, images)
     if tokens and not any(regions):
         what = "no word of a training caption names an object of --boxes"
         if not any(record.objects for record in records):
             what = f"--boxes has no training image, as {records[0].image_id!r}"
         raise UserError(f"--attention_supervision: {what}")
-    return TokenizedCaptions(tokens, images, regions, grid)
+    return TokenizedCaptions(tokens, images, regions, regions_of[0])
 
 
 def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:

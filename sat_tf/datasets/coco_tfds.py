@@ -7,15 +7,14 @@ those of every other data set.
 import json
 import os
 import shutil
-import sys
-import threading
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from sat_tf.downloads import why_unreachable
 from sat_tf.errors import UserError
+from sat_tf.progress import progress_bar
 from sat_tf.storage import atomic_path
 
 FOLDER, IMAGES, CAPTIONS = "coco_captions_files", "images", "captions.jsonl"
@@ -27,7 +26,6 @@ _URLS = (
     "http://images.cocodataset.org/annotations/annotations_trainval2014.zip",
     "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip",
 )
-_TIMEOUT = 8.0  # seconds for a host to answer; without a network tfds itself tries for minutes
 _GIGABYTES = 120  # archives, their contents, records and the files made of these
 
 
@@ -58,7 +56,10 @@ def unpacked_folder(data_dir: Path) -> Path:
 
 
 def _check_download(data_dir: Path) -> None:
-    """Raise a `UserError` if the archives can't be downloaded, or the disk is too small."""
+    """Raise a `UserError` if the archives can't be downloaded, or the disk is too small.
+
+    Without a network, tensorflow-datasets itself tries for minutes.
+    """
     for url in _URLS:
         if reason := why_unreachable(url):
             raise UserError(
@@ -72,25 +73,6 @@ def _check_download(data_dir: Path) -> None:
             f"--data_dir={data_dir}: holds no COCO, and downloading and unpacking it takes "
             f"{_GIGABYTES} GB, of which {free} are free"
         )
-
-
-def why_unreachable(url: str, timeout: float = _TIMEOUT) -> str:
-    """Return why a server does not answer for `url` within some seconds; "" if it does."""
-    reasons = ["no answer in time"]
-
-    def request() -> None:
-        try:
-            head = urllib.request.Request(url, method="HEAD")
-            with urllib.request.urlopen(head, timeout=timeout):
-                reasons.append("")
-        except (OSError, ValueError) as error:
-            reasons.append(str(getattr(error, "reason", error)))
-
-    # Resolving a name may block for longer than the timeout of the connection.
-    thread = threading.Thread(target=request, daemon=True)
-    thread.start()
-    thread.join(timeout)
-    return reasons[-1]
 
 
 def _prepared(root: Path) -> Any:
@@ -113,10 +95,8 @@ def _prepared(root: Path) -> Any:
 
 def _unpack(builder: Any, folder: Path) -> None:
     """Write each image, and a line for each caption."""
-    from tqdm import tqdm
-
     count = sum(builder.info.splits[split].num_examples for split in _SPLITS)
-    bar = tqdm(total=count, desc="unpacking COCO", unit=" images", disable=not sys.stderr.isatty())
+    bar = progress_bar(total=count, desc="unpacking COCO", unit="image")
     with bar, open(folder / CAPTIONS, "w", encoding="utf-8") as captions:
         for split, example in _examples(builder):
             # The last part alone, so that no record writes outside of the folder.

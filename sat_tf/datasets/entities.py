@@ -14,9 +14,8 @@ from pathlib import Path
 from sat_tf.config import MOST_PIXELS
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes, intersect
 from sat_tf.data.records import Problems, SourceLocation
-from sat_tf.data.word_classes import CONTENT, word_class
 from sat_tf.datasets.source import read_bytes, read_lines
-from sat_tf.vocabulary import tokenize
+from sat_tf.vocabulary import CONTENT, tokenize, word_class
 
 ANNOTATIONS, SENTENCES = "Annotations", "Sentences"
 _PHRASE = re.compile(r"\[/EN#(\d+)/\S+ ([^\[\]]+)\]")

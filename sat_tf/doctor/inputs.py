@@ -16,11 +16,11 @@ from sat_tf.doctor import CheckResult, fail_if, skip
 from sat_tf.doctor.run_context import RunContext
 from sat_tf.errors import UserError
 from sat_tf.model.encoder import PREPROCESSING_MODES, Preprocessing, resolve_encoder
+from sat_tf.storage import METRICS_FILE
 from sat_tf.training.checkpoints import has_state
 from sat_tf.training.initialize import build_vocabulary
 from sat_tf.training.train import SCALE_IMAGES
 from sat_tf.vocabulary import SPECIAL
-from sat_tf.workdir import METRICS_FILE
 
 _LISTED_WORDS = 5
 

@@ -20,10 +20,9 @@ from sat_tf.datasets import load_splits
 from sat_tf.datasets.statistics import SplitStatistics, split_statistics
 from sat_tf.errors import UserError
 from sat_tf.evaluator import EvaluationResult, Evaluator
-from sat_tf.model.encoder import encoder_fingerprint
-from sat_tf.model.feature_source import ENCODE_BATCH, cache_folder
+from sat_tf.model.encoder import ENCODE_BATCH, cache_folder, encoder_fingerprint
+from sat_tf.storage import BEST, METRICS_FILE
 from sat_tf.training.checkpoints import has_state
-from sat_tf.workdir import BEST, METRICS_FILE
 
 Network = Callable[[tf.Tensor], tf.Tensor]
 

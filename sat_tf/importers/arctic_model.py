@@ -33,9 +33,8 @@ from sat_tf.importers.arctic_files import (
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import build_encoder, resolve_encoder, save_encoder
 from sat_tf.model.weights import save_weights
-from sat_tf.storage import atomic_path
+from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE, atomic_path
 from sat_tf.vocabulary import SPECIAL, Vocabulary
-from sat_tf.workdir import BEST, ENCODER_FILE, VOCABULARY_FILE
 
 # Their optimizers have constant step sizes; `lrate` is that of sgd alone.
 _STEP_SIZES = {"adam": 2e-4, "rmsprop": 1e-4, "adadelta": 1.0}

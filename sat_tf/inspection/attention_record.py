@@ -15,7 +15,7 @@ import PIL.Image
 from matplotlib.figure import Figure
 
 from sat_tf.data.images import Thumbnail
-from sat_tf.data.objects import Box, ObjectBoxes
+from sat_tf.data.objects import ObjectBoxes
 from sat_tf.inspection import FORMAT_VERSION
 from sat_tf.inspection.figures import attention_figure
 from sat_tf.model.generation import Caption
@@ -88,7 +88,7 @@ class AttentionRecord:
         regions: Mapping[int, np.ndarray] = {}
         if self.objects:
             rows, columns = caption.alphas.shape[1:]
-            crop = Box(*self.thumbnail.box)
+            crop = self.thumbnail.box
             mentions = self.objects.visible_mentions(caption.words, crop)
             regions = self.objects.regions(caption.words, (rows, columns), crop)
         return [

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sat_tf.data.objects import WHOLE, Box
 from sat_tf.errors import UserError
 from sat_tf.storage import atomic_path
 
@@ -18,10 +19,6 @@ SIGMA = 20 / 224
 # Fraction of the image that remains under no attention and under the largest. The rest under the
 # largest is white, so that dark regions are highlighted too and hues are kept.
 UNATTENDED, ATTENDED = 0.28, 0.72
-
-# Top, left, bottom and right of a part of an image, as fractions of its height and width.
-Box = tuple[float, float, float, float]
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 _PANELS_PER_ROW = 6
 _PANEL_INCHES, _GAP_INCHES = 1.9, 0.12

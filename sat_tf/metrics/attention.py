@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sat_tf.data.objects import WHOLE
-from sat_tf.data.word_classes import CONTENT, word_class
 from sat_tf.metrics.registry import EvaluationData, Metric, Need, ratio, register
+from sat_tf.vocabulary import CONTENT, word_class
 
 if TYPE_CHECKING:
     from sat_tf.model.generation import Caption
@@ -122,7 +122,7 @@ for _name, _is_content in (("beta_content", True), ("beta_function", False)):
 def beta_by_word_class(captions: Sequence["Caption"]) -> dict[str, float]:
     """Return the mean beta, 0 to 1, of each class of words that occurs.
 
-    The classes are those of `sat_tf.data.word_classes`.
+    The classes are those of `sat_tf.vocabulary`.
     """
     betas: dict[str, list[float]] = {}
     for caption in captions:

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from sat_tf.metrics.registry import EvaluationData, Metric, Need, ratio, register
-from sat_tf.shapes.judge import Judgement, judge
-from sat_tf.shapes.objects import SceneObjects, named_objects
+from sat_tf.shapes.judge import Judgement, SceneObjects, judge, named_objects
 from sat_tf.shapes.scenes import Scene
 
 SCENES = Need(

@@ -5,17 +5,23 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
-from sat_tf.config import EncoderConfig, ImageConfig
+from sat_tf.config import Config, EncoderConfig, ImageConfig
+from sat_tf.data.feature_cache import FeatureCache
+from sat_tf.data.pipeline import CachedFeatures, ImageReader, ImageSource
+from sat_tf.data.records import Record
+from sat_tf.downloads import downloads_or_user_error
 from sat_tf.errors import UserError
-from sat_tf.model import pretrained
-from sat_tf.model.slim_vgg16 import slim_vgg16
+from sat_tf.model import networks
 from sat_tf.storage import atomic_path
 
+ENCODE_BATCH = 32  # images encoded at a time
 PREPROCESSING_MODES = ("caffe", "tf", "torch", "none")
 
 _DEFAULT_LAYERS = {
@@ -116,7 +122,7 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
     except ValueError as error:
         raise UserError(
             f"--image_size={image_size}: does not fit --encoder={config.encoder}, which takes "
-            f"{backbone.input_shape} ({pretrained.reason(error)})"
+            f"{backbone.input_shape} ({networks.reason(error)})"
         ) from None
     encoder = keras.Model(pixels, features, name="encoder")
     _check_grid(encoder, f"--encoder={config.encoder} --encoder_layer={config.encoder_layer}")
@@ -172,7 +178,7 @@ def set_finetuning(encoder: keras.Model, first: str) -> None:
     if first not in ("", "all", *names):
         raise UserError(
             f"--finetune_from={first}: no such layer; "
-            f"{pretrained.suggestions(first, ['all', *names])}"
+            f"{networks.suggestions(first, ['all', *names])}"
         )
     frozen = {"": len(names), "all": 0}.get(first)
     if frozen is None:
@@ -192,11 +198,11 @@ def _is_file(config: EncoderConfig) -> bool:
 
 def _known_name(encoder: str) -> str:
     """Return the normalised name of a known encoder."""
-    name = pretrained.normalized_name(encoder)
-    known = sorted({*pretrained.applications(), *_DEFAULT_LAYERS})
+    name = networks.normalized_name(encoder)
+    known = sorted({*networks.applications(), *_DEFAULT_LAYERS})
     if name not in known:
         raise UserError(
-            f"--encoder={encoder}: no such encoder; {pretrained.suggestions(name, known)}, "
+            f"--encoder={encoder}: no such encoder; {networks.suggestions(name, known)}, "
             "or the path of a .keras file"
         )
     return name
@@ -212,7 +218,7 @@ def _network(config: EncoderConfig, image_size: int) -> keras.Model:
     else:
         network = _named_network(config, image_size)
     if weights not in ("imagenet", "none"):
-        pretrained.load_weights(network, weights)
+        networks.load_weights(network, weights)
     return network
 
 
@@ -226,9 +232,9 @@ def _named_network(config: EncoderConfig, image_size: int) -> keras.Model:
                     f"--encoder_weights=imagenet: there are none for {config.encoder}; give a "
                     "weights file, or none with --finetune_from=all --nocache_features"
                 )
-            return slim_vgg16(image_size, config.encoder_width)
-        with pretrained.downloads_or_user_error("--encoder_weights"):
-            return pretrained.applications()[name](
+            return networks.slim_vgg16(image_size, config.encoder_width)
+        with downloads_or_user_error("--encoder_weights"):
+            return networks.applications()[name](
                 include_top=False,
                 weights="imagenet" if imagenet else None,
                 input_shape=(image_size, image_size, 3),
@@ -236,7 +242,7 @@ def _named_network(config: EncoderConfig, image_size: int) -> keras.Model:
     except ValueError as error:
         raise UserError(
             f"--image_size={image_size}: does not fit --encoder={config.encoder} "
-            f"({pretrained.reason(error)})"
+            f"({networks.reason(error)})"
         ) from None
 
 
@@ -248,7 +254,7 @@ def _load_model(path: str | os.PathLike[str], where: str) -> keras.Model:
     # Keras raises many kinds of exceptions for a damaged or foreign archive.
     except Exception as error:
         raise UserError(
-            f"{where}: can't be read as a Keras model: {pretrained.reason(error)}"
+            f"{where}: can't be read as a Keras model: {networks.reason(error)}"
         ) from None
     if len(getattr(model, "inputs", None) or ()) != 1:
         raise UserError(f"{where}: must be a functional or Sequential Keras model of one input")
@@ -262,7 +268,7 @@ def _cut(network: keras.Model, layer: str) -> keras.Model:
     names = [part.name for part in network.layers]
     if layer not in names:
         raise UserError(
-            f"--encoder_layer={layer}: no such layer; {pretrained.suggestions(layer, names)}"
+            f"--encoder_layer={layer}: no such layer; {networks.suggestions(layer, names)}"
         )
     return keras.Model(network.inputs[0], network.get_layer(layer).output, name="backbone")
 
@@ -298,3 +304,30 @@ def _without_names(config: Any, layers: dict[str, str]) -> Any:
     if isinstance(config, list | tuple):
         return [_without_names(value, layers) for value in config]
     return layers.get(config, config) if isinstance(config, str) else config
+
+
+def cache_folder(config: Config, fingerprint: str, split: str) -> Path:
+    """Return the folder of a split's cache: one for each data set, encoder and image size."""
+    name = f"{config.data.dataset}-{fingerprint[:12]}"
+    return Path(config.encoder.cache_dir) / name / split
+
+
+def feature_source(
+    encoder: keras.Model, records: Sequence[Record], config: Config, split: str
+) -> ImageSource:
+    """Fill the feature cache of a split and return it as a source of batches.
+
+    With `--nocache_features` nothing is encoded: batches will hold images.
+    """
+    if not config.encoder.cache_features:
+        return ImageReader(records, config.images)
+    fingerprint = encoder_fingerprint(encoder, config.images)
+    folder = cache_folder(config, fingerprint, split)
+    cache = FeatureCache(folder, records, fingerprint, encoder.output_shape[1:])
+    encode = tf.function(
+        lambda images: encoder(images, training=False),
+        input_signature=[tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)],
+        autograph=False,
+    )
+    cache.fill(encode, config.images, ENCODE_BATCH)
+    return CachedFeatures(cache.read, cache.shape)

@@ -18,8 +18,7 @@ from sat_tf.model.decoder import START
 from sat_tf.model.hard_attention import LocationSample, Samples, inference_samples
 from sat_tf.model.losses import step_mask
 from sat_tf.search.beam import beam_search
-from sat_tf.search.constraints import DecodingConstraints
-from sat_tf.search.hypotheses import Decoded, StepFunction
+from sat_tf.search.hypotheses import Decoded, DecodingConstraints, StepFunction
 from sat_tf.search.sampling import decode_loop, greedy_search, sample
 from sat_tf.vocabulary import END, PAD, UNK, Vocabulary
 

@@ -13,21 +13,8 @@ _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
     """Build layers in the context for float32, or for bfloat16 with float32 weights."""
-    with _policy(_POLICIES[name]):
-        yield
-
-
-@contextlib.contextmanager
-def bfloat16_precision() -> Iterator[None]:
-    """Build layers in the context with bfloat16 weights."""
-    with _policy("bfloat16"):
-        yield
-
-
-@contextlib.contextmanager
-def _policy(name: str) -> Iterator[None]:
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
+    keras.config.set_dtype_policy(_POLICIES[name])
     try:
         yield
     finally:

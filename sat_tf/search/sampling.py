@@ -5,9 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from sat_tf.search.constraints import NEG_INF, DecodingConstraints
 from sat_tf.search.hypotheses import (
+    NEG_INF,
     Decoded,
+    DecodingConstraints,
     Hypotheses,
     StepFunction,
     collect,

@@ -28,9 +28,8 @@ from sat_tf.datasets import load_splits
 from sat_tf.errors import UserError
 from sat_tf.model.generation import generate
 from sat_tf.shapes.scenes import draw_scene, make_scene
-from sat_tf.storage import atomic_path, read_json, write_json
+from sat_tf.storage import SCORES_FILE, atomic_path, read_json, write_json
 from sat_tf.vocabulary import END, PAD
-from sat_tf.workdir import SCORES_FILE
 
 MODEL_CARD = "model_card.json"
 # Where a server finds requests to replay before it accepts others.

@@ -14,8 +14,7 @@ from sat_tf.config import DataConfig
 from sat_tf.data.quiet_tfds import quiet_tfds
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
-from sat_tf.shapes.judge import Caption, describe
-from sat_tf.shapes.objects import object_boxes, scene_objects
+from sat_tf.shapes.judge import Caption, describe, object_boxes, scene_objects
 from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
 
 DEFAULT_FOLDER = "runs/data"

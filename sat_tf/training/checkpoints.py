@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.weights import learned_weights, restore
+from sat_tf.storage import BEST, EPOCHS, LAST
 from sat_tf.training.schedule import Progress
-from sat_tf.workdir import BEST, EPOCHS, LAST
 
 
 def has_state(workdir: str | os.PathLike[str]) -> bool:

@@ -20,14 +20,11 @@ from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.summaries import write_document, write_figure, write_scores
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.generation import make_captions
-from sat_tf.storage import write_text
+from sat_tf.progress import progress_bar
+from sat_tf.storage import METRICS_FILE, TENSORBOARD, write_text
 from sat_tf.training.schedule import Progress
 from sat_tf.vocabulary import Vocabulary
-from sat_tf.workdir import METRICS_FILE, TENSORBOARD
 
-# Seconds between two updates of the progress bar. A terminal redraws the line; a log file grows by
-# one each time.
-_UPDATE_TERMINAL, _UPDATE_FILE = 0.5, 15.0
 # Scores that are printed after each epoch, if they are known, beside the monitored one.
 _PRINTED = ("bleu_4", "perplexity", "true_objects", "true_captions", "pointing_accuracy")
 
@@ -47,13 +44,11 @@ class TrainingLogger(contextlib.AbstractContextManager):
     ) -> None:
         self._metrics_file, self._max_epochs = workdir / METRICS_FILE, max_epochs
         self._writer = tf.summary.create_file_writer(str(workdir / TENSORBOARD))
-        self._bar = tqdm(
+        self._bar = progress_bar(
             total=steps_per_epoch * max_epochs,
             initial=progress.total_steps,
             desc=self._epoch_label(progress),
             unit="step",
-            mininterval=_UPDATE_TERMINAL if sys.stderr.isatty() else _UPDATE_FILE,
-            dynamic_ncols=True,
         )
         self._epoch_start, self._captions = time.monotonic(), 0.0
 

@@ -37,10 +37,10 @@ from sat_tf.evaluator import Evaluator
 from sat_tf.metrics.registry import check_scores
 from sat_tf.metrics.text import training_captions
 from sat_tf.model.caption_model import Batch, CaptionModel
-from sat_tf.model.encoder import resolve_encoder, save_encoder
-from sat_tf.model.feature_source import feature_source
+from sat_tf.model.encoder import feature_source, resolve_encoder, save_encoder
 from sat_tf.model.losses import CaptionLoss, Sums
 from sat_tf.model.precision import precision
+from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.training.checkpoints import Checkpoints, has_state
 from sat_tf.training.initialize import open_model, open_vocabulary
 from sat_tf.training.logger import TrainingLogger, attention_records
@@ -53,7 +53,6 @@ from sat_tf.training.schedule import (
 )
 from sat_tf.training.self_critical import SelfCriticalLoss, one_per_image
 from sat_tf.vocabulary import Vocabulary
-from sat_tf.workdir import BEST, ENCODER_FILE, VOCABULARY_FILE
 
 TrainStep = Callable[[Batch], Sums]
 
@@ -284,8 +283,8 @@ def tokenize_training_captions(
     if config.training.self_critical != "none":
         return one_per_image(tokenize_captions(records, vocabulary))
     limit = config.data.max_caption_words
-    regions_of = (grid, config.images) if config.training.attention_supervision else ()
-    captions = tokenize_captions(records, vocabulary, limit, *regions_of)
+    regions_of = (grid, config.images) if config.training.attention_supervision else None
+    captions = tokenize_captions(records, vocabulary, limit, regions_of)
     if not captions.tokens:
         raise UserError(f"--max_caption_words={limit} leaves no training caption")
     return captions

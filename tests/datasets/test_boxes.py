@@ -74,7 +74,7 @@ def test_supervision_gets_the_regions_of_words_with_boxes(config_of, dogs):
     """Cells of the crop, at the right word, for images that have boxes, whatever the data set."""
     config = config_of(dogs, train=("wide.jpg", "none.jpg", "square.jpg"))
     records = load_splits(config, ("train",))["train"]
-    captions = tokenize_captions(records, Vocabulary.build(WORDS), 0, (2, 4), CROP)
+    captions = tokenize_captions(records, Vocabulary.build(WORDS), 0, ((2, 4), CROP))
     assert captions.grid == (2, 4)
     assert [sorted(regions) for regions in captions.regions] == [[1], [], [1]]
     assert captions.regions[0][1].tolist() == [[True, True, False, False]] * 2
@@ -85,14 +85,14 @@ def test_supervision_without_boxes_of_a_training_image_is_refused(config_of, dog
     config = config_of(dogs, train=("a.jpg",), dev=("wide.jpg",))
     records = load_splits(config, ("train", "dev"))["train"]
     with pytest.raises(UserError, match=r"--boxes has no training image, as 'a\.jpg'"):
-        tokenize_captions(records, Vocabulary.build(WORDS), 0, (2, 4), CROP)
+        tokenize_captions(records, Vocabulary.build(WORDS), 0, ((2, 4), CROP))
 
 
 def test_supervision_without_a_word_that_names_an_object_is_refused(config_of, dogs):
     config = config_of(dogs, "A cat.", train=("wide.jpg",))
     records = load_splits(config, ("train",))["train"]
     with pytest.raises(UserError, match="no word of a training caption names an object"):
-        tokenize_captions(records, Vocabulary.build(WORDS), 0, (2, 4), CROP)
+        tokenize_captions(records, Vocabulary.build(WORDS), 0, ((2, 4), CROP))
 
 
 def test_boxes_are_read_of_the_splits_that_need_them(config_of, dogs):

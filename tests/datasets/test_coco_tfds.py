@@ -3,9 +3,6 @@
 import io
 import json
 import shutil
-import socket
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ from PIL import Image
 from sat_tf.config import DataConfig
 from sat_tf.data.quiet_tfds import quiet_tfds
 from sat_tf.datasets import available_splits, coco_tfds, load_splits
-from sat_tf.datasets.coco_tfds import unpacked_folder, why_unreachable
+from sat_tf.datasets.coco_tfds import unpacked_folder
 from sat_tf.errors import UserError
 
 SPLITS = {"train": "ab", "restval": "c", "val": "d", "test": "e"}
@@ -169,35 +166,3 @@ def test_a_download_that_breaks_off_is_reported(network, tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.builder_cls("coco_captions"), "_split_generators", break_off)
     with pytest.raises(UserError, match="COCO can't be downloaded: broken off"):
         unpacked_folder(tmp_path)
-
-
-def test_a_name_that_does_not_exist_is_unreachable_in_seconds():
-    start = time.monotonic()
-    assert why_unreachable("http://no-such-host.invalid/x.zip", timeout=4)
-    assert time.monotonic() - start < 6
-
-
-def test_a_server_that_never_answers_is_given_up(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        start = time.monotonic()
-        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        assert why_unreachable(url, timeout=0.5)
-        assert time.monotonic() - start < 5
-
-
-@pytest.mark.parametrize(("status", "reason"), [(b"200 OK", ""), (b"404 Not Found", "Not Found")])
-def test_what_a_server_answers(monkeypatch, status, reason):
-    monkeypatch.setenv("no_proxy", "*")
-
-    def answer(server):
-        connection, _ = server.accept()
-        with connection:
-            assert connection.recv(4096).startswith(b"HEAD /x.zip ")
-            connection.sendall(b"HTTP/1.0 " + status + b"\r\nContent-Length: 9\r\n\r\n")
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=answer, args=(server,))
-        thread.start()
-        assert why_unreachable(f"http://127.0.0.1:{server.getsockname()[1]}/x.zip") == reason
-        thread.join()

@@ -13,11 +13,12 @@ from box_files import make_instances
 
 from sat_tf.config import ImageConfig
 from sat_tf.data.images import Thumbnail, resize_and_crop, thumbnail
+from sat_tf.data.objects import WHOLE
 from sat_tf.data.records import Problems
 from sat_tf.datasets.coco import read_instances
 from sat_tf.inspection.attention_record import AttentionRecord, entropy
 from sat_tf.model.generation import AttentionMaps, Caption
-from sat_tf.shapes.objects import scene_objects
+from sat_tf.shapes.judge import scene_objects
 from sat_tf.shapes.scenes import draw_scene, make_scene
 
 
@@ -71,7 +72,7 @@ def test_words_have_objects_and_hits():
     found = []
     for attended in (cell, elsewhere):
         alphas = hot(8, 8, (0, 0), (0, 0), attended)
-        thumbnail = Thumbnail(draw_scene(scene), (0.0, 0.0, 1.0, 1.0))
+        thumbnail = Thumbnail(draw_scene(scene), WHOLE)
         document = AttentionRecord(
             "s", thumbnail, (caption(words, alphas),), objects=scene_objects(scene)
         ).document()

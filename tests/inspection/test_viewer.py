@@ -8,7 +8,7 @@ from sat_tf.data.images import Thumbnail
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
 from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.figures import upsample_attention
-from sat_tf.shapes.objects import scene_objects
+from sat_tf.shapes.judge import scene_objects
 from sat_tf.shapes.scenes import draw_scene, make_scene
 
 # Rows and columns of the grid, height and width of the image, its box that the grid covers.

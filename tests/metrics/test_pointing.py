@@ -7,8 +7,7 @@ from scene_examples import BOTH_CIRCLES, GRID, TWO, AttendedCaption, attending, 
 
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
 from sat_tf.metrics.registry import SCORES
-from sat_tf.shapes.judge import describe
-from sat_tf.shapes.objects import scene_objects
+from sat_tf.shapes.judge import describe, scene_objects
 from sat_tf.shapes.scenes import make_scene
 
 NAMES = [name for name in SCORES if name.startswith(("pointing_", "correctness_"))]

@@ -13,7 +13,7 @@ from sat_tf.config import Config, from_flat
 from sat_tf.errors import UserError
 from sat_tf.metrics import registry
 from sat_tf.metrics.registry import SCORES, check_scores, compute_scores, mean, ratio, register
-from sat_tf.shapes.objects import scene_objects
+from sat_tf.shapes.judge import scene_objects
 
 
 def test_a_ratio_is_of_the_sums_not_the_mean_of_ratios():

@@ -5,8 +5,7 @@ import pytest
 from evaluation_data import evaluation_data, metrics_of
 from scene_examples import BOTH_CIRCLES, STAR, TWO, scene_of
 
-from sat_tf.shapes.judge import describe
-from sat_tf.shapes.objects import scene_objects
+from sat_tf.shapes.judge import describe, scene_objects
 from sat_tf.shapes.scenes import make_scene
 
 

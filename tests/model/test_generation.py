@@ -12,7 +12,7 @@ from sat_tf.errors import UserError
 from sat_tf.model import generation
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.generation import Generator, decoding_constraints, generate, make_captions
-from sat_tf.search.constraints import DecodingConstraints
+from sat_tf.search.hypotheses import DecodingConstraints
 from sat_tf.search.sampling import sample
 from sat_tf.vocabulary import END, PAD, SPECIAL, UNK, Vocabulary
 

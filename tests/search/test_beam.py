@@ -10,7 +10,7 @@ import tensorflow as tf
 from markov import END, Chain
 
 from sat_tf.search.beam import beam_search
-from sat_tf.search.constraints import DecodingConstraints
+from sat_tf.search.hypotheses import DecodingConstraints
 from sat_tf.search.sampling import greedy_search
 
 CONSTRAINTS = DecodingConstraints(end_id=END, max_steps=4)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from markov import END, Chain
 
-from sat_tf.search.constraints import DecodingConstraints
+from sat_tf.search.hypotheses import DecodingConstraints
 from sat_tf.search.sampling import greedy_search, sample
 
 CONSTRAINTS = DecodingConstraints(end_id=END, max_steps=8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sat_tf.data.objects import Box
-from sat_tf.shapes.objects import named_objects, object_boxes, scene_objects
+from sat_tf.shapes.judge import named_objects, object_boxes, scene_objects
 from sat_tf.shapes.scenes import Background, Scene, SceneObject
 
 

@@ -1,8 +1,16 @@
-"""VGG16 with fewer channels and batch normalisation."""
+"""Networks by name, Keras Applications and a slim VGG16, and their weights from a file."""
 
+import difflib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
+import numpy as np
+
+from sat_tf.errors import UserError
 
 # (convolutions, channels) of VGG16's blocks 1 to 5.
 VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -79,3 +87,70 @@ def slim_vgg16(image_size: int, width: float) -> keras.Model:
             name = f"block{block}_conv{index}"
             x = NormalizedConvolution(max(1, round(channels * width)), name=name)(x)
     return keras.Model(inputs, x, name="slim_vgg16")
+
+
+def normalized_name(name: str) -> str:
+    """Return `name` in lower case, without underscores and hyphens."""
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def applications() -> dict[str, Callable[..., keras.Model]]:
+    """Return the networks of Keras Applications by normalised name, such as `resnet50v2`."""
+    return {
+        normalized_name(name): value
+        for name, value in vars(keras.applications).items()
+        if name[0].isupper() and callable(value)
+    }
+
+
+def suggestions(name: str, allowed: Iterable[str]) -> str:
+    """Return text that suggests the names close to `name`, then all allowed ones."""
+    allowed = list(allowed)
+    close = difflib.get_close_matches(name, allowed, n=3)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    return f"{hint}allowed: {', '.join(allowed)}"
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Load a weights file into `model`.
+
+    Reads Keras 3's `.weights.h5` and `.keras`, and the older `.h5` of Keras Applications, with or
+    without their top.
+
+    Raises:
+      UserError: no such file, damaged, or weights of another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"--encoder_weights={path}: no such file")
+    older_format = path.suffix == ".h5" and not path.name.endswith(".weights.h5")
+    try:
+        if older_format and _starts_with_layers_of(model, path):
+            model.load_weights(path, by_name=True)
+        else:
+            model.load_weights(path)
+    # Keras and h5py raise many kinds of exceptions for a damaged file.
+    except Exception as error:
+        raise UserError(
+            f"--encoder_weights={path}: not a whole weights file of this encoder "
+            f"({reason(error)}); "
+            "check --encoder, or fetch the file again"
+        ) from None
+
+
+def _starts_with_layers_of(model: keras.Model, path: Path) -> bool:
+    """Return whether the file's first layers are the model's; a top may follow.
+
+    Comparing the order, not just the set of names, rejects VGG19's file for VGG16.
+    """
+    wanted = [layer.name for layer in model.layers if layer.weights]
+    with h5py.File(path) as file:
+        group = file.get("model_weights", file)
+        names = np.asarray(group.attrs["layer_names"]).astype(str).tolist()  # or bytes
+        found = [name for name in names if len(group[name].attrs["weight_names"])]
+    return found[: len(wanted)] == wanted

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from sat_tf.config import DecoderConfig
-from sat_tf.metrics.state_sensitivity import swap_states
+from sat_tf.evaluator import swap_states
 from sat_tf.model import decoder
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.decoder import START

@@ -1,7 +1,4 @@
-"""Weights from files of every layout, and from a network that is not there."""
-
-import socket
-import time
+"""Networks by name, and weights from files of every layout."""
 
 import h5py
 import keras
@@ -10,11 +7,9 @@ import pytest
 
 from sat_tf.config import EncoderConfig
 from sat_tf.errors import UserError
-from sat_tf.model import pretrained
+from sat_tf.model import networks
 from sat_tf.model.encoder import build_encoder
-from sat_tf.model.slim_vgg16 import slim_vgg16
-
-URL = "https://weights.example/models/tiny_notop.h5"
+from sat_tf.model.networks import slim_vgg16
 
 
 def write_older_format(path, layers):
@@ -64,7 +59,7 @@ def test_loads_the_files_that_keras_writes(tmp_path, network, suffix):
     path = tmp_path / f"network{suffix}"
     (network.save if suffix == ".keras" else network.save_weights)(path)
     other = small(seed=2)
-    pretrained.load_weights(other, path)
+    networks.load_weights(other, path)
     assert_same_weights(other, network)
 
 
@@ -73,7 +68,7 @@ def test_a_top_may_follow(tmp_path, network):
     top = [("flatten", []), ("predictions", [np.zeros((12, 4)), np.zeros(4)])]
     write_older_format(path, contents(network) + top)
     other = small(seed=2)
-    pretrained.load_weights(other, path)
+    networks.load_weights(other, path)
     assert_same_weights(other, network)
 
 
@@ -83,7 +78,7 @@ def test_layers_numbered_by_keras_are_loaded_in_order(tmp_path, network):
         path, [(f"layer_{i}", arrays) for i, (_, arrays) in enumerate(contents(network))]
     )
     other = small(seed=2)
-    pretrained.load_weights(other, path)
+    networks.load_weights(other, path)
     assert_same_weights(other, network)
 
 
@@ -98,15 +93,15 @@ def test_a_file_of_another_network_is_refused(tmp_path, network, names):
     path = tmp_path / "network.h5"
     write_older_format(path, contents(small(seed=2, names=names)))
     with pytest.raises(UserError, match=r"--encoder_weights=.*network\.h5: .*--encoder"):
-        pretrained.load_weights(network, path)
+        networks.load_weights(network, path)
 
 
 def test_other_widths_are_refused(tmp_path):
     path = tmp_path / "slim.weights.h5"
     slim_vgg16(32, 0.02).save_weights(path)
-    pretrained.load_weights(slim_vgg16(32, 0.02), path)
+    networks.load_weights(slim_vgg16(32, 0.02), path)
     with pytest.raises(UserError, match=r"slim\.weights\.h5: not a whole weights file"):
-        pretrained.load_weights(slim_vgg16(32, 0.05), path)
+        networks.load_weights(slim_vgg16(32, 0.05), path)
 
 
 @pytest.mark.parametrize("name", ["network.h5", "network.weights.h5", "network.keras"])
@@ -118,57 +113,11 @@ def test_a_damaged_file_is_refused(tmp_path, network, name):
         (network.save if name.endswith(".keras") else network.save_weights)(path)
     path.write_bytes(path.read_bytes()[:-1500])
     with pytest.raises(UserError, match="fetch the file again"):
-        pretrained.load_weights(network, path)
+        networks.load_weights(network, path)
 
 
 def test_a_file_of_an_unknown_kind_is_refused(tmp_path, network):
     path = tmp_path / "network.pth"
     path.write_bytes(b"0")
     with pytest.raises(UserError, match="fetch the file again"):
-        pretrained.load_weights(network, path)
-
-
-@pytest.fixture
-def direct(monkeypatch, tmp_path):
-    """No proxy, no files fetched before: a download goes to its host."""
-    monkeypatch.setattr("urllib.request.getproxies", dict)
-
-    def application(**kwargs):
-        keras.utils.get_file("tiny_notop.h5", URL, cache_dir=tmp_path)
-
-    monkeypatch.setattr(pretrained, "applications", lambda: {"vgg16": application})
-
-
-def test_without_a_network_the_file_and_the_flag_are_named(direct, monkeypatch):
-    def raise_if_problems(*args, **kwargs):
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "create_connection", raise_if_problems)
-    with pytest.raises(UserError) as error:
-        build_encoder(EncoderConfig(), 32)
-    message = str(error.value)
-    assert URL in message
-    assert "--encoder_weights=PATH/tiny_notop.h5" in message
-    assert "Name or service not known" in message
-    assert "\n" not in message
-
-
-def test_a_host_that_never_answers_does_not_hold_the_user(direct, monkeypatch):
-    def connect(*args, **kwargs):
-        time.sleep(3)
-        raise TimeoutError
-
-    monkeypatch.setattr(socket, "create_connection", connect)
-    monkeypatch.setattr(pretrained, "_ANSWER_SECONDS", 0.1)
-    start = time.monotonic()
-    with pytest.raises(UserError, match=r"no answer from weights\.example"):
-        build_encoder(EncoderConfig(), 32)
-    assert time.monotonic() - start < 2
-
-
-def test_what_fails_without_a_download_keeps_its_error():
-    with (
-        pytest.raises(ValueError, match="of its own"),
-        pretrained.downloads_or_user_error("--encoder_weights"),
-    ):
-        raise ValueError("of its own")
+        networks.load_weights(network, path)

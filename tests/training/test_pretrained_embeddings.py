@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sat_tf.errors import UserError
-from sat_tf.model.pretrained_embeddings import read_embeddings
+from sat_tf.training.initialize import read_embeddings
 from sat_tf.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.build([["red", "star", "café"]])
