@@ -1,11 +1,11 @@
-"""What one factor at a time does on Flickr8k: BLEU-4, and how far alpha moves from step to step.
+"""Vary one factor at a time on Flickr8k; print BLEU-4 and how far alpha moves between steps.
 
     python experiments/ablation.py --data_dir=DIR --encoder=SQUEEZENET.keras --workdir=RUNS
 
 Each variant of `flickr8k_squeezenet.flags` is trained on the first 1,500 training images and the
 first 500 validation images, for the same number of epochs, and scored on those 500 by greedy
-search. Prints a table; runs and lists stay in --workdir. A variant that is there is not trained
-again. To be started in the repository's root, as all flagfiles are.
+search. Prints a table; runs and lists stay in --workdir, and a variant that exists there is not
+trained again. Start it in the root of the repository, as all flagfiles.
 """
 
 import argparse
@@ -34,7 +34,7 @@ VARIANTS = {
 
 
 def write_lists(data_dir: Path, folder: Path) -> None:
-    """The first images of Flickr8k's own lists."""
+    """Write lists of the first images of the official lists."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, count in (("train", TRAIN_IMAGES), ("dev", DEV_IMAGES)):
         with (data_dir / f"Flickr_8k.{split}Images.txt").open() as names:
@@ -42,7 +42,7 @@ def write_lists(data_dir: Path, folder: Path) -> None:
 
 
 def train(options: argparse.Namespace, name: str, flags: tuple[str, ...]) -> dict[str, float]:
-    """Trains a variant, unless it is there; its scores and the minutes of its training."""
+    """Train a variant, unless it exists; return its scores and the minutes of training."""
     run = options.workdir / name.replace(" ", "_")
     if not (run / "scores.json").exists():
         given = (f"--{flag}={getattr(options, flag)}" for flag in ("data_dir", "encoder", "seed"))
@@ -60,7 +60,7 @@ def train(options: argparse.Namespace, name: str, flags: tuple[str, ...]) -> dic
 
 
 def main() -> None:
-    """Trains all variants in turn and prints their scores."""
+    """Train all variants in turn and print their scores."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", type=Path, required=True)
     parser.add_argument("--encoder", required=True)

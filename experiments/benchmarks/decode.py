@@ -1,10 +1,10 @@
-"""Times captioning: the search on cached annotations, and an export from JPEG bytes on.
+"""Time captioning: the search on features, and an export from JPEG bytes.
 
     python experiments/benchmarks/decode.py [--seconds=3] [--no-export]
 
-L=196, D=A=H=E=512, V=10,000, and all captions go on for T=16 steps: random weights would end them
-anywhere. Variants take turns in each of the rounds, so that a change of the machine's speed shows
-in all of them. The export has a VGG16 with random weights and reads JPEG files of 500x375.
+L=196, D=A=H=E=512, V=10,000. All captions have T=16 steps, since random weights would end them
+anywhere. Variants alternate in each round, so that a change of the machine's speed affects all of
+them. The export has a VGG16 with random weights and reads JPEG files of 500x375.
 """
 
 import argparse
@@ -23,7 +23,7 @@ EXPORT_BATCHES = (1, 16)
 
 
 def seconds_of(call: Callable[[], object], least: float) -> float:
-    """Mean time of a call, repeated for at least so many seconds."""
+    """Return the mean time of a call, repeated for at least so many seconds."""
     started, calls = time.monotonic(), 0
     while not calls or time.monotonic() - started < least:
         call()
@@ -32,7 +32,7 @@ def seconds_of(call: Callable[[], object], least: float) -> float:
 
 
 def make_run(encoder, beam_size: int):
-    """A run with random weights, whose captions all have T words."""
+    """Return a run with random weights whose captions all have T words."""
     from sat_tf.captioner import Run
     from sat_tf.config import Config, DecodingConfig
     from sat_tf.model.caption_model import CaptionModel
@@ -75,7 +75,7 @@ def time_searches(least: float) -> None:
 
 
 def time_export(least: float) -> None:
-    """Writes an export; each figure is then of a process of its own."""
+    """Write an export, and time it in new processes."""
     from sat_tf.config import MOST_PIXELS, EncoderConfig
     from sat_tf.model.encoder import build_encoder
     from sat_tf.serving.saved_model import write_saved_model
@@ -94,7 +94,7 @@ def time_export(least: float) -> None:
 
 
 def measure_export(folder: str, least: float) -> dict[str, float]:
-    """What a fresh process needs to load, for its first caption, and then."""
+    """Return the time to load an export, to its first caption, and per image after it."""
     import numpy as np
     import tensorflow as tf
 
@@ -119,7 +119,7 @@ def measure_export(folder: str, least: float) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints the figures as they come."""
+    """Print each figure as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--no-export", action="store_true")

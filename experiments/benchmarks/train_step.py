@@ -1,12 +1,12 @@
-"""Times the decoder's training step, and what a real epoch waits for its data.
+"""Time the training step of the decoder, and how long an epoch waits for data.
 
     python experiments/benchmarks/train_step.py [--batches=10] [--epoch]
 
-Prints milliseconds a step, captions a second, peak memory and the share of the machine's own
-matrix-product rate that the step reaches, in float32 and bfloat16, at B=64, T=16, L=196,
-D=A=H=E=512, V=10,000. Each precision runs in a process of its own, so that the peaks are its own;
-the processes alternate, so that a change of the machine's speed shows in both.
-With --epoch it reads an epoch of cached annotations with and without the training step.
+Prints milliseconds per step, captions per second, peak memory, the rate of the step's matrix
+products and that of square matrices, in float32 and bfloat16, at B=64, T=16, L=196, D=A=H=E=512,
+V=10,000. Each precision runs in a new process, for its peak memory; the processes alternate, so
+that a change of the machine's speed affects both. --epoch also trains an epoch from cached features
+and prints the share of its time that it waits for data.
 """
 
 import argparse
@@ -24,15 +24,15 @@ MATRIX = 2048
 
 
 def forward_products() -> int:
-    """Multiply-adds of one caption's forward pass, matrix products alone."""
+    """Return the multiply-adds of the matrix products in the forward pass of one caption."""
     step = 3 * SIZE * 4 * SIZE  # gates
     step += SIZE * SIZE + L * SIZE + L * SIZE  # hidden projection, scores, context
     step += 2 * SIZE * SIZE + SIZE * V  # deep output
-    return T * step + L * SIZE * SIZE + 2 * SIZE * SIZE  # and, once, W_a a and the start
+    return T * step + L * SIZE * SIZE + 2 * SIZE * SIZE  # and once: W_a a, initial state
 
 
 def matrix_rate(dtype: str) -> float:
-    """This machine's own products of square matrices, floating-point operations a second."""
+    """Return the rate of products of square matrices, floating-point operations per second."""
     import tensorflow as tf
 
     a = tf.cast(tf.random.normal([MATRIX, MATRIX]), dtype)
@@ -47,7 +47,7 @@ def matrix_rate(dtype: str) -> float:
 
 
 def make_model_and_step(precision_name: str):
-    """The caption model at the sizes above behind an encoder that does nothing, and its step."""
+    """Return the train step of a model of the sizes above, whose encoder is the identity."""
     import keras
     import tensorflow as tf
 
@@ -71,7 +71,7 @@ def make_model_and_step(precision_name: str):
 
 
 def measure(precision_name: str, batches: int) -> dict[str, float]:
-    """One process's figures."""
+    """Return the figures of one precision."""
     import tensorflow as tf
 
     step = make_model_and_step(precision_name)
@@ -100,10 +100,9 @@ def measure(precision_name: str, batches: int) -> dict[str, float]:
 
 
 def measure_waiting(images: int = 1000, num_return_sequences: int = 5) -> dict[str, float]:
-    """The share of an epoch that the training step stands still for want of data.
+    """Return the share of an epoch that the loop waits for its next batch.
 
-    Cached annotations of 14x14x512 on disk, read through the pipeline of `sat_tf.train`; the
-    waiting is what the loop spends in asking for its next batch.
+    Features of 14x14x512 are read from a cache through the pipeline of `sat_tf.train`.
     """
     import numpy as np
     import tensorflow as tf
@@ -150,7 +149,7 @@ def measure_waiting(images: int = 1000, num_return_sequences: int = 5) -> dict[s
 
 
 def main() -> None:
-    """Runs the measurements in processes of their own and prints them."""
+    """Run each measurement in a new process and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--epoch", action="store_true")
