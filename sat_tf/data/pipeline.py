@@ -6,6 +6,7 @@ done. A batch has captions, and each of their images once.
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -169,11 +170,32 @@ class ImageSource(abc.ABC):
     def attach(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """Add `images` or `features` to each element, of its image indices `rows`, and prefetch."""
 
+        @tf.autograph.experimental.do_not_convert
         def add(element: Batch) -> Batch:
             return {**element, **self.load(element["rows"])}
 
         dataset = dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+@functools.cache
+def _image_reader(config: ImageConfig, from_files: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return a function from paths or encoded images, string [I], to float32 [I, S, S, 3].
+
+    It is traced once: each epoch's datasets would take longer to trace it than to read few images.
+    """
+    size = config.image_size
+    spec = tf.TensorSpec([size, size, 3], tf.float32)
+
+    def read_one(image: tf.Tensor) -> tf.Tensor:
+        encoded = tf.io.read_file(image) if from_files else image
+        return resize_and_crop(decode_image(encoded), config)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def read(images: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(read_one, images, fn_output_signature=spec)
+
+    return read
 
 
 class ImageReader(ImageSource):
@@ -188,14 +210,8 @@ class ImageReader(ImageSource):
 
     def load(self, rows: tf.Tensor) -> Batch:
         """See `ImageSource`."""
-        size = self._config.image_size
-        spec = tf.TensorSpec([size, size, 3], tf.float32)
-        encoded = tf.gather(self._sources, rows)
-        return {"images": tf.map_fn(self._decode, encoded, fn_output_signature=spec)}
-
-    def _decode(self, image: tf.Tensor) -> tf.Tensor:
-        encoded = tf.io.read_file(image) if self._files else image
-        return resize_and_crop(decode_image(encoded), self._config)
+        read = _image_reader(self._config, self._files)
+        return {"images": read(tf.gather(self._sources, rows))}
 
     def find_read_error(self) -> UserError | None:
         """See `ImageSource`: the first image that can't be read."""
@@ -309,6 +325,7 @@ def caption_batches(
                 row[word] = cells.ravel()
         return (*values, regions)
 
+    @tf.autograph.experimental.do_not_convert
     def element(position: tf.Tensor) -> Batch:
         values = tf.numpy_function(collate, [position], [dtype for dtype, _ in fields.values()])
         return {
@@ -323,5 +340,5 @@ def caption_batches(
 
 def image_batches(count: int, source: ImageSource, batch_size: int) -> tf.data.Dataset:
     """Return images 0 … count-1 in order, each once: `rows` and what `source` adds."""
-    dataset = tf.data.Dataset.range(count).batch(batch_size).map(lambda rows: {"rows": rows})
-    return source.attach(dataset)
+    rows = tf.data.Dataset.range(count).batch(batch_size)
+    return source.attach(rows.map(tf.autograph.experimental.do_not_convert(lambda i: {"rows": i})))
