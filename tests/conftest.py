@@ -22,4 +22,4 @@ def tiny_run(tiny_data_dir, tmp_path_factory):
 
     workdir = tmp_path_factory.mktemp("finished") / "run"
     config = tiny_config(tiny_data_dir, log_attention=8, keep_checkpoints=True, save_freq=2)
-    return train_observed(config, workdir)
+    return train_observed(config, workdir, copy_to=workdir.with_name("killed"))

@@ -1,5 +1,6 @@
 """A run that trains in seconds, with a trainable encoder of two convolutions."""
 
+import shutil
 import signal
 from pathlib import Path
 from typing import NamedTuple
@@ -72,22 +73,36 @@ class ObservedRun(NamedTuple):
     finished: what it returned.
     losses: negative log-likelihood of each step.
     saved_at: the steps after which the state was saved.
+    killed: `copy_to`.
     """
 
     workdir: Path
     finished: bool
     losses: list[float]
     saved_at: list[int]
+    killed: Path | None
 
 
-def train_observed(config, workdir, interrupt_after=None, spoil_at=None) -> ObservedRun:
-    """Train without Java; send SIGINT after a step, or make the loss of a step NaN."""
+def train_observed(
+    config, workdir, interrupt_after=None, spoil_at=None, copy_to=None, eager=False
+) -> ObservedRun:
+    """Train without Java; send SIGINT after a step, or make the loss of a step NaN.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      interrupt_after: this many steps of this call.
+      spoil_at: this step of this call.
+      copy_to: where the folder is copied when the state is first saved, for a test that goes on
+        as if the run had been killed then.
+      eager: whether steps have no graph; few steps take less time than tracing one.
+    """
     losses: list[float] = []
     saved_at: list[int] = []
     make_train_step, save = training.make_train_step, Checkpoints.save
 
-    def observed_step(*args):
-        train_step = make_train_step(*args)
+    def observed_step(model, *args):
+        train_step = model.update if eager else make_train_step(model, *args)
 
         def step(batch):
             sums = train_step(batch)
@@ -101,10 +116,12 @@ def train_observed(config, workdir, interrupt_after=None, spoil_at=None) -> Obse
     def observed_save(self, progress):
         saved_at.append(progress.total_steps)
         save(self, progress)
+        if copy_to and len(saved_at) == 1:
+            shutil.copytree(workdir, copy_to)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", "")
         patch.setattr(training, "make_train_step", observed_step)
         patch.setattr(Checkpoints, "save", observed_save)
         finished = training.train_and_evaluate(config, workdir)
-    return ObservedRun(Path(workdir), finished, losses, saved_at)
+    return ObservedRun(Path(workdir), finished, losses, saved_at, copy_to)
