@@ -11,7 +11,13 @@ from sat_tf.config import DecoderConfig, DecodingConfig
 from sat_tf.errors import UserError
 from sat_tf.model import generation
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.generation import Generator, decoding_constraints, generate, make_captions
+from sat_tf.model.generation import (
+    Generator,
+    decoding_constraints,
+    generate,
+    make_captions,
+    score,
+)
 from sat_tf.search.hypotheses import DecodingConstraints
 from sat_tf.search.sampling import sample
 from sat_tf.vocabulary import END, PAD, SPECIAL, UNK, Vocabulary
@@ -93,31 +99,32 @@ def test_attention_and_scores_equal_teacher_forcing(generators, batches, decodin
     assert moved > 0.01, "all alphas are equal: the test shows nothing"
 
 
-def test_an_ensemble_averages_probabilities(models, generators, batches):
+def test_an_ensemble_averages_probabilities(models, batches):
     tokens = tf.constant([[5, 4, END]] * IMAGES)
     batches = [{**b, "tokens": tokens, "image_index": tf.range(IMAGES)} for b in batches]
     each = [
-        np.exp(model.score(batch, BEAM).log_probs)
+        np.exp(score([model], [batch], BEAM).log_probs)
         for model, batch in zip(models, batches, strict=True)
     ]
-    together = np.exp(generators[2].score(batches, BEAM).log_probs)
+    together = np.exp(score(models, batches, BEAM).log_probs)
     np.testing.assert_allclose(together, (each[0] + each[1]) / 2, atol=1e-6)
     assert np.abs(each[0] - each[1]).max() > 0.05
 
 
 def test_two_equal_models_are_as_one(models, generators, batches):
     alone = generators[1].generate(batches[:1], BEAM)
-    twice = Generator(models[:1] * 2).generate(batches[:1] * 2, BEAM)
+    twice = generate(models[:1] * 2, [batches[0]["features"]] * 2, BEAM)
     np.testing.assert_array_equal(alone.tokens, twice.tokens)
     np.testing.assert_allclose(alone.scores, twice.scores, atol=1e-5)
 
 
 @EVERY_VARIANT
-def test_a_batch_equals_single_images(generators, batches, decoding):
+def test_captions_do_not_depend_on_the_other_images(generators, batches, decoding):
+    """An image's captions are those that it has beside copies of itself."""
     together = generators[2].generate(batches, decoding)
     for i in range(IMAGES):
-        one = [{"features": b["features"][i : i + 1]} for b in batches]
-        alone = generators[2].generate(one, decoding)
+        copies = [{"features": tf.repeat(b["features"][i : i + 1], IMAGES, 0)} for b in batches]
+        alone = generators[2].generate(copies, decoding)
         steps = alone.tokens.shape[2]
         np.testing.assert_array_equal(alone.tokens[0], together.tokens[i, :, :steps])
         np.testing.assert_allclose(alone.scores[0], together.scores[i], atol=1e-5)
@@ -130,14 +137,14 @@ def test_eager_equals_compiled(models, generators, batches):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_unknown_words_are_generated_only_if_allowed(models, generators, batches):
+def test_unknown_words_are_generated_only_if_allowed(models, batches):
     bias = models[0].decoder.deep_output.output_projection.bias
     kept = bias.numpy()
     bias.assign(tf.tensor_scatter_nd_add(bias, [[UNK]], [20.0]))
     try:
         for allow_unk in (True, False):
             decoding = dataclasses.replace(BEAM, allow_unk=allow_unk)
-            tokens = generators[1].generate(batches[:1], decoding).tokens.numpy()
+            tokens = generate(models[:1], [batches[0]["features"]], decoding).tokens.numpy()
             assert (UNK in tokens) == allow_unk
     finally:
         bias.assign(kept)
@@ -172,7 +179,7 @@ def test_the_configuration_reaches_the_samples(models, batches, monkeypatch):
     decoding = DecodingConfig(
         search="sample", num_samples=2, temperature=0.5, top_k=4, top_p=0.9, sampling_seed=7
     )
-    Generator(models[:1]).generate(batches[:1], decoding)
+    generate(models[:1], [batches[0]["features"]], decoding)
     assert asked == {"num_samples": 2, "temperature": 0.5, "top_k": 4, "top_p": 0.9, "seed": 7}
 
 
