@@ -173,17 +173,14 @@ class Captioner:
         batches = [{**batch, **shared} for batch in self._batches(images)]
         scores = self._generator.score(batches, self.config.decoding)
         log_probs, attention = tf.nest.map_structure(lambda x: x.numpy(), tuple(scores))
-        return [
-            make_caption(
-                words,
-                of_tokens,
-                float(of_tokens.sum()),
-                zip(
-                    [(alphas[i], betas[i]) for alphas, betas in attention], self._grids, strict=True
-                ),
+        captions = []
+        for i, of_tokens in enumerate(log_probs):
+            maps = [(alphas[i], betas[i]) for alphas, betas in attention]
+            score = float(of_tokens.sum())
+            captions.append(
+                make_caption(words, of_tokens, score, zip(maps, self._grids, strict=True))
             )
-            for i, of_tokens in enumerate(log_probs)
-        ]
+        return captions
 
     def evaluate(self, split: str, batch_size: int = _BATCH) -> EvaluationResult:
         """Caption each image of a split of the (first) run's data set once, and score the captions.

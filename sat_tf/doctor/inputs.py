@@ -271,10 +271,8 @@ def grid_order(context: RunContext) -> CheckResult:
     size = images.shape[1]
     centres = (np.arange(_PATCHES) + 0.5) / _PATCHES
     half = max(size // (4 * _PATCHES), 1)
-    original, cells = (
-        model.flatten_grid(context.train.features[:_PATCHED_IMAGES]),
-        np.prod(model.grid),
-    )
+    original = model.flatten_grid(context.train.features[:_PATCHED_IMAGES])
+    cells = np.prod(model.grid)
     displacements = []
     for centre in [(row, column) for row in centres for column in centres]:
         top, left = (round(side * size) - half for side in centre)

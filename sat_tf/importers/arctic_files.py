@@ -179,10 +179,8 @@ def read_options(path: PathLike) -> ArcticOptions:
         raise UserError(f"{path}: holds an option whose text is not UTF-8") from None
     values, missing = {}, []
     for field in dataclasses.fields(ArcticOptions):
-        key, is_required = (
-            field.metadata.get("key") or field.name,
-            field.default is dataclasses.MISSING,
-        )
+        key = field.metadata.get("key") or field.name
+        is_required = field.default is dataclasses.MISSING
         if found.get(key) is not None or (is_required and key in found):
             values[field.name] = _check_option(path, key, found[key], field.metadata["kind"])
         elif is_required:
