@@ -56,12 +56,13 @@ def captions_dataset(context=None) -> tf.data.Dataset:
     return caption_batches(captions, plan, source, context=context)
 
 
-def compile_model(model, config=TRAINING) -> None:
+def compile_model(model, config=TRAINING, **options) -> None:
     model.compile(
         make_optimizer(config),
         CaptionLoss.from_training(config),
         clip_norm=config.clip_norm,
         weight_decay=config.weight_decay,
+        **options,
     )
 
 
@@ -73,10 +74,11 @@ def fit(model, callbacks=(), epochs=2, batches=None, **options):
     ).history
 
 
-def run_loop(model, epochs=2, batches=None, strategy=None):
-    """The sums of each step of each epoch, by the step of our own loop."""
+def run_loop(model, epochs=2, batches=None, strategy=None, eager=False):
+    """The sums of each step of each epoch, by the step of our own loop or, eagerly, without it."""
     batches = captions_dataset() if batches is None else batches
-    step = make_train_step(model, strategy or tf.distribute.get_strategy(), batches.element_spec)
+    strategy = strategy or tf.distribute.get_strategy()
+    step = model.update if eager else make_train_step(model, strategy, batches.element_spec)
     return [
         [{name: float(value) for name, value in step(batch).items()} for batch in batches]
         for _ in range(epochs)
@@ -144,8 +146,9 @@ def use_saved_model(folder: str) -> None:
     model = keras.saving.load_model(f"{folder}/m.keras")
     batch = next(iter(captions_dataset()))
     results = dict(model(batch)._asdict())
-    decoded = model.generate(batch, DecodingConfig(beam_size=3, max_length=5))
+    decoded = model.generate(batch, DecodingConfig(beam_size=1, max_length=5))
     results |= {"tokens": decoded.tokens, "baseline": model.reward_baseline.numpy()}
+    model.run_eagerly = True
     results["loss"] = fit(model, epochs=1)["loss"]
     results["iterations"] = model.optimizer.iterations.numpy()
     np.savez(f"{folder}/outputs.npz", **results)
@@ -170,7 +173,7 @@ def print_distributed() -> None:
         if by == "fit":
             result = {"losses": fit(model, epochs=1, batches=batches)["loss"]}
         else:
-            epochs = run_loop(model, 1, batches, strategy)
+            epochs = run_loop(model, 1, batches, strategy, eager=strategy is not two)
             steps = [*itertools.chain(*epochs)]
             result = {"steps": steps, "losses": mean_losses(model, epochs)}
         weights = np.concatenate([v.numpy().ravel() for v in model.trainable_variables])
@@ -184,7 +187,6 @@ def print_distributed() -> None:
             {
                 "one": train(tf.distribute.get_strategy(), "loop", **soft),
                 "two": train(two, "loop", **soft),
-                "two by fit": train(two, "fit", **soft),
                 "hard": train(two, "loop", **hard),
                 "hard by fit": train(two, "fit", **hard),
             },
