@@ -25,7 +25,7 @@ from sat_tf.metrics.registry import EvaluationData, Metric, compute_scores
 from sat_tf.metrics.text import tokenized_references
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.decoder import START
-from sat_tf.model.generation import Caption, Generator, make_captions
+from sat_tf.model.generation import Caption, Generator, compile_for_any_size, make_captions
 from sat_tf.progress import progress_bar
 from sat_tf.vocabulary import PAD, Vocabulary
 
@@ -86,9 +86,7 @@ class Evaluator:
         self._images = images
         self._grids = [model.grid for model in models]
         self._decoding, self._generator = config, Generator(models)
-        self._swap_states = tf.function(
-            functools.partial(swap_states, models[0]), reduce_retracing=True, autograph=False
-        )
+        self._swap_states = compile_for_any_size(functools.partial(swap_states, models[0]))
 
     def evaluate(
         self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int

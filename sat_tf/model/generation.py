@@ -122,9 +122,30 @@ class Generator:
     ) -> Any:
         compiled = self._compiled.get((name, decoding))
         if compiled is None:
-            compiled = tf.function(function, reduce_retracing=True, autograph=False)
-            self._compiled[name, decoding] = compiled
+            compiled = self._compiled[name, decoding] = compile_for_any_size(function)
         return compiled(batches)
+
+
+def compile_for_any_size(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function of batches, traced once for all numbers of images, captions and tokens.
+
+    Args:
+      function: of nests of tensors; the last three dimensions of images and their features, and
+        all but the first two of other tensors, are fixed.
+    """
+    compiled = tf.function(function, autograph=False)
+
+    def of_any_size(tensor: tf.Tensor) -> tf.TensorSpec:
+        variable = 1 if len(tensor.shape) == 4 else min(2, len(tensor.shape))
+        return tf.TensorSpec([None] * variable + tensor.shape[variable:], tensor.dtype)
+
+    def call(*arguments: Any) -> Any:
+        arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
+        # Traced at the first call only; without this, `compiled` would trace other sizes anew.
+        compiled.get_concrete_function(*tf.nest.map_structure(of_any_size, arguments))
+        return compiled(*arguments)
+
+    return call
 
 
 def generate(
