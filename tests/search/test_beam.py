@@ -93,7 +93,7 @@ def test_every_beam_up_to_the_exhaustive_one():
     chain, constraints = Chain(inputs=2, seed=9), dataclasses.replace(CONSTRAINTS, max_steps=3)
     of_all = [[one[1:] for one in markov.all_sequences(chain, n, constraints)] for n in range(2)]
     exhaustive = len(of_all[0])
-    for beam_size in (*range(1, 13), *range(13, exhaustive, 8), exhaustive):
+    for beam_size in (*range(1, 7), 12, 20, exhaustive):
         decoded = search(chain, constraints, beam_size)
         for number in range(2):
             found = hypotheses(decoded, number)
@@ -102,7 +102,7 @@ def test_every_beam_up_to_the_exhaustive_one():
                 assert_same(found, of_all[number][:beam_size])
 
 
-@pytest.mark.parametrize("beam_size", [1, 2, 3, 4, 7, 12, 40])
+@pytest.mark.parametrize("beam_size", [2, 7, 40])
 @pytest.mark.parametrize("constraints", VARIANTS, ids=NAMES)
 def test_beams_equal_the_search_in_plain_python(constraints, beam_size):
     chain = Chain(inputs=4, seed=beam_size)
@@ -132,7 +132,7 @@ def test_one_beam_is_greedy_search(constraints):
         np.testing.assert_allclose(one, other.numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("constraints", VARIANTS, ids=NAMES)
+@pytest.mark.parametrize("constraints", [VARIANTS[0], VARIANTS[-1]], ids=["plain", "all"])
 def test_a_batch_equals_one_by_one(constraints):
     """Those that are done early wait for the others, and stay as they are."""
     whole = Chain(inputs=12, words=5, seed=2, peaked=0.3)
@@ -147,8 +147,8 @@ def test_a_batch_equals_one_by_one(constraints):
 
 
 def test_the_same_in_eager_and_graph():
-    chain = Chain(inputs=6, words=6, seed=3)
-    eager, graph = search(chain, CONSTRAINTS, 3), compiled_search(CONSTRAINTS, 3, 6)(chain)
+    chain = Chain(inputs=6, seed=3)
+    eager, graph = search(chain, CONSTRAINTS, 3), compiled_search(CONSTRAINTS, 3, 4)(chain)
     for one, other in zip(tf.nest.flatten(eager), tf.nest.flatten(graph), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
