@@ -1,13 +1,14 @@
 """Faults planted into a run on coloured squares and into its data."""
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
-import tensorflow as tf
+import numpy as np
 
 from sat_tf.config import Config, override
 from sat_tf.doctor import CheckResult, Status
-from sat_tf.doctor.run_context import RunContext
+from sat_tf.doctor.run_context import RunContext, Sample
 from sat_tf.doctor.runner import CHECKS
 from sat_tf.model.encoder import build_encoder, save_encoder
 
@@ -21,6 +22,30 @@ def fork(context: RunContext, **changes) -> RunContext:
     """Return a context with other settings that shares the run's model and its traced functions."""
     other = RunContext(context.workdir, override(context.config, **changes))
     other.__dict__.update({name: getattr(context, name) for name in ("run", "_evaluator")})
+    return other
+
+
+def fork_with_images(context: RunContext, **changes) -> RunContext:
+    """Return a `fork` that shares images and features, too; captions and caches may differ."""
+    other = fork(context, **changes)
+    for split in ("train", "dev"):
+        sample = getattr(context, split)
+        rows = {record.image_id: row for row, record in enumerate(sample.records)}
+        records = enumerate(other.records[split])
+        indices, chosen = zip(
+            *((i, one) for i, one in records if one.image_id in rows), strict=True
+        )
+        known = [rows[record.image_id] for record in chosen]
+        other.__dict__[split] = Sample(
+            np.array(indices), [*chosen], sample.images[known], sample.features[known]
+        )
+    return other
+
+
+def change_images(context: RunContext, change: Callable[[np.ndarray], np.ndarray]) -> RunContext:
+    """Return a `fork` whose training images, [n, 32, 32, 3], are what `change` returns."""
+    other, images = fork(context), change(context.train.images).astype(np.float32)
+    other.__dict__["train"] = context.train._replace(images=images, features=other.encode(images))
     return other
 
 
@@ -51,20 +76,15 @@ def change_captions(photographs, change):
     path.write_text("\n".join([head, *changed_rows]) + "\n")
 
 
-def change_images(photographs, change):
-    """Replace the pixels of each image, uint8 [32, 32, 3], by what `change` returns."""
-    for path in photographs.glob("*.png"):
-        pixels = change(tf.io.decode_png(path.read_bytes()).numpy())
-        path.write_bytes(tf.io.encode_png(pixels).numpy())
-
-
 def load_network(squares) -> keras.Model:
     """Load the network that the run was trained with, to change it."""
     return keras.saving.load_model(squares / "encoder.keras", compile=False)
 
 
-def replace_encoder(run, network: keras.Model, preprocessing: str) -> None:
-    """Replace the encoder in a run's folder."""
+def replace_encoder(
+    context: RunContext, run, network: keras.Model, preprocessing: str = "tf"
+) -> RunContext:
+    """Replace the encoder in a copy of the run's folder; return its context."""
     network.save(run / "network.keras")
     config = Config.load(run)
     encoder = dataclasses.replace(
@@ -73,3 +93,6 @@ def replace_encoder(run, network: keras.Model, preprocessing: str) -> None:
     config = dataclasses.replace(config, encoder=encoder)
     config.save(run)
     save_encoder(build_encoder(config.encoder, config.images.image_size), run / "encoder.keras")
+    changed, images = RunContext(run, config), context.train.images
+    changed.__dict__["train"] = context.train._replace(features=changed.encode(images))
+    return changed

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from command_line import call
-from planted_faults import assert_fails, check, fork
+from planted_faults import assert_fails, check, fork, fork_with_images
 
 from sat_tf.config import Config
-from sat_tf.doctor import Status, fail_if, runner
+from sat_tf.doctor import Status, fail_if, run_context, runner
 from sat_tf.doctor.run_context import RunContext
 from sat_tf.doctor.runner import CHECKS, run_checks
 from sat_tf.vocabulary import Vocabulary
@@ -63,14 +64,21 @@ def test_rates_of_few_images_are_skipped(context, photographs):
     path = photographs / "captions.csv"
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([head, rows[0], *rows[-2:]]) + "\n")
-    small = fork(context, data_dir=str(photographs), cache_dir="none")
+    small = fork_with_images(context, data_dir=str(photographs), cache_dir="none")
     for name in ("channel_order", "caption_diversity", "alignment", "overfit_batch"):
         assert CHECKS[name](small).status is Status.SKIP
     for name in ("pixel_range", "grid_order", "attention"):
         assert CHECKS[name](small).status is Status.PASS
 
 
-def test_command_passes_on_a_correct_run(squares, tmp_path):
+def test_command_passes_on_a_correct_run(squares, context, tmp_path, monkeypatch):
+    """It checks a run that is loaded already."""
+
+    def load(workdir, config):
+        assert (Path(workdir), config) == (context.workdir, context.config)
+        return context
+
+    monkeypatch.setattr(run_context, "RunContext", load)
     output = tmp_path / "results.json"
     done = call("doctor", f"--workdir={squares / 'run'}", f"--output={output}")
     assert done.returncode == 0, done.stdout + done.stderr
