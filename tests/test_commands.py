@@ -1,5 +1,6 @@
 """The commands, and their errors: one line without a stack trace."""
 
+import functools
 import json
 import re
 import shutil
@@ -9,11 +10,14 @@ import pytest
 import tensorflow as tf
 from box_files import make_instances
 from command_line import call, call_process
+from exported_models import caption_files
 from tiny_run import IMAGE_SIZE, tiny_encoder
 
-from sat_tf.captioner import Captioner
+from sat_tf.captioner import Captioner, Run
+from sat_tf.config import Config
 from sat_tf.evaluate import describe
 from sat_tf.model.weights import save_weights
+from sat_tf.serving import saved_model
 
 
 def small(photographs):
@@ -25,8 +29,6 @@ def small(photographs):
         f"--image_size={IMAGE_SIZE}",
         "--resize=stretch",
         "--preprocessing=none",
-        "--finetune_from=all",
-        "--nocache_features",
         "--embedding_size=8",
         "--hidden_size=8",
         "--attention_size=8",
@@ -52,6 +54,16 @@ def photographs(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once():
+    """Commands share what they load of a run, its compiled searches and its scores."""
+    load, evaluate = functools.cache(Captioner.load), functools.cache(Captioner.evaluate)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Captioner, "load", lambda *runs, **changes: load(*map(str, runs), **changes))
+        patch.setattr(Captioner, "evaluate", evaluate)
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(photographs, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "run"
@@ -60,6 +72,19 @@ def run(photographs, tmp_path_factory):
     assert "scores on test" in done.stdout
     assert (workdir / "attention.png").stat().st_size > 1000
     assert "bleu_4" in json.loads((workdir / "scores.json").read_text())["scores"]
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def second_run(run, tmp_path_factory):
+    """A copy of the run with other weights."""
+    workdir = tmp_path_factory.mktemp("second") / "run"
+    shutil.copytree(run, workdir, ignore=shutil.ignore_patterns("best"))
+    loaded = Run.load(run, Config.load(run))
+    random = np.random.default_rng(0)
+    for weight in loaded.model.decoder.trainable_weights:
+        weight.assign_add(random.normal(scale=0.3, size=weight.shape))
+    save_weights(loaded.model, workdir / "best", loaded.vocabulary.fingerprint)
     return workdir
 
 
@@ -111,13 +136,17 @@ def test_evaluate_prints_and_writes_scores(evaluated):
 
 
 @pytest.mark.usefixtures("without_java")
-def test_the_images_of_a_split_alone_are_enough_to_score_it(run, photographs, tmp_path):
-    names = ["captions.csv", "4.png", "5.jpg"]  # of dev
-    for name in names:
+def test_two_runs_are_scored_together_with_the_images_of_the_split_alone(
+    run, second_run, photographs, tmp_path
+):
+    for name in ("captions.csv", "4.png", "5.jpg"):  # of dev
         (tmp_path / name).write_bytes((photographs / name).read_bytes())
-    scores = Captioner.load(run, data_dir=str(tmp_path)).evaluate("dev").scores
-    assert "bleu_4" in scores
-    assert "novel_captions" not in scores
+    captioner = Captioner.load(run, second_run, data_dir=str(tmp_path))
+    result = captioner.evaluate("dev")
+    assert "bleu_4" in result.scores
+    assert "novel_captions" not in result.scores
+    _, document = describe(captioner, result)
+    assert len(document["runs"]) == document["images"] == 2
 
 
 def test_captions_of_another_system_get_the_same_scores(run, photographs, evaluated, tmp_path):
@@ -147,9 +176,9 @@ def test_lines_of_text_are_scored_against_lines_of_text(tmp_path):
     assert "meteor" not in scores
 
 
-def test_two_runs_are_compared(run, tmp_path):
-    output = tmp_path / "difference.json"
-    done = call("evaluate", f"--compare={run},{run}", "--split=dev", f"--output={output}")
+def test_two_runs_are_compared(run, evaluated, tmp_path):
+    output, boxes = tmp_path / "difference.json", f"--boxes={evaluated[0]}/instances.json"
+    done = call("evaluate", f"--compare={run},{run}", "--split=dev", boxes, f"--output={output}")
     assert done.returncode == 0, done.stderr
     written = json.loads(output.read_text())
     found = written["differences"]["perplexity"]
@@ -188,7 +217,7 @@ def test_caption_continues_after_an_unreadable_image(run, photographs, tmp_path)
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     paths = [str(photographs / "0.png"), str(broken), "none.jpg", str(photographs / "1.jpg")]
-    done = call_process("caption", f"--workdir={run}", f"--figure={tmp_path}/where.png", *paths)
+    done = call("caption", f"--workdir={run}", f"--figure={tmp_path}/where.png", *paths)
     assert done.returncode == 1
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == [paths[0], paths[3]]
@@ -239,42 +268,27 @@ def test_caption_and_evaluate_write_reports(run, photographs, evaluated, tmp_pat
     }
 
 
-@pytest.mark.usefixtures("without_java")
-def test_two_runs_caption_together(run, photographs, tmp_path):
+def test_two_runs_caption_together(run, second_run, photographs):
     """Probabilities are averaged: their logarithm is above the mean of the logarithms."""
-    second, image = tmp_path / "run", str(photographs / "0.png")
-    shutil.copytree(run, second, ignore=shutil.ignore_patterns("best"))
-    (loaded,) = Captioner.load(run).runs
-    model, fingerprint = loaded.model, loaded.vocabulary.fingerprint
-    random = np.random.default_rng(0)
-    for weight in model.decoder.trainable_weights:
-        weight.assign_add(random.normal(scale=0.3, size=weight.shape))
-    save_weights(model, second / "best", fingerprint)
-    total = []
-    for workdir in (run, second):
-        captioner = Captioner.load(workdir)
-        (caption,) = captioner.score_text([captioner.read_image(image)], "a")
-        total.append(round(caption.log_prob, 3))
-    done = call("caption", f"--workdir={run},{second}", "--text=a", image)
-    assert done.returncode == 0, done.stderr
-    total.append(float(done.stdout.split("\t")[1]))
+    image, total = str(photographs / "0.png"), []
+    for workdirs in (run, second_run, f"{run},{second_run}"):
+        done = call("caption", f"--workdir={workdirs}", "--text=a", image)
+        assert done.returncode == 0, done.stderr
+        total.append(float(done.stdout.split("\t")[1]))
     assert total[2] > (total[0] + total[1]) / 2
     assert len(set(total)) == 3
-    captioner = Captioner.load(run, second)
-    _, document = describe(captioner, captioner.evaluate("dev"))
-    assert len(document["runs"]) == document["images"] == 2
 
 
-def test_export_captions_as_the_run_does(run, photographs, tmp_path):
-    image, target = str(photographs / "1.jpg"), tmp_path / "exports" / "1"
+def test_export_captions_as_the_run_does(run, tmp_path, monkeypatch):
+    """Here it captions in this process, which need not import TensorFlow again."""
+    monkeypatch.setattr(saved_model, "_caption_in_fresh_process", caption_files)
+    target = tmp_path / "exports" / "1"
     done = call("export", f"--workdir={run}", f"--export_dir={target}", "--beam_size=2")
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     assert "2 of 2 captions are those of the run" in done.stdout
-    model = tf.saved_model.load(str(target)).signatures["serving_default"]
-    outputs = model(image_bytes=tf.constant([(photographs / "1.jpg").read_bytes()]))
-    (caption,) = Captioner.load(run, beam_size=2).caption([image])
-    assert outputs["captions"][0, 0].numpy().decode() == caption.text
+    card = json.loads((target / "model_card.json").read_text())
+    assert card["settings"]["decoding"]["beam_size"] == 2
     again = call("export", f"--workdir={run}", f"--export_dir={target}")
     assert again.returncode == 1
     assert again.stderr.startswith(f"error: --export_dir={target}: is there already")

@@ -1,11 +1,10 @@
 """The SavedModel: the same captions as the run's, whatever stands beside them."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import io
-import itertools
 import json
-import os
 import re
 import shlex
 import shutil
@@ -18,6 +17,8 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
+from exported_models import caption_files
+from tensorflow.python.tools import saved_model_cli
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tiny_run import tiny_config
 
@@ -61,6 +62,12 @@ def export_dir(captioner, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports") / "1"
     export(captioner, tmp_path_factory.mktemp("a_run"), folder, max_pixels=MAX_PIXELS)
     return folder
+
+
+@pytest.fixture
+def few_images(monkeypatch):
+    """Few images verify an export."""
+    monkeypatch.setattr(saved_model, "_SAMPLE", 4)
 
 
 @pytest.fixture
@@ -217,7 +224,10 @@ def test_other_signatures_agree(serve, signatures, captioner):
     )
 
 
-def test_bfloat16_halves_the_weights(export_dir, captioner, tmp_path):
+@pytest.mark.usefixtures("few_images")
+def test_bfloat16_halves_the_weights(export_dir, captioner, tmp_path, monkeypatch):
+    """Here it captions in this process, which need not import TensorFlow again."""
+    monkeypatch.setattr(saved_model, "_caption_in_fresh_process", caption_files)
     card = export(captioner, tmp_path, tmp_path / "half", "bfloat16")
     sizes = [
         sum(file.stat().st_size for file in (folder / "variables").glob("*.data*"))
@@ -262,6 +272,7 @@ def result(captions, scores, decoded):
     )
 
 
+@pytest.mark.usefixtures("few_images", "written_before")
 @pytest.mark.parametrize(
     ("precision", "program", "message"),
     [
@@ -275,7 +286,7 @@ def result(captions, scores, decoded):
     ids=["fails", "writes nothing", "other scores", "NaN", "decodes anything", "other captions"],
 )
 def test_an_export_that_fails_its_check_leaves_nothing(
-    captioner, written_before, tmp_path, monkeypatch, precision, program, message
+    captioner, tmp_path, monkeypatch, precision, program, message
 ):
     check = tmp_path / "check.py"
     check.write_text(program)
@@ -305,37 +316,22 @@ def documented_commands():
     return re.findall(r"^((?:python -c|saved_model_cli) .*)$", text, re.MULTILINE)
 
 
-# TensorFlow, which takes seconds to import, is imported once for several commands.
-SAVED_MODEL_CLI = """
-import contextlib, sys
-from tensorflow.python.tools import saved_model_cli
-for sys.argv in {commands}:
-    with contextlib.suppress(SystemExit):
-        saved_model_cli.main()
-"""
-
-
-def test_documented_saved_model_cli_commands_work(export_dir, tmp_path):
+def test_documented_saved_model_cli_commands_work(export_dir, tmp_path, monkeypatch, capsys):
     """On JPEG files; the commands are those of the page but for the folder's name."""
     for name, kind in (("a.jpg", "jpeg"), ("b.jpg", "sideways")):
         (tmp_path / name).write_bytes(FILES[kind])
     commands = [shlex.split(line.replace("OUT", str(export_dir))) for line in documented_commands()]
     assert len(commands) >= 3
-    printed = ""
-    for program, group in itertools.groupby(commands, key=lambda command: command[0]):
-        if program == "saved_model_cli":
-            group = [["python", "-c", SAVED_MODEL_CLI.format(commands=list(group))]]
-        for _, *arguments in group:
-            done = subprocess.run(
-                [sys.executable, *arguments],
-                cwd=tmp_path,
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, (arguments, done.stderr)
-            printed += done.stdout
+    monkeypatch.chdir(tmp_path)
+    for program, *arguments in commands:
+        if program == "python":
+            subprocess.run([sys.executable, *arguments], check=True)
+            continue
+        # Here: each process would import TensorFlow again.
+        monkeypatch.setattr(sys, "argv", [program, *arguments])
+        with contextlib.suppress(SystemExit):
+            saved_model_cli.main()
+    printed = capsys.readouterr().out
     for name in ("serving_default", "from_images", "from_features", "attention_box"):
         assert name in printed
     captions = np.load(tmp_path / "results" / "captions.npy", allow_pickle=True)
