@@ -75,10 +75,10 @@ def fit(model, callbacks=(), epochs=2, batches=None, **options):
 
 
 def run_loop(model, epochs=2, batches=None, strategy=None, eager=False):
-    """The sums of each step of each epoch, by the step of our own loop or, eagerly, without it."""
+    """The sums of each step of each epoch, by the step of our own loop, with a graph or without."""
     batches = captions_dataset() if batches is None else batches
-    strategy = strategy or tf.distribute.get_strategy()
-    step = model.update if eager else make_train_step(model, strategy, batches.element_spec)
+    step = make_train_step(model, strategy or tf.distribute.get_strategy(), batches.element_spec)
+    step = step.python_function if eager else step
     return [
         [{name: float(value) for name, value in step(batch).items()} for batch in batches]
         for _ in range(epochs)
@@ -165,7 +165,7 @@ def print_distributed() -> None:
     tf.config.set_logical_device_configuration(processor, [half, half])
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
-    def train(strategy, by, **changes):
+    def train(strategy, by, eager=False, **changes):
         with strategy.scope():
             model = make_model(**changes)
             compile_model(model)
@@ -173,7 +173,7 @@ def print_distributed() -> None:
         if by == "fit":
             result = {"losses": fit(model, epochs=1, batches=batches)["loss"]}
         else:
-            epochs = run_loop(model, 1, batches, strategy, eager=strategy is not two)
+            epochs = run_loop(model, 1, batches, strategy, eager)
             steps = [*itertools.chain(*epochs)]
             result = {"steps": steps, "losses": mean_losses(model, epochs)}
         weights = np.concatenate([v.numpy().ravel() for v in model.trainable_variables])
@@ -185,9 +185,9 @@ def print_distributed() -> None:
     print(
         json.dumps(
             {
-                "one": train(tf.distribute.get_strategy(), "loop", **soft),
+                "one": train(tf.distribute.get_strategy(), "loop", eager=True, **soft),
                 "two": train(two, "loop", **soft),
-                "hard": train(two, "loop", **hard),
+                "hard": train(two, "loop", eager=True, **hard),
                 "hard by fit": train(two, "fit", **hard),
             },
             default=float,

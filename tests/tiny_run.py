@@ -101,8 +101,9 @@ def train_observed(
     saved_at: list[int] = []
     make_train_step, save = training.make_train_step, Checkpoints.save
 
-    def observed_step(model, *args):
-        train_step = model.update if eager else make_train_step(model, *args)
+    def observed_step(*args):
+        train_step = make_train_step(*args)
+        train_step = train_step.python_function if eager else train_step
 
         def step(batch):
             sums = train_step(batch)
