@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from sat_tf.data.images import Thumbnail
+from sat_tf.data.objects import WHOLE, Box
 from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.figures import upsample_attention
 from sat_tf.inspection.report import join_scripts, read_static
 from sat_tf.model.generation import AttentionMaps, Caption
 
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 HOSTILE = "<script>alert(1)</script><b>"
 # Opacity of the overlay over a pixel with no attention, and with the largest.
 DARKEST, LIGHTEST = 1 - 0.28, 1 - 0.72
@@ -44,7 +44,7 @@ def make_record(name="an image", grid=(14, 14), size=(60, 90), box=WHOLE, alphas
         ]
     given = {"captions": [caption(["left", "right", "all"], alphas)], **fields}
     pixels = np.full((*size, 3), (90, 120, 150), np.uint8)
-    return AttentionRecord(name, Thumbnail(pixels, box), **given)
+    return AttentionRecord(name, Thumbnail(pixels, Box(*box)), **given)
 
 
 class Page:

@@ -8,10 +8,10 @@ import socket
 import numpy as np
 import PIL.Image
 import pytest
-from viewer_page import HOSTILE, WHOLE, Page, caption, check_light, hot, make_record
+from viewer_page import HOSTILE, Page, caption, check_light, hot, make_record
 
 from sat_tf.data.images import Thumbnail
-from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
+from sat_tf.data.objects import WHOLE, Box, NamedBox, ObjectBoxes
 from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.report import LOG_PROBABILITY, write_report
 
@@ -194,7 +194,7 @@ def test_cards_of_many_images_are_filled_when_visible(browser, tmp_path):
     many = (
         AttentionRecord(
             f"image {index}",
-            Thumbnail(drawn[index % 8], (0.0, 0.125, 1.0, 0.875)),
+            Thumbnail(drawn[index % 8], Box(0.0, 0.125, 1.0, 0.875)),
             [caption(words, alphas)] * 3,
             [" ".join(words)] * 5,
             scores={"BLEU-4": 1 / (1 + index)},

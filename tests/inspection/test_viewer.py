@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from viewer_page import WHOLE, caption, check_light, hot, make_record
+from viewer_page import caption, check_light, hot, make_record
 
 from sat_tf.data.images import Thumbnail
-from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
+from sat_tf.data.objects import WHOLE, Box, NamedBox, ObjectBoxes
 from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.figures import upsample_attention
 from sat_tf.shapes.judge import scene_objects
