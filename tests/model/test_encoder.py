@@ -8,7 +8,7 @@ import pytest
 
 from sat_tf.config import EncoderConfig, ImageConfig
 from sat_tf.errors import UserError
-from sat_tf.model import pretrained
+from sat_tf.model import networks
 from sat_tf.model.encoder import (
     Preprocessing,
     build_encoder,
@@ -50,10 +50,10 @@ def own_file(tmp_path) -> str:
     return path
 
 
-@pytest.mark.parametrize("name", sorted(pretrained.applications()))
+@pytest.mark.parametrize("name", sorted(networks.applications()))
 def test_every_application_gets_the_pixels_it_was_trained_on(name):
     mode = resolve_encoder(settings(name)).preprocessing
-    own = sys.modules[pretrained.applications()[name].__module__].preprocess_input
+    own = sys.modules[networks.applications()[name].__module__].preprocess_input
     np.testing.assert_allclose(Preprocessing(mode)(pixels()), own(pixels()), rtol=1e-5, atol=1e-4)
 
 
