@@ -187,6 +187,7 @@ def print_distributed() -> None:
             {
                 "one": train(tf.distribute.get_strategy(), "loop", eager=True, **soft),
                 "two": train(two, "loop", **soft),
+                "two by fit": train(two, "fit", **soft),
                 "hard": train(two, "loop", eager=True, **hard),
                 "hard by fit": train(two, "fit", **hard),
             },

@@ -300,8 +300,9 @@ def test_two_devices_train_as_one(trained):
     np.testing.assert_allclose(one["weights"], two["weights"], atol=1e-6)
 
 
-def test_fit_on_two_devices_has_the_losses_of_our_loop(trained):
-    by_loop, by_fit = trained["hard"], trained["hard by fit"]
+@pytest.mark.parametrize("run", ["two", "hard"])
+def test_fit_on_two_devices_has_the_losses_of_our_loop(trained, run):
+    by_loop, by_fit = trained[run], trained[f"{run} by fit"]
     assert by_fit["losses"] == pytest.approx(by_loop["losses"], rel=1e-5)
     np.testing.assert_allclose(by_fit["weights"], by_loop["weights"], atol=1e-6)
     assert by_fit["baseline"] == pytest.approx(by_loop["baseline"])
