@@ -7,10 +7,12 @@ import urllib.request
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, reason
 
 # Limits of an answer to a first request, and of a stalled download.
 _ANSWER_SECONDS, _STALL_SECONDS = 8.0, 20.0
+# Answers of servers that do not know the method of the request, HEAD.
+_NO_HEAD = (405, 501)
 
 
 def why_unreachable(url: str, timeout: float | None = None) -> str:
@@ -25,7 +27,8 @@ def why_unreachable(url: str, timeout: float | None = None) -> str:
             with urllib.request.build_opener().open(head, timeout=timeout):
                 reasons.append("")
         except (OSError, ValueError) as error:
-            reasons.append(str(getattr(error, "reason", error)))
+            answers = getattr(error, "code", None) in _NO_HEAD
+            reasons.append("" if answers else str(getattr(error, "reason", error)))
 
     # The timeout applies to each address of a host, and not to resolving its name, which adds up
     # to minutes; hence the thread, which may outlive this call.
@@ -66,9 +69,8 @@ def downloads_or_user_error(flag: str) -> Iterator[None]:
         if not handler.url:
             raise
         name = handler.url.rsplit("/", 1)[-1]
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         # Keras's message repeats the URL before this.
-        why = lines[0].rsplit(" -- ", 1)[-1]
+        why = reason(error).rsplit(" -- ", 1)[-1]
         raise UserError(
             f"{flag}=imagenet: can't fetch {name} ({why}); fetch {handler.url} where there is a "
             f"network and give the file: {flag}=PATH/{name}"

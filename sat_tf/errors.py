@@ -1,4 +1,4 @@
-"""The error for mistakes of the user."""
+"""The error for mistakes of the user, and the part of other errors that its message quotes."""
 
 
 class UserError(Exception):
@@ -6,3 +6,8 @@ class UserError(Exception):
 
     Commands print its message without a stack trace and exit with status 1.
     """
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of an error's message; the name of its class if that is empty."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -29,10 +29,10 @@ def direct(monkeypatch, tmp_path):
 
 
 def test_without_a_network_the_file_and_the_flag_are_named(direct, monkeypatch):
-    def raise_if_problems(*args, **kwargs):
+    def fail(*args, **kwargs):
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(socket, "create_connection", raise_if_problems)
+    monkeypatch.setattr(socket, "create_connection", fail)
     with pytest.raises(UserError) as error:
         build_encoder(EncoderConfig(), 32)
     message = str(error.value)
@@ -78,7 +78,10 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
         assert time.monotonic() - start < 5
 
 
-@pytest.mark.parametrize(("status", "reason"), [(b"200 OK", ""), (b"404 Not Found", "Not Found")])
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(b"200 OK", ""), (b"405 Method Not Allowed", ""), (b"404 Not Found", "Not Found")],
+)
 def test_what_a_server_answers(monkeypatch, status, reason):
     monkeypatch.setenv("no_proxy", "*")
 

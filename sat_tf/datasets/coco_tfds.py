@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sat_tf.downloads import why_unreachable
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, reason
 from sat_tf.progress import progress_bar
 from sat_tf.storage import atomic_path
 
@@ -126,8 +126,9 @@ def _examples(builder: Any) -> Iterator[tuple[str, Any]]:
                 dataset = builder.as_dataset(split=split, decoders=decoders, read_config=config)
             for example in tfds.as_numpy(dataset):
                 yield split, example
+    # The last one for file formats of tensorflow-datasets that tf.data can't read.
     except (tf.errors.OpError, ValueError, NotImplementedError) as error:
         raise UserError(
-            f"{builder.data_path}: can't be read ({str(error).splitlines()[0]}): delete the "
+            f"{builder.data_path}: can't be read ({reason(error)}): delete the "
             "folder, and it will be prepared again"
         ) from None

@@ -17,7 +17,7 @@ from sat_tf.data.feature_cache import FeatureCache
 from sat_tf.data.pipeline import CachedFeatures, ImageReader, ImageSource
 from sat_tf.data.records import Record
 from sat_tf.downloads import downloads_or_user_error
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, reason
 from sat_tf.model import networks
 from sat_tf.storage import atomic_path
 
@@ -122,7 +122,7 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
     except ValueError as error:
         raise UserError(
             f"--image_size={image_size}: does not fit --encoder={config.encoder}, which takes "
-            f"{backbone.input_shape} ({networks.reason(error)})"
+            f"{backbone.input_shape} ({reason(error)})"
         ) from None
     encoder = keras.Model(pixels, features, name="encoder")
     _check_grid(encoder, f"--encoder={config.encoder} --encoder_layer={config.encoder_layer}")
@@ -241,8 +241,7 @@ def _named_network(config: EncoderConfig, image_size: int) -> keras.Model:
             )
     except ValueError as error:
         raise UserError(
-            f"--image_size={image_size}: does not fit --encoder={config.encoder} "
-            f"({networks.reason(error)})"
+            f"--image_size={image_size}: does not fit --encoder={config.encoder} ({reason(error)})"
         ) from None
 
 
@@ -253,9 +252,7 @@ def _load_model(path: str | os.PathLike[str], where: str) -> keras.Model:
         model = keras.saving.load_model(path, compile=False)
     # Keras raises many kinds of exceptions for a damaged or foreign archive.
     except Exception as error:
-        raise UserError(
-            f"{where}: can't be read as a Keras model: {networks.reason(error)}"
-        ) from None
+        raise UserError(f"{where}: can't be read as a Keras model: {reason(error)}") from None
     if len(getattr(model, "inputs", None) or ()) != 1:
         raise UserError(f"{where}: must be a functional or Sequential Keras model of one input")
     return model

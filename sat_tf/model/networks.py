@@ -10,7 +10,7 @@ import h5py
 import keras
 import numpy as np
 
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, reason
 
 # (convolutions, channels) of VGG16's blocks 1 to 5.
 VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -111,11 +111,6 @@ def suggestions(name: str, allowed: Iterable[str]) -> str:
     return f"{hint}allowed: {', '.join(allowed)}"
 
 
-def reason(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Load a weights file into `model`.
 
@@ -138,8 +133,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     except Exception as error:
         raise UserError(
             f"--encoder_weights={path}: not a whole weights file of this encoder "
-            f"({reason(error)}); "
-            "check --encoder, or fetch the file again"
+            f"({reason(error)}); check --encoder, or fetch the file again"
         ) from None
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from sat_tf.config import DataConfig
 from sat_tf.data.quiet_tfds import quiet_tfds
 from sat_tf.data.records import Record
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, reason
 from sat_tf.shapes.judge import Caption, describe, object_boxes, scene_objects
 from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
 
@@ -198,7 +198,7 @@ def load_shapes(config: DataConfig, split: str) -> tuple[Record, ...]:
         )
     except (tf.errors.DataLossError, tf.errors.NotFoundError, ValueError) as error:
         raise UserError(
-            f"{builder.data_path}: this data set is damaged ({str(error).splitlines()[0]}): "
+            f"{builder.data_path}: this data set is damaged ({reason(error)}): "
             "delete the folder to have it generated again"
         ) from None
 

@@ -1,6 +1,5 @@
 """The SavedModel: the same captions as the run's, whatever stands beside them."""
 
-import contextlib
 import dataclasses
 import importlib.util
 import io
@@ -329,8 +328,9 @@ def test_documented_saved_model_cli_commands_work(export_dir, tmp_path, monkeypa
             continue
         # Here: each process would import TensorFlow again.
         monkeypatch.setattr(sys, "argv", [program, *arguments])
-        with contextlib.suppress(SystemExit):
+        with pytest.raises(SystemExit) as finished:
             saved_model_cli.main()
+        assert not finished.value.code, (arguments, capsys.readouterr().err)
     printed = capsys.readouterr().out
     for name in ("serving_default", "from_images", "from_features", "attention_box"):
         assert name in printed
