@@ -3,7 +3,7 @@
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,17 +17,18 @@ from sat_tf.data.images import (
     thumbnail,
     unreadable,
 )
-from sat_tf.datasets import available_splits, check_splits, load_splits
 from sat_tf.errors import UserError
-from sat_tf.evaluator import EvaluationResult, Evaluator
-from sat_tf.metrics.text import training_captions
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import feature_source, load_encoder
 from sat_tf.model.generation import Caption, Generator, make_caption, make_captions
+from sat_tf.model.initializers import zero_weights
 from sat_tf.model.precision import assign_rounded, to_bfloat16
 from sat_tf.model.weights import load_weights
 from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.vocabulary import Vocabulary, tokenize
+
+if TYPE_CHECKING:
+    from sat_tf.evaluator import EvaluationResult
 
 _BATCH = 64  # images held in memory at a time
 
@@ -60,7 +61,8 @@ class Run(NamedTuple):
         workdir = Path(workdir)
         vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
         encoder = load_encoder(workdir / ENCODER_FILE)
-        model = CaptionModel(encoder, config.decoder, len(vocabulary))
+        with zero_weights():
+            model = CaptionModel(encoder, config.decoder, len(vocabulary))
         load_weights(model, workdir / BEST, vocabulary.fingerprint)
         return cls(config, vocabulary, model)
 
@@ -68,7 +70,8 @@ class Run(NamedTuple):
         """Return the run with its weights rounded to bfloat16."""
         encoder = to_bfloat16(self.model.encoder)
         size = len(self.vocabulary)
-        model = CaptionModel(encoder, self.config.decoder, size, dtype="bfloat16")
+        with zero_weights():
+            model = CaptionModel(encoder, self.config.decoder, size, dtype="bfloat16")
         assign_rounded(model.flatten_grid, self.model.flatten_grid)
         assign_rounded(model.decoder, self.model.decoder)
         return self._replace(model=model)
@@ -182,7 +185,7 @@ class Captioner:
             )
         return captions
 
-    def evaluate(self, split: str, batch_size: int = _BATCH) -> EvaluationResult:
+    def evaluate(self, split: str, batch_size: int = _BATCH) -> "EvaluationResult":
         """Caption each image of a split of the (first) run's data set once, and score the captions.
 
         Args:
@@ -192,6 +195,11 @@ class Captioner:
         Raises:
           UserError: the split is missing or has problems.
         """
+        # Data sets and scores take a while to import: not for a caption.
+        from sat_tf.datasets import available_splits, check_splits, load_splits
+        from sat_tf.evaluator import Evaluator
+        from sat_tf.metrics.text import training_captions
+
         data = self.config.data
         records = load_splits(data, (split,))[split]
         known: Collection[str] = ()

@@ -288,6 +288,7 @@ def _pixel_batches(
     sources = [records[index].image for index in indices]
     in_files = isinstance(sources[0], str)
 
+    @tf.autograph.experimental.do_not_convert
     def load(index: tf.Tensor, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         encoded = tf.io.read_file(source) if in_files else source
         return index, resize_and_crop(decode_image(encoded), config)

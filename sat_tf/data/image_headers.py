@@ -1,16 +1,28 @@
 """Headers of image files: the size of an image before it is decoded, and its orientation.
 
 TensorFlow ops throughout, so that they also run in the input pipeline and in an exported model.
+Loops are compiled, for images that are read one by one, outside of a graph.
 Files that violate their format raise `tf.errors.InvalidArgumentError`.
 """
 
+import numpy as np
 import tensorflow as tf
 
-_JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
+# What files begin with: bytes by position, or bits that are set in the byte at a position.
+_Pattern = dict[int, bytes | int]
+_JPEG: _Pattern = {0: b"\xff\xd8\xff"}
+_PNG: _Pattern = {0: b"\x89PNG\r\n\x1a\n"}
+_GIF: _Pattern = {0: b"GIF8"}
+_BMP: _Pattern = {0: b"BM"}
+_WEBP: _Pattern = {0: b"RIFF", 8: b"WEBP"}
+# After these 12 bytes comes a lossy image, a lossless one or an extended header.
+_LOSSY, _LOSSLESS, _EXTENDED = ({**_WEBP, 12: name} for name in (b"VP8 ", b"VP8L", b"VP8X"))
 # Bytes that contain the sizes and flags of PNG, BMP and WebP files.
 _HEAD_BYTES = 32
+_BYTES, _INDEX = tf.TensorSpec([None], tf.uint8), tf.TensorSpec([], tf.int32)
+_PADDING = 12  # zeros after the bytes of a file, so that a number may begin at its last byte
 # The decoder keeps up to 8 MB of each compressed text of a PNG file.
-_PNG_TEXTS, _MAX_PNG_TEXTS = (b"zTXt", b"iTXt"), 16
+_PNG_TEXTS, _MAX_PNG_TEXTS = "zTXt|iTXt", 16
 # These bound the time that a file can take; full blocks of a GIF file are not counted.
 _MAX_GIF_EXTENSIONS, _MAX_GIF_BLOCKS, _MAX_JPEG_SEGMENTS = 30, 1 << 14, 100
 _GIF_BLOCK = 255  # length of a full block
@@ -31,14 +43,14 @@ def image_size(encoded: tf.Tensor) -> tf.Tensor:
       tf.errors.InvalidArgumentError: it is no JPEG, PNG, GIF, BMP (24 or 32 bits a pixel) or WebP
         (without animation), its header is damaged, or it is a PNG of more than 16 texts.
     """
-    head = _first_bytes(encoded, _HEAD_BYTES)
-    kinds = [_equals(head, 0, start) for start in (_JPEG, _PNG, _GIF, _BMP)]
+    head = _head(encoded)
+    kinds = _matches(head, _JPEG, _PNG, _GIF, _BMP, _WEBP)
     size = tf.switch_case(
-        tf.argmax([*kinds, _is_webp(head), True], output_type=tf.int32),  # the first that is true
+        tf.argmax(tf.pad(kinds, [[0, 1]], constant_values=True), output_type=tf.int32),
         [
             lambda: tf.image.extract_jpeg_shape(encoded)[:2],
             lambda: _png_size(encoded, head),
-            lambda: _gif_size(encoded),
+            lambda: _gif_size(encoded, head),
             lambda: _bmp_size(head),
             lambda: _webp_size(head),
             lambda: tf.zeros([2], tf.int32),
@@ -50,53 +62,45 @@ def image_size(encoded: tf.Tensor) -> tf.Tensor:
 
 def _png_size(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
     """Height and width; after the signature and a length comes `IHDR`, width, height."""
-    texts = tf.add_n([tf.size(tf.strings.split(encoded, name)) - 1 for name in _PNG_TEXTS])
-    readable = _equals(head, 12, b"IHDR") & (texts <= _MAX_PNG_TEXTS)
-    size = _number(head, [20, 16], 4)
+    without_texts = tf.strings.regex_replace(encoded, _PNG_TEXTS, "")
+    texts = (tf.strings.length(encoded) - tf.strings.length(without_texts)) // 4
+    readable = tf.squeeze(_matches(head, {12: b"IHDR"})) & (texts <= _MAX_PNG_TEXTS)
+    size = _numbers(head, (20, 4), (16, 4))
     return _checked(readable, "a PNG file without header, or of too many texts", size)
 
 
 def _bmp_size(head: tf.Tensor) -> tf.Tensor:
     """Height and width; at byte 14 come the header's length, width, height, planes, bits."""
-    header, width, height = tf.unstack(_number(head, [14, 18, 22], 4, little=True))
+    fields = _numbers(head, (14, 4), (18, 4), (22, 4), (28, 2), little=True)
+    header, width, height, bits = tf.unstack(fields)
     # TensorFlow takes older headers for newer ones, and palette indices for shades of gray.
-    bits = _number(head, 28, 2, little=True)
     readable = (header >= 40) & ((bits == 24) | (bits == 32))
     size = tf.stack([tf.abs(height), width])  # a negative height: the top row comes first
     return _checked(readable, "only BMP images of 24 or 32 bits a pixel can be read", size)
 
 
-def _is_webp(head: tf.Tensor) -> tf.Tensor:
-    return _equals(head, 0, b"RIFF") & _equals(head, 8, b"WEBP")
-
-
 def _webp_size(head: tf.Tensor) -> tf.Tensor:
-    """Height and width; at byte 12 is a lossy image, a lossless one or an extended header.
+    """Height and width.
 
     The decoder rejects an extended header whose size is not that of the image which follows. In
     animations it may differ, and TensorFlow's reader of these writes out of bounds.
     """
-    is_extended = _equals(head, 12, b"VP8X")
-    is_animated = is_extended & (_number(head, 20, 1) & 0x02 > 0)
-    lossy = _number(head, [28, 26], 2, little=True) & 0x3FFF
-    bits = _number(head, 21, 4, little=True)
+    kinds = (_LOSSY, _LOSSLESS, _EXTENDED, {**_EXTENDED, 20: 0x02})
+    is_lossy, is_lossless, is_extended, is_animated = tf.unstack(_matches(head, *kinds))
+    lossy = _numbers(head, (28, 2), (26, 2), little=True) & 0x3FFF
+    bits = _numbers(head, (21, 4), little=True)
     lossless = 1 + (tf.bitwise.right_shift(bits, [14, 0]) & 0x3FFF)
-    extended = 1 + _number(head, [27, 24], 3, little=True)
-    size = tf.where(_equals(head, 12, b"VP8 "), lossy, 0)
-    size = tf.where(_equals(head, 12, b"VP8L"), lossless, size)
+    extended = 1 + _numbers(head, (27, 3), (24, 3), little=True)
+    size = tf.where(is_lossy, lossy, 0)
+    size = tf.where(is_lossless, lossless, size)
     size = tf.where(is_extended, extended, size)
     return _checked(~is_animated, "an animated WebP image can't be read", size)
 
 
 def has_webp_alpha(encoded: tf.Tensor) -> tf.Tensor:
     """Return whether a file, string [], is a WebP image with alpha: bool []."""
-    head = _first_bytes(encoded, _HEAD_BYTES)
-    lossless = tf.bitwise.right_shift(_number(head, 21, 4, little=True), 28) & 1
-    extended = _number(head, 20, 1) & 0x10
-    return _is_webp(head) & (
-        (_equals(head, 12, b"VP8L") & (lossless > 0))
-        | (_equals(head, 12, b"VP8X") & (extended > 0))
-    )
+    with_alpha = ({**_LOSSLESS, 24: 0x10}, {**_EXTENDED, 20: 0x10})
+    return tf.reduce_any(_matches(_head(encoded), *with_alpha))
 
 
 # A GIF file: signature (6 bytes), width and height of the screen, flags, two more bytes; a colour
@@ -125,19 +129,20 @@ def first_gif_frame(encoded: tf.Tensor) -> tf.Tensor:
         after = tf.strings.substr(encoded, frame + 5, end - (frame + 5))
         return tf.strings.join([before, b"\0\0\0\0", after, b";"])
 
-    is_gif = _equals(_first_bytes(encoded, len(_GIF)), 0, _GIF)
+    is_gif = tf.squeeze(_matches(_head(encoded), _GIF))
     return tf.cond(is_gif, cut, lambda: tf.identity(encoded))
 
 
-def _gif_size(encoded: tf.Tensor) -> tf.Tensor:
+def _gif_size(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
     """Height and width of the rectangle that contains the screen and the first frame."""
     data = _all_bytes(encoded)
-    frame = _gif_frame(data)
-    screen = _number(data, [8, 6], 2, little=True)
-    corner = _number(data, tf.add(frame, [3, 1]), 2, little=True)
-    return tf.maximum(screen, corner + _number(data, tf.add(frame, [7, 5]), 2, little=True))
+    frame = _bytes_at(data, _gif_frame(data), 9)
+    screen = _numbers(head, (8, 2), (6, 2), little=True)
+    corner = _numbers(frame, (3, 2), (1, 2), little=True)
+    return tf.maximum(screen, corner + _numbers(frame, (7, 2), (5, 2), little=True))
 
 
+@tf.function(input_signature=[_BYTES], autograph=False)
 def _gif_frame(data: tf.Tensor) -> tf.Tensor:
     """Return the index at which the first frame of a GIF file begins: int32 []."""
     (at,) = tf.while_loop(
@@ -154,6 +159,7 @@ def _table_bytes(flags: tf.Tensor) -> tf.Tensor:
     return tf.where(flags & 0x80 > 0, tf.bitwise.left_shift(6, flags & 7), 0)
 
 
+@tf.function(input_signature=[_BYTES, _INDEX], autograph=False)
 def _after_blocks(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
     """Return the index after the blocks that begin at `at`: int32 []."""
     # Almost all writers fill their blocks, which are skipped without a loop.
@@ -166,7 +172,7 @@ def _after_blocks(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
         (at, _byte(data, at)),
         maximum_iterations=_MAX_GIF_BLOCKS,
     )
-    whole = (length == 0) & (last < tf.size(data) - 1)
+    whole = (length == 0) & (last < tf.size(data) - _PADDING)
     return _checked(whole, "a GIF file that is cut off, or of too many blocks", last + 1)
 
 
@@ -178,31 +184,50 @@ def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
     Args:
       encoded: a file's bytes, string [].
     """
-    data = _first_bytes(encoded, _EXIF_WITHIN_BYTES)
-
-    # A JPEG file: segments, each with a marker of two bytes and its length. EXIF is an APP1 segment
-    # (0xFFE1) that begins with "Exif" and two zeros.
-    def is_exif(at: tf.Tensor) -> tf.Tensor:
-        is_name = _number(data, at + 4, 4) == int.from_bytes(b"Exif")
-        return (_number(data, at, 2) == 0xFFE1) & is_name
-
-    def is_skipped(at: tf.Tensor) -> tf.Tensor:
-        marker = _number(data, at, 2)
-        return (marker >= 0xFFC0) & (marker != 0xFFDA) & ~is_exif(at)  # 0xFFDA: pixels follow
-
-    def next_segment(at: tf.Tensor) -> tuple[tf.Tensor]:
-        is_fill = _number(data, at, 2) == 0xFFFF  # a fill byte before a marker
-        return (at + tf.where(is_fill, 1, 2 + _number(data, at + 2, 2)),)
-
-    # The first segment follows a marker of two bytes; other formats have no segment to skip.
-    first = tf.constant(2)
-    (at,) = tf.while_loop(is_skipped, next_segment, (first,), maximum_iterations=_MAX_JPEG_SEGMENTS)
-    end = at + 2 + _number(data, at + 2, 2)
+    data = tf.pad(
+        tf.io.decode_raw(encoded, tf.uint8, fixed_length=_EXIF_WITHIN_BYTES), [[0, _PADDING]]
+    )
+    at, marker, length, name = _exif_segment(data)
     return tf.cond(
-        is_exif(at),
-        lambda: _tiff_orientation(tf.pad(data[at + 10 : end], [[0, 1]])),
+        _is_exif(marker, name),
+        lambda: _tiff_orientation(tf.pad(data[at + 10 : at + 2 + length], [[0, _PADDING]])),
         lambda: tf.constant(1),
     )
+
+
+# A JPEG file: segments, each with a marker of two bytes and its length. EXIF is an APP1 segment
+# (0xFFE1) that begins with "Exif" and two zeros.
+
+
+def _is_exif(marker: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
+    return (marker == 0xFFE1) & (name == int.from_bytes(b"Exif"))
+
+
+@tf.function(input_signature=[_BYTES], autograph=False)
+def _exif_segment(data: tf.Tensor) -> list[tf.Tensor]:
+    """Return index, marker, length and name of the first segment that is EXIF, or of another one.
+
+    Each is int32 [].
+    """
+
+    def segment(at: tf.Tensor) -> list[tf.Tensor]:
+        return [at, *tf.unstack(_numbers(_bytes_at(data, at, 8), (0, 2), (2, 2), (4, 4)))]
+
+    def is_skipped(
+        _at: tf.Tensor, marker: tf.Tensor, _length: tf.Tensor, name: tf.Tensor
+    ) -> tf.Tensor:
+        is_segment = (marker >= 0xFFC0) & (marker != 0xFFDA)  # 0xFFDA: pixels follow
+        return is_segment & ~_is_exif(marker, name)
+
+    def next_segment(
+        at: tf.Tensor, marker: tf.Tensor, length: tf.Tensor, _name: tf.Tensor
+    ) -> list[tf.Tensor]:
+        is_fill = marker == 0xFFFF  # a fill byte before a marker
+        return segment(at + tf.where(is_fill, 1, 2 + length))
+
+    # The first segment follows a marker of two bytes; other formats have no segment to skip.
+    first = segment(tf.constant(2))
+    return tf.while_loop(is_skipped, next_segment, first, maximum_iterations=_MAX_JPEG_SEGMENTS)
 
 
 def _tiff_orientation(tiff: tf.Tensor) -> tf.Tensor:
@@ -211,53 +236,81 @@ def _tiff_orientation(tiff: tf.Tensor) -> tf.Tensor:
     The header: "II" (little-endian) or "MM", 42, the index of the directory. The directory: the
     number of entries; entries of 12 bytes, with their tag at 0 and their value at 8.
     """
-    order = _number(tiff, 0, 2)
+    header = _bytes_at(tiff, tf.constant(0), 8)
+    order = tf.squeeze(_numbers(header, (0, 2)))
     little = order == int.from_bytes(b"II")
-    is_ordered = little | (order == int.from_bytes(b"MM"))
-    is_tiff = is_ordered & (_number(tiff, 2, 2, little) == 42)
-    directory = _number(tiff, 4, 4, little)
+
+    def numbers(data: tf.Tensor, *fields: tuple[int, int]) -> list[tf.Tensor]:
+        both = (_numbers(data, *fields, little=order) for order in (True, False))
+        return tf.unstack(tf.where(little, *both), axis=-1)
+
+    mark, directory = numbers(header, (2, 2), (4, 4))
+    is_tiff = (little | (order == int.from_bytes(b"MM"))) & (mark == 42)
     # Entries past the end read as zeros, and a damaged count may claim many of them.
-    count = tf.minimum(_number(tiff, directory, 2, little), tf.size(tiff) // 12)
-    entries = directory + 2 + 12 * tf.range(count)
-    is_orientation = _number(tiff, entries, 2, little) == 0x0112
-    values = _number(tiff, entries + 8, 2, little)
-    found = tf.boolean_mask(values, is_tiff & is_orientation & (values >= 1) & (values <= 8))
+    (count,) = numbers(_bytes_at(tiff, directory, 2), (0, 2))
+    count = tf.minimum(count, tf.size(tiff) // 12)
+    entries = _bytes_at(tiff, directory + 2 + 12 * tf.range(count), 12)  # [entries, 12]
+    tags, values = numbers(entries, (0, 2), (8, 2))
+    found = tf.boolean_mask(values, is_tiff & (tags == 0x0112) & (values >= 1) & (values <= 8))
     return tf.concat([found, [1]], axis=0)[0]
 
 
-def _first_bytes(encoded: tf.Tensor, count: int) -> tf.Tensor:
-    """Return the first bytes of a file, filled up with zeros, and a zero: uint8 [count + 1]."""
-    return tf.pad(tf.io.decode_raw(encoded, tf.uint8, fixed_length=count), [[0, 1]])
+def _head(encoded: tf.Tensor) -> tf.Tensor:
+    """Return the first bytes of a file, filled up with zeros: int32 [_HEAD_BYTES]."""
+    return tf.cast(tf.io.decode_raw(encoded, tf.uint8, fixed_length=_HEAD_BYTES), tf.int32)
 
 
 def _all_bytes(encoded: tf.Tensor) -> tf.Tensor:
-    """Return a file's bytes, and a zero: uint8 [bytes + 1]."""
-    return tf.pad(tf.io.decode_raw(encoded, tf.uint8), [[0, 1]])
+    """Return a file's bytes, and zeros: uint8 [bytes + _PADDING]."""
+    return tf.pad(tf.io.decode_raw(encoded, tf.uint8), [[0, _PADDING]])
 
 
-def _equals(data: tf.Tensor, at: int, content: bytes) -> tf.Tensor:
-    """Return whether the bytes at `at`, all of them in `data`, are these: bool []."""
-    return tf.reduce_all(data[at : at + len(content)] == tf.constant([*content], tf.uint8))
+def _matches(head: tf.Tensor, *patterns: _Pattern) -> tf.Tensor:
+    """Return which patterns the head of a file matches: bool [patterns]."""
+    masks = np.zeros([len(patterns), _HEAD_BYTES], np.int32)
+    values = np.zeros_like(masks)
+    for mask, value, pattern in zip(masks, values, patterns, strict=True):
+        for at, wanted in pattern.items():
+            if isinstance(wanted, int):
+                mask[at] = value[at] = wanted
+            else:
+                mask[at : at + len(wanted)] = 0xFF
+                value[at : at + len(wanted)] = [*wanted]
+    return tf.reduce_all(head & masks == values, axis=1)
 
 
 def _byte(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
-    """Return one byte: int32 []; a fast `_number` for loops."""
+    """Return one byte of `_all_bytes`: int32 []; faster in loops than `_bytes_at`."""
     return tf.cast(tf.gather(data, tf.minimum(at, tf.size(data) - 1)), tf.int32)
 
 
-def _number(
-    data: tf.Tensor, at: tf.Tensor | int | list[int], width: int, little: tf.Tensor | bool = False
-) -> tf.Tensor:
-    """Return the unsigned numbers of `width` bytes at `at`: int32, of the shape of `at`.
+def _bytes_at(data: tf.Tensor, at: tf.Tensor, count: int) -> tf.Tensor:
+    """Return bytes from the indices `at` on: int32 [..., count], zero where there are none.
 
-    Bytes past the end count as zero. Four bytes beyond int32 become negative: no valid index.
+    Args:
+      data: a file's bytes and zeros, uint8 [bytes + _PADDING].
+      at: int32 [...].
+      count: at most `_PADDING`.
     """
-    indices = tf.expand_dims(at, -1) + tf.range(width)  # [..., width]
-    last = tf.size(data) - 1  # the zero that was added
-    inside = (indices >= 0) & (indices < last)
-    values = tf.cast(tf.gather(data, tf.where(inside, indices, last)), tf.int32)
-    values = tf.where(little, values, tf.reverse(values, [-1]))  # least significant first
-    return tf.reduce_sum(values * tf.constant([1 << 8 * i for i in range(width)]), axis=-1)
+    end = tf.size(data) - _PADDING
+    starts = tf.where((at >= 0) & (at < end), at, end)
+    return tf.cast(tf.gather(data, tf.expand_dims(starts, -1) + np.arange(count)), tf.int32)
+
+
+def _numbers(data: tf.Tensor, *fields: tuple[int, int], little: bool = False) -> tf.Tensor:
+    """Return the unsigned numbers in bytes int32 [..., bytes]: int32 [..., fields].
+
+    Four bytes beyond int32 become negative: no valid index.
+
+    Args:
+      data: the bytes.
+      fields: the first byte of each number, and how many it has.
+      little: whether the least significant byte comes first.
+    """
+    weights = np.zeros([len(fields), data.shape[-1]], np.int32)
+    for row, (at, width) in zip(weights, fields, strict=True):
+        row[at : at + width] = [1 << 8 * i for i in range(width)][:: 1 if little else -1]
+    return tf.reduce_sum(tf.expand_dims(data, -2) * weights, axis=-1)
 
 
 def _checked(condition: tf.Tensor, message: str, value: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,6 @@ path from file to pixels.
 """
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,11 +56,9 @@ def unreadable(image: str | bytes, error: tf.errors.InvalidArgumentError) -> Use
     )
 
 
-# Op by op, outside of a graph, it would take 20 times as long.
-@tf.function(
-    input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)], autograph=False
-)
-def decode_image(encoded: tf.Tensor, max_pixels: tf.Tensor | int = MOST_PIXELS) -> tf.Tensor:
+def decode_image(
+    encoded: tf.Tensor | bytes, max_pixels: tf.Tensor | int = MOST_PIXELS
+) -> tf.Tensor:
     """Decode an image and turn it upright.
 
     Reads JPEG (gray, RGB and CMYK), PNG (any depth), GIF (its first frame), BMP (24 and 32 bits)
@@ -82,7 +79,8 @@ def decode_image(encoded: tf.Tensor, max_pixels: tf.Tensor | int = MOST_PIXELS) 
     """
     size = image_size(encoded)
     count = tf.reduce_prod(tf.cast(size, tf.int64))
-    message = ["an image of", size, _TOO_BIG, max_pixels]
+    # Strings and int32 alone are printed without a branch for it in the graph.
+    message = ["an image of", size, _TOO_BIG, tf.strings.as_string(max_pixels)]
     # In a graph, nothing else makes the decoder wait for the check of the header.
     with tf.control_dependencies([tf.debugging.Assert(count <= max_pixels, message)]):
         pixels = _decode(first_gif_frame(encoded))
@@ -191,11 +189,9 @@ def _decode(encoded: tf.Tensor) -> tf.Tensor:
 
 def _orient(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Undo an EXIF orientation: [H, W, 3] -> [H, W, 3] or, for 5 to 8, [W, H, 3]."""
-    turned = tf.cond(orientation > 4, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
-    mirrored: list[Callable[[], tf.Tensor]] = [
-        lambda: turned,
-        lambda: tf.reverse(turned, [1]),
-        lambda: tf.reverse(turned, [0, 1]),
-        lambda: tf.reverse(turned, [0]),
-    ]
-    return tf.ensure_shape(tf.switch_case((orientation - 1) % 4, mirrored), [None, None, 3])
+    turned = tf.transpose(pixels, tf.where(orientation > 4, [1, 0, 2], [0, 1, 2]))
+    mirrored = tf.constant(
+        [[False, False, False], [False, True, False], [True, True, False], [True, False, False]]
+    )
+    flips = tf.gather(mirrored, (orientation - 1) % 4)  # which axes
+    return tf.ensure_shape(tf.raw_ops.Reverse(tensor=turned, dims=flips), [None, None, 3])

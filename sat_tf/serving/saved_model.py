@@ -203,6 +203,7 @@ def preprocess(
     """
     side = config.image_size
 
+    @tf.autograph.experimental.do_not_convert
     def decode(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         pixels = decode_image(encoded, tf.constant(max_pixels, tf.int64))
         box = crop_box(tf.shape(pixels)[:2], config)

@@ -6,6 +6,7 @@ import pytest
 
 from sat_tf.config import DecoderConfig
 from sat_tf.model.decoder import AttentionDecoder
+from sat_tf.model.initializers import zero_weights
 
 V, D = 300, 48
 SIZES = {"embedding_size": 48, "hidden_size": 64, "attention_size": 32, "lstm_layers": 2}
@@ -86,3 +87,12 @@ def test_the_seed_decides(name):
     one, other = (start(name).get_weights() for _ in range(2))
     for first, second in zip(one, other, strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_zero_weights_end_with_their_block():
+    with pytest.raises(RuntimeError), zero_weights():
+        kernels = [v for v in start("keras").trainable_variables if v.path.endswith("kernel")]
+        assert kernels and not any(kernel.numpy().any() for kernel in kernels)
+        raise RuntimeError
+    for name in ("keras", "authors", "port"):
+        assert all(v.numpy().any() for v in start(name).trainable_variables if "kernel" in v.path)
