@@ -1,7 +1,9 @@
 """From an empty folder to scores and captions, and everything that may go wrong on the way."""
 
+import dataclasses
 import json
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,12 +11,22 @@ import tensorflow as tf
 from tiny_run import tiny_config, train_observed
 
 from sat_tf.captioner import Captioner
-from sat_tf.config import Config
+from sat_tf.config import Config, override
 from sat_tf.datasets import load_splits
 from sat_tf.errors import UserError
 from sat_tf.metrics.registry import SCORES
 from sat_tf.model.weights import save_weights
-from sat_tf.training.train import prepare, train_and_evaluate
+from sat_tf.training.checkpoints import Checkpoints
+from sat_tf.training.logger import TrainingLogger
+from sat_tf.training.schedule import Progress
+from sat_tf.training.train import (
+    StopRequest,
+    batch_plan,
+    batches,
+    prepare,
+    train_and_evaluate,
+    train_epoch,
+)
 from sat_tf.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("without_java")
@@ -67,8 +79,8 @@ def test_run_leaves_its_files(tiny_run):
 
 
 def test_interrupted_run_resumes_bit_exactly(tiny_run, data_dir, tmp_path, capsys):
-    """Killed within the first epoch, and interrupted at its end."""
-    config = tiny_config(data_dir)
+    """Killed within the first epoch, and interrupted at its end; losses are read more often."""
+    config = tiny_config(data_dir, log_every=1)
     workdir = shutil.copytree(tiny_run.killed, tmp_path / "run")
     part = train_observed(config, workdir, interrupt_after=1)
     assert not part.finished
@@ -114,11 +126,59 @@ def test_other_settings_are_rejected_by_name(tiny_run, data_dir):
         train_and_evaluate(tiny_config(data_dir, hidden_size=10), tiny_run.workdir)
 
 
-def test_loss_that_is_not_finite_stops_the_run(data_dir, tmp_path):
-    config = tiny_config(data_dir, optimizer="sgd", save_freq=1)
+@pytest.mark.parametrize(("save_freq", "log_every"), [(1, 1), (2, 10)])
+def test_loss_that_is_not_finite_stops_the_run(data_dir, tmp_path, save_freq, log_every):
+    config = tiny_config(data_dir, optimizer="sgd", save_freq=save_freq, log_every=log_every)
     with pytest.raises(UserError, match=r"step 3 \(epoch 1\)"):
         train_observed(config, tmp_path, spoil_at=3, eager=True)
     assert prepare(config, tmp_path).progress.total_steps == 2
+
+
+@pytest.fixture(scope="module")
+def prepared(data_dir, tmp_path_factory):
+    """A run of six steps an epoch that has not been trained."""
+    return prepare(tiny_config(data_dir, batch_size=10), tmp_path_factory.mktemp("new") / "run")
+
+
+@pytest.mark.parametrize(
+    ("settings", "taken", "saves"),
+    [
+        ({"log_every": 1}, 3, 0),
+        ({"log_every": 2}, 4, 0),
+        ({"log_every": 10}, 6, 0),  # the epoch has six steps
+        ({"log_every": 10, "save_freq": 2}, 4, 1),
+    ],
+)
+def test_first_loss_that_is_not_finite_is_named_some_steps_later(prepared, settings, taken, saves):
+    config = override(prepared.config, **settings)
+    run = dataclasses.replace(
+        prepared, config=config, progress=Progress(), checkpoints=mock.create_autospec(Checkpoints)
+    )
+    steps = []
+
+    def train_step(batch):
+        steps.append(batch)
+        nll = np.nan if len(steps) >= 3 else 1.0
+        sums = {"nll": nll, "penalty": 0.0, "captions": 10.0, "words": 50.0}
+        return {name: tf.constant(value) for name, value in sums.items()}
+
+    logger = mock.create_autospec(TrainingLogger)
+    with pytest.raises(UserError, match=r"step 3 \(epoch 1\)"):
+        train_epoch(run, train_step, logger, StopRequest())
+    assert len(steps) == taken
+    assert run.progress.total_steps == 2
+    assert run.checkpoints.save.call_count == saves
+
+
+def test_batches_may_be_prefetched_to_a_gpu(prepared, monkeypatch):
+    """The processor takes the place of the GPU."""
+    plan = batch_plan(prepared.captions, prepared.config.training, 0)
+    expected = list(batches(prepared, plan, 4))
+    gpus = [tf.config.LogicalDevice("/device:CPU:0", "GPU")]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
+    found = list(batches(prepared, plan, 4))
+    assert len(found) == len(expected) == 2
+    tf.nest.map_structure(np.testing.assert_array_equal, found, expected)
 
 
 @pytest.fixture(scope="module")

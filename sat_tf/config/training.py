@@ -148,6 +148,13 @@ class TrainingConfig(Section):
         minimum=0,
         mutable=True,
     )
+    log_every: int = setting(
+        10,
+        "Read the losses from the device every this many steps; training stops at most as many "
+        "steps after a loss that is not finite.",
+        minimum=1,
+        mutable=True,
+    )
     keep_checkpoints: bool = setting(False, "Keep a checkpoint of every epoch.", mutable=True)
     validation_beam_size: int = setting(
         1, "Beam size of validation; 1 is greedy search.", minimum=1, maximum=100

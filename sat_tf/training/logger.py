@@ -59,17 +59,18 @@ class TrainingLogger(contextlib.AbstractContextManager):
     def _epoch_label(self, progress: Progress) -> str:
         return f"epoch {min(progress.epoch + 1, self._max_epochs)}/{self._max_epochs}"
 
-    def log_step(self, loss: float, captions: float) -> None:
-        """Advance the bar by a step.
+    def log_steps(self, steps: int, loss: float, captions: float) -> None:
+        """Advance the bar.
 
         Args:
-          loss: per caption.
-          captions: size of the minibatch.
+          steps: how many were taken.
+          loss: of these steps, per caption.
+          captions: in their minibatches.
         """
         self._captions += captions
         rate = self._captions / max(time.monotonic() - self._epoch_start, 1e-9)
         self._bar.set_postfix({"loss": f"{loss:.3f}", "captions/s": f"{rate:.0f}"}, refresh=False)
-        self._bar.update()
+        self._bar.update(steps)
 
     def log_epoch(self, progress: Progress, monitor: str) -> None:
         """Print the latest scores, and write them to `metrics.jsonl` and TensorBoard.

@@ -307,12 +307,22 @@ def batch_plan(captions: TokenizedCaptions, training: TrainingConfig, epoch: int
 
 
 def batches(run: TrainingRun, plan: BatchPlan, skip: int = 0) -> tf.data.Dataset:
-    """Return the minibatches of a plan but the first `skip`, distributed over the replicas."""
-    return run.strategy.distribute_datasets_from_function(
-        lambda context: caption_batches(
+    """Return the minibatches of a plan but the first `skip`, distributed over the replicas.
+
+    With GPUs the next minibatches are copied to them while a step runs.
+    """
+
+    def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        dataset = caption_batches(
             run.captions, plan, run.sources["train"], skip=skip, context=context
         )
-    )
+        gpus = tf.config.list_logical_devices("GPU")
+        # `MirroredStrategy` prefetches to its GPUs, the default strategy to none.
+        if len(gpus) == 1:
+            dataset = dataset.apply(tf.data.experimental.prefetch_to_device(gpus[0].name))
+        return dataset
+
+    return run.strategy.distribute_datasets_from_function(pipeline)
 
 
 def make_train_step(
@@ -348,27 +358,50 @@ def train_epoch(
     """
     training, progress, model = run.config.training, run.progress, run.model
     plan = batch_plan(run.captions, training, progress.epoch)
+    step, steps_per_epoch = progress.total_steps, len(plan)
+    unread: list[Sums] = []
     for batch in iter_batches(batches(run, plan, progress.step), run.sources["train"]):
         if stop.requested:
-            return False
-        step, steps_per_epoch = progress.total_steps, len(plan)
+            break
         model.optimizer.learning_rate.assign(
             learning_rate(training, step, steps_per_epoch, progress.factor)
         )
         model.scheduled_sampling.assign(scheduled_sampling(training, step, steps_per_epoch))
-        sums = {name: float(value) for name, value in train_step(batch).items()}
-        loss = model.loss.total(sums)
+        unread.append(train_step(batch))
+        step += 1
+        is_saved = training.save_freq and step % training.save_freq == 0
+        if is_saved or len(unread) == training.log_every:
+            read_steps(run, logger, unread)
+        if is_saved:
+            run.checkpoints.save(progress)
+    read_steps(run, logger, unread)
+    return not stop.requested
+
+
+def read_steps(run: TrainingRun, logger: TrainingLogger, unread: list[Sums]) -> None:
+    """Read the sums of steps, add them to the progress and empty the list.
+
+    Reading waits until the device has taken the steps, so that it is not done after each.
+
+    Raises:
+      UserError: the loss of a step is not finite.
+    """
+    progress, losses, captions = run.progress, 0.0, 0.0
+    for on_device in unread:
+        sums = {name: float(value) for name, value in on_device.items()}
+        loss = run.model.loss.total(sums)
         if not math.isfinite(loss):
             parts = ", ".join(f"{name} {value}" for name, value in sums.items())
             raise UserError(
-                f"step {step + 1} (epoch {progress.epoch + 1}): the loss is not finite ({parts}); "
-                "the run keeps its last checkpoint: try a smaller --learning_rate or --clip_norm"
+                f"step {progress.total_steps + 1} (epoch {progress.epoch + 1}): the loss is not "
+                f"finite ({parts}); the run keeps its last checkpoint: try a smaller "
+                "--learning_rate or --clip_norm"
             )
         progress.add_step(sums)
-        logger.log_step(loss / sums["captions"], sums["captions"])
-        if training.save_freq and progress.total_steps % training.save_freq == 0:
-            run.checkpoints.save(progress)
-    return True
+        losses, captions = losses + loss, captions + sums["captions"]
+    if unread:
+        logger.log_steps(len(unread), losses / captions, captions)
+    unread.clear()
 
 
 def epoch_losses(run: TrainingRun) -> dict[str, float]:
