@@ -22,7 +22,7 @@ from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import feature_source, load_encoder
 from sat_tf.model.generation import Caption, Generator, make_caption, make_captions
 from sat_tf.model.initializers import zero_weights
-from sat_tf.model.precision import assign_rounded, to_bfloat16
+from sat_tf.model.precision import assign_rounded, with_policy
 from sat_tf.model.weights import load_weights
 from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.vocabulary import Vocabulary, tokenize
@@ -53,14 +53,16 @@ class Run(NamedTuple):
 
     @classmethod
     def load(cls, workdir: str | os.PathLike[str], config: Config) -> "Run":
-        """Load a run; its decoder computes in float32, whatever precision it was trained in.
+        """Load a run; what was trained computes in float32, whatever `--precision` it had.
+
+        A frozen encoder computes at `--encoder_precision`, as in training.
 
         Raises:
           UserError: a file of the run is missing, damaged, or inconsistent with the others.
         """
         workdir = Path(workdir)
         vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
-        encoder = load_encoder(workdir / ENCODER_FILE)
+        encoder = load_encoder(workdir / ENCODER_FILE, config.encoder)
         with zero_weights():
             model = CaptionModel(encoder, config.decoder, len(vocabulary))
         load_weights(model, workdir / BEST, vocabulary.fingerprint)
@@ -68,7 +70,7 @@ class Run(NamedTuple):
 
     def in_bfloat16(self) -> "Run":
         """Return the run with its weights rounded to bfloat16."""
-        encoder = to_bfloat16(self.model.encoder)
+        encoder = with_policy(self.model.encoder, "bfloat16")
         size = len(self.vocabulary)
         with zero_weights():
             model = CaptionModel(encoder, self.config.decoder, size, dtype="bfloat16")

@@ -18,11 +18,9 @@ def main(argv: list[str]) -> None:
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.datasets import available_splits, load_splits
     from sat_tf.model.encoder import build_encoder, feature_source
-    from sat_tf.model.precision import precision
 
     splits = load_splits(config.data, available_splits(config.data), objects_for=())
-    with precision(config.training.precision):
-        encoder = build_encoder(config.encoder, config.images.image_size)
+    encoder = build_encoder(config.encoder, config.images.image_size)
     for split, records in splits.items():
         feature_source(encoder, records, config, split)
         print(f"{split}: features of {len(records):,} images are cached")

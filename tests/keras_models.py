@@ -165,29 +165,36 @@ def print_distributed() -> None:
     tf.config.set_logical_device_configuration(processor, [half, half])
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
-    def train(strategy, by, eager=False, **changes):
+    def train(strategy, by, eager=False, epochs=1, loss_scale=None, **changes):
         with strategy.scope():
             model = make_model(**changes)
             compile_model(model)
+        if loss_scale:
+            model.optimizer.dynamic_scale.assign(loss_scale)
         batches = strategy.distribute_datasets_from_function(captions_dataset)
         if by == "fit":
-            result = {"losses": fit(model, epochs=1, batches=batches)["loss"]}
+            result = {"losses": fit(model, epochs=epochs, batches=batches)["loss"]}
         else:
-            epochs = run_loop(model, 1, batches, strategy, eager)
-            steps = [*itertools.chain(*epochs)]
-            result = {"steps": steps, "losses": mean_losses(model, epochs)}
+            sums = run_loop(model, epochs, batches, strategy, eager)
+            steps = [*itertools.chain(*sums)]
+            result = {"steps": steps, "losses": mean_losses(model, sums)}
+        if loss_scale:
+            result["loss_scale"] = model.optimizer.dynamic_scale.numpy()
         weights = np.concatenate([v.numpy().ravel() for v in model.trainable_variables])
         baseline = model.reward_baseline.numpy()
         return {**result, "weights": weights.tolist(), "baseline": baseline}
 
     soft = {"dropout": 0.0}
     hard = {"dropout": 0.3, "lstm_dropout": 0.2, "attention": "hard"}
+    # With this scale gradients of 1 overflow in float16; it is halved until they do not.
+    float16 = {"dtype": "mixed_float16", "loss_scale": 2.0**20, "epochs": 8, "dropout": 0.0}
     print(
         json.dumps(
             {
                 "one": train(tf.distribute.get_strategy(), "loop", eager=True, **soft),
                 "two": train(two, "loop", **soft),
                 "two by fit": train(two, "fit", **soft),
+                "two in float16": train(two, "loop", **float16),
                 "hard": train(two, "loop", eager=True, **hard),
                 "hard by fit": train(two, "fit", **hard),
             },

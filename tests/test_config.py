@@ -86,6 +86,10 @@ def test_an_unknown_setting_is_named():
     ("values", "named"),
     [
         ({"finetune_from": "all"}, "--nocache_features"),
+        (
+            {"finetune_from": "all", "cache_features": False, "encoder_precision": "bfloat16"},
+            "--encoder_precision=bfloat16 has no effect with --finetune_from=all",
+        ),
         ({"encoder_weights": "none"}, "--finetune_from=all"),
         ({"image_size": 300}, "--shorter_side=256"),
         ({"dataset": "files"}, "--data_dir"),

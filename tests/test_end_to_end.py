@@ -12,9 +12,12 @@ from tiny_run import tiny_config, train_observed
 
 from sat_tf.captioner import Captioner
 from sat_tf.config import Config, override
+from sat_tf.data.feature_cache import FeatureCache
 from sat_tf.datasets import load_splits
+from sat_tf.doctor.run_context import RunContext
 from sat_tf.errors import UserError
 from sat_tf.metrics.registry import SCORES
+from sat_tf.model.encoder import encoder_fingerprint
 from sat_tf.model.weights import save_weights
 from sat_tf.training.checkpoints import Checkpoints
 from sat_tf.training.logger import TrainingLogger
@@ -92,9 +95,10 @@ def test_interrupted_run_resumes_bit_exactly(tiny_run, data_dir, tmp_path, capsy
 
 
 def test_random_numbers_resume_bit_exactly(data_dir, tmp_path):
-    """Locations, words, dropout masks and the reward baseline of hard attention."""
+    """Locations, words, dropout masks, the reward baseline of hard attention, the loss's scale."""
     config = tiny_config(
         data_dir,
+        precision="float16",
         attention="hard",
         scheduled_sampling=0.5,
         lstm_dropout=0.2,
@@ -305,6 +309,39 @@ def test_cached_run_equals_one_that_encodes(data_dir, tiny_run, tmp_path):
         losses.append(run.losses)
     assert losses[0] == pytest.approx(losses[1], rel=2e-5)
     assert (tmp_path / "features").exists()
+
+
+def test_every_use_of_a_run_encodes_at_its_encoder_precision(data_dir, tiny_run, tmp_path):
+    """Training, evaluation and the doctor read one cache, and captioning computes as it does."""
+    features = tmp_path / "features"
+    settings = {
+        "encoder": str(tiny_run.workdir / "encoder.keras"),
+        "finetune_from": "",
+        "cache_features": True,
+        "cache_dir": str(features),
+    }
+    prepare(tiny_config(data_dir, precision="bfloat16", **settings), tmp_path / "float32")
+    (of_float32,) = features.glob("*/dev")
+    config = tiny_config(data_dir, encoder_precision="bfloat16", **settings)
+    run = prepare(config, tmp_path / "run")
+    save_weights(run.model, tmp_path / "run" / "best", run.vocabulary.fingerprint)
+    captioner = Captioner.load(tmp_path / "run", beam_size=1)
+    captioner.evaluate("dev")
+    (of_bfloat16,) = {*features.glob("*/dev")} - {of_float32}
+    images = [captioner.read_image(record.image).inputs[0] for record in run.records["dev"]]
+    found = captioner.models[0].encode_images({"images": tf.constant(np.stack(images))})
+    assert found.dtype == "bfloat16"
+    cache = RunContext(tmp_path / "run", config).cache("dev")
+    assert cache.folder == of_bfloat16
+    cached = cache.read(np.arange(len(images)))
+    # The cache's encoder is compiled, which rounds at other places.
+    np.testing.assert_allclose(cached, tf.cast(found, tf.float32), rtol=0.02, atol=1e-3)
+    exact = np.concatenate([np.load(shard)["features"] for shard in of_float32.glob("*.npy")])
+    assert not np.array_equal(cached, exact)
+    np.testing.assert_allclose(cached, exact, atol=0.03 * exact.max())
+    fingerprint = encoder_fingerprint(captioner.models[0].encoder, config.images)
+    with pytest.raises(UserError, match="another encoder"):
+        FeatureCache(of_float32, run.records["dev"], fingerprint, cache.shape)
 
 
 def test_attention_of_the_same_images_is_logged_after_each_epoch(tiny_run):

@@ -54,7 +54,7 @@ OPTIONS = {
     "self_critical": ["none", "cider", "bleu_4"],
     "self_critical_samples": [5, 2],
     "self_critical_temperature": [1.0, 0.5],
-    "precision": ["float32", "bfloat16"],
+    "precision": ["float32", "bfloat16", "float16"],
     "search": ["beam", "sample"],
     "beam_size": [3, 1],
     "num_samples": [1, 2],
@@ -151,7 +151,7 @@ def covering():
     The field's generators of pairs (allpairspy) leave pairs out where options exclude each other.
     """
     wanted = {frozenset(pair) for pair in pairs() if try_config(dict(pair))[0] is not None}
-    random = np.random.default_rng(39)  # a seed with few rows
+    random = np.random.default_rng(103)  # a seed with few rows
     choices = []
     while wanted:
         chosen = dict(sorted(max(wanted, key=sorted_names)))

@@ -60,6 +60,13 @@ class EncoderConfig(Section):
         maximum=1,
         only_for={"encoder": "slim_vgg16"},
     )
+    encoder_precision: str = setting(
+        "float32",
+        "Compute dtype of a frozen encoder; one that is trained has --precision.",
+        choices=("float32", "bfloat16"),
+        only_for={"finetune_from": ""},
+        commands=("import_arctic",),
+    )
     cache_features: bool = setting(
         True, "Encode each image once and cache its features.", commands=("import_arctic",)
     )

@@ -131,7 +131,10 @@ class TrainingConfig(Section):
         5.0, "Largest global norm of the gradient; 0: no clipping.", minimum=0
     )
     precision: str = setting(
-        "float32", "Compute dtype of training.", choices=("float32", "bfloat16")
+        "float32",
+        "Compute dtype of what is trained, while it is trained; the weights stay float32, and "
+        "float16 scales the loss. A frozen encoder has --encoder_precision.",
+        choices=("float32", "bfloat16", "float16"),
     )
     max_epochs: int = setting(30, "Largest number of epochs.", minimum=1, mutable=True)
     patience: int = setting(

@@ -19,6 +19,7 @@ from sat_tf.data.records import Record
 from sat_tf.downloads import downloads_or_user_error
 from sat_tf.errors import UserError, reason
 from sat_tf.model import networks
+from sat_tf.model.precision import POLICIES, with_policy
 from sat_tf.storage import atomic_path
 
 ENCODE_BATCH = 32  # images encoded at a time
@@ -95,7 +96,8 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
     """Build an encoder.
 
     Random weights depend on `keras.utils.set_random_seed`. A frozen part runs batch normalisation
-    and dropout in inference mode, also when called with `training=True`.
+    and dropout in inference mode, also when called with `training=True`. A frozen encoder computes
+    at `--encoder_precision`, one that is trained under the current dtype policy, as the decoder.
 
     Args:
       config: resolved or not.
@@ -127,7 +129,7 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
     encoder = keras.Model(pixels, features, name="encoder")
     _check_grid(encoder, f"--encoder={config.encoder} --encoder_layer={config.encoder_layer}")
     set_finetuning(encoder, config.finetune_from)
-    return encoder
+    return _at_precision(encoder, config)
 
 
 def encoder_fingerprint(encoder: keras.Model, images: ImageConfig) -> str:
@@ -156,15 +158,15 @@ def save_encoder(encoder: keras.Model, path: str | os.PathLike[str]) -> None:
         encoder.save(temporary)
 
 
-def load_encoder(path: str | os.PathLike[str]) -> keras.Model:
-    """Read what `save_encoder` wrote.
+def load_encoder(path: str | os.PathLike[str], config: EncoderConfig) -> keras.Model:
+    """Read what `save_encoder` wrote; its precision is that of the config, see `build_encoder`.
 
     Raises:
       UserError: no such file, damaged, or not an encoder.
     """
     encoder = _load_model(path, str(path))
     _check_grid(encoder, str(path))
-    return encoder
+    return _at_precision(encoder, config)
 
 
 def set_finetuning(encoder: keras.Model, first: str) -> None:
@@ -190,6 +192,12 @@ def set_finetuning(encoder: keras.Model, first: str) -> None:
             layer.rate = 0.0
     if first and not encoder.trainable_weights:
         raise UserError(f"--finetune_from={first}: no weights from there on; name an earlier layer")
+
+
+def _at_precision(encoder: keras.Model, config: EncoderConfig) -> keras.Model:
+    if config.finetune_from:
+        return with_policy(encoder, keras.config.dtype_policy().name)
+    return with_policy(encoder, POLICIES[config.encoder_precision])
 
 
 def _is_file(config: EncoderConfig) -> bool:

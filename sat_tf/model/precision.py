@@ -1,4 +1,4 @@
-"""Dtype policies of networks, and conversion of their weights to bfloat16."""
+"""Dtype policies: those of the settings, and networks under another one."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,27 +6,32 @@ from typing import Any
 
 import keras
 
-# Policy of each --precision; training keeps float32 weights.
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+# Policy of each --precision and --encoder_precision; the weights stay float32.
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Build layers in the context for float32, or for bfloat16 with float32 weights."""
+    """Build layers in the context under the policy of a `--precision`."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(_POLICIES[name])
+    keras.config.set_dtype_policy(POLICIES[name])
     try:
         yield
     finally:
         keras.config.set_dtype_policy(before)
 
 
-def to_bfloat16(model: keras.Model) -> keras.Model:
-    """Return a copy of a functional model with its weights rounded to bfloat16.
+def with_policy(model: keras.Model, policy: str) -> keras.Model:
+    """Return a functional model under a dtype policy: itself if it has it, or else a copy.
 
-    Layers that always compute in float32, such as `Preprocessing`, still do.
+    The weights are cast to the policy's variable dtype. Layers that always compute in float32,
+    such as `Preprocessing`, still do.
     """
-    copy = type(model).from_config(_with_policy(model.get_config(), "bfloat16"))
+    config = model.get_config()
+    wanted = _with_policy(config, policy)
+    if wanted == config:
+        return model
+    copy = type(model).from_config(wanted)
     assign_rounded(copy, model)
     return copy
 

@@ -17,6 +17,7 @@ from sat_tf.model.encoder import (
     resolve_encoder,
     save_encoder,
 )
+from sat_tf.model.precision import precision
 
 SIZE = 32
 IMAGES = ImageConfig(image_size=SIZE)
@@ -123,17 +124,48 @@ def test_random_weights_come_from_the_seed():
 
 
 def test_preprocessing_does_not_round_under_bfloat16():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        encoder = build_encoder(settings(), SIZE)
-    finally:
-        keras.config.set_dtype_policy(before)
+    encoder = build_encoder(settings(encoder_precision="bfloat16"), SIZE)
     preprocessed = encoder.get_layer("preprocessing")(pixels())
     want = keras.applications.vgg16.preprocess_input(pixels())
     np.testing.assert_allclose(preprocessed, want, rtol=1e-5, atol=1e-4)
     assert keras.backend.standardize_dtype(encoder(pixels()).dtype) == "bfloat16"
     assert {weight.dtype for weight in encoder.weights} == {"float32"}
+
+
+@pytest.mark.parametrize("kind", ["slim_vgg16", "file"])
+def test_a_frozen_encoder_has_its_own_precision_and_a_trained_one_that_of_training(
+    tmp_path, own_file, kind
+):
+    encoder = own_file if kind == "file" else kind
+    dtypes = {}
+    for finetune_from, encoder_precision in (("", "float32"), ("", "bfloat16"), ("all", "float32")):
+        given = settings(encoder, finetune_from=finetune_from, encoder_precision=encoder_precision)
+        with precision("float16"):
+            built = build_encoder(given, SIZE)
+            save_encoder(built, tmp_path / "encoder.keras")
+            loaded = load_encoder(tmp_path / "encoder.keras", given)
+        finished = load_encoder(tmp_path / "encoder.keras", given)
+        dtypes[finetune_from, encoder_precision] = [
+            keras.backend.standardize_dtype(model(pixels()).dtype)
+            for model in (built, loaded, finished)
+        ]
+        assert {weight.dtype for weight in loaded.weights} == {"float32"}
+        for weight, other in zip(built.get_weights(), finished.get_weights(), strict=True):
+            np.testing.assert_array_equal(weight, other)
+    assert dtypes == {
+        ("", "float32"): ["float32"] * 3,
+        ("", "bfloat16"): ["bfloat16"] * 3,
+        ("all", "float32"): ["float16", "float16", "float32"],
+    }
+
+
+def test_features_in_bfloat16_are_close_to_those_in_float32(own_file):
+    exact, rounded = (
+        np.asarray(build_encoder(settings(own_file, encoder_precision=name), SIZE)(pixels()))
+        for name in ("float32", "bfloat16")
+    )
+    assert not np.array_equal(rounded, exact)
+    np.testing.assert_allclose(rounded.astype(np.float32), exact, atol=0.03 * np.abs(exact).max())
 
 
 def test_an_unknown_preprocessing_is_refused():
@@ -166,9 +198,10 @@ def test_a_trained_encoder_normalises_and_drops_out(own_file):
 def test_layers_are_trained_from_the_one_named_on_also_after_loading(
     tmp_path, encoder, first, trained
 ):
-    encoder = build_encoder(settings(encoder, finetune_from=first), SIZE)
+    given = settings(encoder, finetune_from=first)
+    encoder = build_encoder(given, SIZE)
     save_encoder(encoder, tmp_path / "encoder.keras")
-    loaded = load_encoder(tmp_path / "encoder.keras")
+    loaded = load_encoder(tmp_path / "encoder.keras", given)
     for model in (encoder, loaded):
         assert {
             w.path.split("/")[-3 if "/norm" in w.path or "/conv" in w.path else -2]
@@ -244,7 +277,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, own_file):
     with pytest.raises(UserError, match=r"--encoder=.*damaged\.keras: can't be read"):
         build_encoder(settings(str(path)), SIZE)
     with pytest.raises(UserError, match=r"damaged\.keras: can't be read"):
-        load_encoder(path)
+        load_encoder(path, settings())
 
 
 def test_an_output_that_is_no_grid_is_refused(tmp_path):
@@ -253,7 +286,7 @@ def test_an_output_that_is_no_grid_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"\(None, 3072\).*--encoder_layer"):
         build_encoder(settings(str(tmp_path / "flat.keras")), SIZE)
     with pytest.raises(UserError, match=r"flat\.keras: gives \(None, 3072\)"):
-        load_encoder(tmp_path / "flat.keras")
+        load_encoder(tmp_path / "flat.keras", settings())
 
 
 def test_a_model_of_two_inputs_is_refused(tmp_path):
@@ -269,7 +302,7 @@ def test_fingerprint_is_the_same_for_the_same_encoder(tmp_path, own_file, kind):
     encoder, again = build_encoder(given, SIZE), build_encoder(given, SIZE)
     again.set_weights(encoder.get_weights())
     save_encoder(encoder, tmp_path / "encoder.keras")
-    loaded = load_encoder(tmp_path / "encoder.keras")
+    loaded = load_encoder(tmp_path / "encoder.keras", given)
     assert len({encoder_fingerprint(e, IMAGES) for e in (encoder, again, loaded)}) == 1
 
 
@@ -296,6 +329,7 @@ def test_fingerprint_tells_apart_all_that_annotations_depend_on():
         fingerprint(encoder_layer="block4_conv3"),  # the same weights as block4_pool
         fingerprint(preprocessing="none"),
         fingerprint(encoder_width=0.06),
+        fingerprint(encoder_precision="bfloat16"),
         fingerprint(ImageConfig(image_size=SIZE, resize="stretch")),
         fingerprint(ImageConfig(image_size=SIZE, shorter_side=300)),
         fingerprint(ImageConfig(image_size=SIZE + 16)),

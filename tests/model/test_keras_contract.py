@@ -300,6 +300,15 @@ def test_two_devices_train_as_one(trained):
     np.testing.assert_allclose(one["weights"], two["weights"], atol=1e-6)
 
 
+def test_two_devices_scale_the_loss_together(trained):
+    """In float16, steps that overflow are skipped on both, and the scale is halved once each."""
+    float16 = trained["two in float16"]
+    assert float16["steps"][0] == pytest.approx(trained["one"]["steps"][0], rel=1e-2)
+    assert float16["steps"][:2] == float16["steps"][2:4]
+    assert 1.0 < float16["loss_scale"] <= 2.0**18
+    assert float16["losses"][-1] < float16["losses"][0]
+
+
 @pytest.mark.parametrize("run", ["two", "hard"])
 def test_fit_on_two_devices_has_the_losses_of_our_loop(trained, run):
     by_loop, by_fit = trained[run], trained[f"{run} by fit"]
