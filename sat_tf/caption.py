@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
             f"--num_return_sequences={options.num_return_sequences} needs as large a --{needed} "
             f"(here {decoding.num_captions})"
         )
-    flags.quiet_tensorflow()
+    flags.import_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
     from sat_tf.inspection.figures import save_figure

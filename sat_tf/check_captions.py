@@ -14,7 +14,7 @@ def main(argv: list[str]) -> int:
     """Print statistics and problems; return exit status 1 if there is a problem."""
     data = flags.settings_from_flags().data
     if data.dataset == "shapes":
-        flags.quiet_tensorflow()  # tensorflow-datasets generates the scenes
+        flags.import_tensorflow()  # tensorflow-datasets generates the scenes
     from sat_tf.data.records import describe_problems
     from sat_tf.datasets import available_splits, check_splits
     from sat_tf.datasets.statistics import describe, describe_objects, split_statistics

@@ -83,7 +83,7 @@ def load(workdirs: Sequence[str], overrides: Mapping[str, Any]) -> "Captioner":
     """Load a run, or an ensemble; errors in settings come before TensorFlow is imported."""
     for workdir in workdirs:
         override(Config.load(workdir), **overrides)
-    flags.quiet_tensorflow()
+    flags.import_tensorflow()
     from sat_tf.captioner import Captioner
 
     return Captioner.load(*workdirs, **overrides)
@@ -188,7 +188,7 @@ def read_results(
             "--workdir of a run on them"
         )
     if data.dataset == "shapes":
-        flags.quiet_tensorflow()  # tensorflow-datasets makes it
+        flags.import_tensorflow()  # tensorflow-datasets makes it
     from sat_tf.datasets import load_splits
 
     records = load_splits(data, (split,), objects_for=())[split]

@@ -174,9 +174,9 @@ def swap_states(
 
     def step(carried: Any, inputs: Any) -> Any:
         state, _ = carried
-        new_state, own = decoder.step(inputs, state, memory)
+        new_state, own, _ = decoder.step(inputs, state, memory)
         swapped = tf.nest.map_structure(lambda x: tf.roll(x, shift=1, axis=0), state)
-        _, other = decoder.step(inputs, swapped, memory)
+        _, other, _ = decoder.step(inputs, swapped, memory)
         return new_state, tf.reduce_sum(tf.abs(own.alpha - other.alpha), axis=1) / 2  # sum over L
 
     zeros = tf.zeros([tf.shape(tokens)[0]])

@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     if "," in options.workdir:
         raise UserError(f"--workdir={options.workdir}: an export holds one run")
     override(Config.load(options.workdir), **overrides)
-    flags.quiet_tensorflow()
+    flags.import_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
     from sat_tf.serving.saved_model import export

@@ -14,7 +14,7 @@ def main(argv: list[str]) -> None:
     config = flags.settings_from_flags()
     if not config.encoder.cache_features:
         raise UserError("--nocache_features leaves nothing to cache")
-    flags.quiet_tensorflow()
+    flags.import_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.datasets import available_splits, load_splits
     from sat_tf.model.encoder import build_encoder, feature_source

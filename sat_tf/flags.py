@@ -196,12 +196,14 @@ def help_text(usage: str, flag_values: absl_flags.FlagValues = FLAGS) -> str:
     return "\n".join([f"usage: {usage}", *filter(None, sections), f"\n{closing}"])
 
 
-def quiet_tensorflow() -> None:
-    """Import TensorFlow and Keras and list their devices without start-up notices.
+def import_tensorflow() -> None:
+    """Import TensorFlow, with oneDNN, and Keras, and list devices without start-up notices.
 
     If that fails, the notices are printed. `TF_CPP_MIN_LOG_LEVEL` below 3 in the environment shows
     them always.
     """
+    # TensorFlow's default on x86 only with AVX-512 VNNI; other processors gain a third from it.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") < "3":
         return
     with _held_back_stderr(), _without_garbage_collection():

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
 
     model = read_arctic_model(options.npz, options.options, options.dictionary)
     config = given_config(given, model.options.dataset)
-    flags.quiet_tensorflow()
+    flags.import_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.importers.arctic_model import write_run
 

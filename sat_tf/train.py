@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     from sat_tf.metrics.registry import check_scores
 
     check_scores(config)
-    flags.quiet_tensorflow()
+    flags.import_tensorflow()
     from sat_tf.datasets import available_splits, load_splits
     from sat_tf.training.train import train_and_evaluate
 

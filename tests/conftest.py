@@ -1,6 +1,11 @@
 """Fixtures of more than one file."""
 
+import os
+
 import pytest
+
+# As the commands set it; TensorFlow reads it when a test first imports it.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 @pytest.fixture

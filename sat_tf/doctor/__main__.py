@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     if "," in options.workdir:
         raise UserError(f"--workdir={options.workdir}: one run at a time")
     config = override(Config.load(options.workdir), **changes)
-    flags.quiet_tensorflow()
+    flags.import_tensorflow()
     # TensorFlow takes seconds to import, and is not needed for `--help` or a wrong flag.
     from sat_tf.doctor.run_context import RunContext
     from sat_tf.doctor.runner import CHECKS, passed, run_checks

@@ -345,10 +345,12 @@ class CaptionModel(keras.Model):
             )
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        if self.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm * loss_scale)
         # Keras adds the gradients of the replicas; these are already the sums.
-        self.optimizer.apply([share * g for g in gradients], variables)
+        factor = share
+        if self.clip_norm:
+            largest = self.clip_norm * loss_scale
+            factor *= largest / tf.maximum(tf.linalg.global_norm(gradients), largest)
+        self.optimizer.apply([factor * gradient for gradient in gradients], variables)
         sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
         if "reward" in sums:
             self._move_baseline(sums["reward"] / sums["captions"])

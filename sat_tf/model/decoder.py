@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import DecoderConfig
+from sat_tf.model.backpropagation import with_written_gradient
 from sat_tf.model.hard_attention import LocationSample, Samples, per_replica_seed, sample_locations
 from sat_tf.model.initializers import Initializers
 
@@ -197,7 +198,7 @@ class AdditiveAttention(_Layer):
         locations = features.shape[1] or tf.shape(features)[1]
         beams = rows // tf.maximum(images, 1)  # K
         query = tf.reshape(query, [images, beams, 1, self.units])  # [B / K, K, 1, A]
-        scores = self.score(tf.tanh(keys[:, tf.newaxis] + query))[..., 0]  # [B / K, K, L]
+        scores = self.score(tf.tanh(tf.expand_dims(keys, 1) + query))[..., 0]  # [B / K, K, L]
         scores = self.temperature * tf.cast(scores, tf.float32)
         alpha = tf.nn.softmax(scores)  # over L
         weights, log_prob, entropy = alpha, tf.zeros([rows]), tf.zeros([rows])
@@ -266,7 +267,8 @@ class AttentionLSTMCell(_Layer):
         self, inputs: tf.Tensor, state: LSTMState, features: tf.Tensor
     ) -> tuple[LSTMState, AttentionOutput]:
         """Take one step from x_t [B, X], h_{t-1} and c_{t-1}, with soft attention."""
-        return self.step(self.input_projection(inputs), state, features)
+        state, attended, _ = self.step(self.input_projection(inputs), state, features)
+        return state, attended
 
     def step(
         self,
@@ -277,7 +279,7 @@ class AttentionLSTMCell(_Layer):
         query_bias: tf.Tensor | None = None,
         sample: LocationSample | None = None,
         gate_mask: tf.Tensor | None = None,
-    ) -> tuple[LSTMState, AttentionOutput]:
+    ) -> tuple[LSTMState, AttentionOutput, tf.Tensor]:
         """Take one step from inputs that are already projected.
 
         Args:
@@ -288,6 +290,9 @@ class AttentionLSTMCell(_Layer):
           query_bias: see there.
           sample: see there.
           gate_mask: dropout of the gates i, f and o, [B, 3H], 0 or 1 / (1 - rate).
+
+        Returns:
+          h_t and c_t, the attention, and the gates i, f, o, g, [B, 4H].
         """
         attended = self.attention(state.hidden, features, keys, query_bias, sample)
         gates = (
@@ -298,9 +303,10 @@ class AttentionLSTMCell(_Layer):
         ifo, g = gates[:, : 3 * self.units], gates[:, 3 * self.units :]
         if gate_mask is not None:
             ifo *= gate_mask
-        i, f, o = tf.split(tf.sigmoid(ifo), 3, axis=-1)
-        cell = f * state.cell + i * tf.tanh(g)
-        return LSTMState(o * tf.tanh(cell), cell), attended
+        ifo, g = tf.sigmoid(ifo), tf.tanh(g)
+        i, f, o = tf.split(ifo, 3, axis=-1)
+        cell = f * state.cell + i * g
+        return LSTMState(o * tf.tanh(cell), cell), attended, tf.concat([ifo, g], axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, the attention serialised."""
@@ -600,7 +606,7 @@ class AttentionDecoder(_Layer):
         memory: AttentionMemory,
         samples: Samples = (),
         gate_masks: tuple[tf.Tensor, ...] = (),
-    ) -> tuple[tuple[LSTMState, ...], AttentionOutput]:
+    ) -> tuple[tuple[LSTMState, ...], AttentionOutput, tuple[tf.Tensor, ...]]:
         """Take one step of all LSTM layers, equations (1) to (6).
 
         Args:
@@ -611,17 +617,18 @@ class AttentionDecoder(_Layer):
           gate_masks: of each layer, see `AttentionLSTMCell.step`.
 
         Returns:
-          The new states, and the attention of the last layer with the log probabilities and the
-          entropies summed over the layers.
+          The new states; the attention of the last layer with the log probabilities and the
+          entropies summed over the layers; the gates i, f, o, g of each layer, [B, 4H].
         """
         states: list[LSTMState] = []
         attended: list[AttentionOutput] = []
-        gates = inputs.gates
+        gates: list[tf.Tensor] = []
+        input_gates = inputs.gates
         for n, cell in enumerate(self.cells):
             if n:
-                gates = cell.input_projection(states[-1].hidden)
-            new_state, output = cell.step(
-                gates,
+                input_gates = cell.input_projection(states[-1].hidden)
+            new_state, output, ifog = cell.step(
+                input_gates,
                 state[n],
                 memory.features,
                 memory.keys[n],
@@ -631,9 +638,11 @@ class AttentionDecoder(_Layer):
             )
             states.append(new_state)
             attended.append(output)
+            gates.append(ifog)
         log_prob = tf.add_n([output.log_prob for output in attended])
         entropy = tf.add_n([output.entropy for output in attended])
-        return tuple(states), attended[-1]._replace(log_prob=log_prob, entropy=entropy)
+        output = attended[-1]._replace(log_prob=log_prob, entropy=entropy)
+        return tuple(states), output, tuple(gates)
 
     def next_token(
         self,
@@ -648,7 +657,7 @@ class AttentionDecoder(_Layer):
           The logits of y_t, float32 [B, V], the new states, and the attention.
         """
         embedded = self.embed(tokens)
-        state, attended = self.step(self.project_inputs(embedded), state, memory, samples)
+        state, attended, _ = self.step(self.project_inputs(embedded), state, memory, samples)
         logits = self.deep_output(state[-1].hidden, attended.context, embedded)
         return tf.cast(logits, tf.float32), state, attended
 
@@ -679,14 +688,20 @@ class AttentionDecoder(_Layer):
         embedded = self.embed(previous)  # [B, T, E]
         inputs = self.project_inputs(tf.transpose(embedded, [1, 0, 2]))  # [T, B, ...]
         gate_masks = self._gate_masks(steps, rows) if training and self.config.lstm_dropout else ()
-        state, attended = tf.scan(
+        no_gates = (tf.zeros([rows, 4 * self.config.hidden_size], self.compute_dtype),)
+        states, attended, gates = tf.scan(
             lambda carried, now: self.step(now[0], carried[0], memory, now[1], now[2]),
             (inputs, samples, gate_masks),
-            initializer=(state, self._empty_output(memory, rows)),
+            initializer=(state, self._empty_output(memory, rows), no_gates * len(self.cells)),
         )  # each [T, B, ...]
+        if len(self.cells) == 1 and not samples and not gate_masks:
+            last, attended = with_written_gradient(
+                self.cells[0], inputs, state[0], memory, states[0], attended, gates[0]
+            )
+            states = (last,)
         hidden, context, alphas = (
             tf.transpose(value, [1, 0, 2])
-            for value in (state[-1].hidden, attended.context, attended.alpha)
+            for value in (states[-1].hidden, attended.context, attended.alpha)
         )  # each [B, T, ...]
         logits = self.deep_output(hidden, context, embedded, training=training)
         return DecoderOutput(

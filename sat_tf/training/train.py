@@ -41,6 +41,7 @@ from sat_tf.model.encoder import feature_source, resolve_encoder, save_encoder
 from sat_tf.model.losses import CaptionLoss, Sums
 from sat_tf.model.precision import precision
 from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE
+from sat_tf.training.adam import FusedAdam
 from sat_tf.training.checkpoints import Checkpoints, has_state
 from sat_tf.training.initialize import open_model, open_vocabulary
 from sat_tf.training.logger import TrainingLogger, attention_records
@@ -258,7 +259,7 @@ def make_optimizer(training: TrainingConfig) -> keras.optimizers.Optimizer:
         return keras.optimizers.RMSprop(rate, rho=0.95, momentum=0.9, epsilon=1e-4, centered=True)
     optimizers = {
         "adadelta": keras.optimizers.Adadelta,
-        "adam": keras.optimizers.Adam,
+        "adam": FusedAdam,
         "sgd": keras.optimizers.SGD,
     }
     return optimizers[training.optimizer](rate)

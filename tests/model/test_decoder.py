@@ -189,7 +189,7 @@ def test_lstm_dropout_scales_the_sums_under_i_f_and_o(features):
     word = decoder.project_inputs(decoder.embed(tf.constant([4])))
     states = decoder.initial_state(memory)
     mask = np.random.default_rng(0).choice([0.0, 2.0], size=[1, 3 * H]).astype(np.float32)
-    ((hidden, carried),), _ = decoder.step(word, states, memory, gate_masks=(tf.constant(mask),))
+    ((hidden, carried),), _, _ = decoder.step(word, states, memory, gate_masks=(tf.constant(mask),))
 
     w = reference.weights_of(decoder)
     a = features[0].astype(np.float64)
