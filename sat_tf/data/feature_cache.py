@@ -285,16 +285,18 @@ def _pixel_batches(
     records: Sequence[Record], indices: list[int], config: ImageConfig, batch_size: int
 ) -> tf.data.Dataset:
     """Batch the readable images: indices int64 [n] and pixels float32 [n, S, S, 3]."""
-    sources = [records[index].image for index in indices]
-    in_files = isinstance(sources[0], str)
+    in_files = isinstance(records[indices[0]].image, str)
 
     @tf.autograph.experimental.do_not_convert
-    def load(index: tf.Tensor, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # One by one: a tensor of all images would be a second copy of those held in memory.
+        source = tf.numpy_function(lambda i: records[i].image, [index], tf.string)
+        source = tf.ensure_shape(source, [])
         encoded = tf.io.read_file(source) if in_files else source
         return index, resize_and_crop(decode_image(encoded), config)
 
     return (
-        tf.data.Dataset.from_tensor_slices((tf.constant(indices, tf.int64), sources))
+        tf.data.Dataset.from_tensor_slices(tf.constant(indices, tf.int64))
         .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .ignore_errors()
         .batch(batch_size)
