@@ -1,34 +1,29 @@
 """Time captioning: the search on features, and an export from JPEG bytes.
 
-    python experiments/benchmarks/decode.py [--seconds=3] [--no-export]
+    python experiments/benchmarks/decode.py [--seconds=3] [--no-export] [--against=FOLDER]
 
 L=196, D=A=H=E=512, V=10,000. All captions have T=16 steps, since random weights would end them
 anywhere. Variants alternate in each round, so that a change of the machine's speed affects all of
 them. The export has a VGG16 with random weights and reads JPEG files of 500x375.
+
+--against=FOLDER runs the searches of another checkout's script in turn with these and prints
+medians and ratios. Runs on a GPU unchanged.
 """
 
 import argparse
 import dataclasses
 import json
+import re
 import resource
-import subprocess
-import sys
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+
+from versions import compare, device, run_script, seconds_per_call
 
 GRID, SIZE, V, T = (14, 14), 512, 10_000, 16
 BEAMS, BATCHES, ROUNDS = (1, 3, 10), (1, 16, 64), 2
 EXPORT_BATCHES = (1, 16)
-
-
-def seconds_of(call: Callable[[], object], least: float) -> float:
-    """Return the mean time of a call, repeated for at least so many seconds."""
-    started, calls = time.monotonic(), 0
-    while not calls or time.monotonic() - started < least:
-        call()
-        calls += 1
-    return (time.monotonic() - started) / calls
 
 
 def make_run(encoder, beam_size: int):
@@ -64,14 +59,29 @@ def time_searches(least: float) -> None:
             calls[beam, batch]()  # compiles
     for number in range(ROUNDS):
         for (beam, batch), call in calls.items():
-            seconds = seconds_of(call, least)
+            seconds, processor = seconds_per_call(call, least)
             print(
                 f"round {number + 1}  K={beam:<2}  batch {batch:<2}  "
-                f"{1000 * seconds / batch:7.1f} ms an image  {batch / seconds:7.1f} captions/s",
+                f"{1000 * seconds / batch:7.1f} ms an image  "
+                f"{1000 * processor / batch:7.1f} processor ms  "
+                f"{batch / seconds:7.1f} captions/s",
                 flush=True,
             )
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"peak memory {memory:.1f} GB")
+    print(f"peak memory {memory:.1f} GB on {device()}")
+
+
+def costs(output: str) -> dict[str, float]:
+    """Return time and processor time an image of each search printed, and the peak memory."""
+    found: dict[str, list[float]] = {}
+    for line in output.splitlines():
+        if search := re.search(r"K=\d+ +batch \d+", line):
+            name = " ".join(search[0].split())
+            for value, unit in re.findall(r"([\d.]+) (ms an image|processor ms)", line):
+                found.setdefault(f"{name} {unit}", []).append(float(value))
+        elif memory := re.search(r"peak memory ([\d.]+) GB", line):
+            found["peak memory GB"] = [float(memory[1])]
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def time_export(least: float) -> None:
@@ -86,9 +96,8 @@ def time_export(least: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_saved_model(make_run(build_encoder(config, 224), 3), folder, MOST_PIXELS)
         for number in range(ROUNDS):
-            command = [sys.executable, __file__, f"--only={folder}", f"--seconds={least}"]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            figures = json.loads(done.stdout.splitlines()[-1])
+            output = run_script(__file__, [f"--only={folder}", f"--seconds={least}"])
+            figures = json.loads(output.splitlines()[-1])
             shown = "  ".join(f"{name} {value:.1f}" for name, value in figures.items())
             print(f"round {number + 1}  export, K=3  {shown}", flush=True)
 
@@ -113,7 +122,9 @@ def measure_export(folder: str, least: float) -> dict[str, float]:
         files = tf.fill([batch], file)
         call = lambda f=files: caption(image_bytes=f)["scores"].numpy()  # noqa: E731
         call()
-        figures[f"ms_an_image_at_batch_{batch}"] = 1000 * seconds_of(call, least) / batch
+        seconds, processor = seconds_per_call(call, least)
+        figures[f"ms_an_image_at_batch_{batch}"] = 1000 * seconds / batch
+        figures[f"processor_ms_at_batch_{batch}"] = 1000 * processor / batch
     figures["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return figures
 
@@ -123,10 +134,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--no-export", action="store_true")
+    parser.add_argument("--against", metavar="FOLDER", help="another checkout of the package")
+    parser.add_argument("--rounds", type=int, default=3, help="of --against")
     parser.add_argument("--only", metavar="SAVED_MODEL", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
         print(json.dumps(measure_export(options.only, options.seconds)))
+        return
+    if options.against:
+        runs = {"search": ["--no-export", f"--seconds={options.seconds}"]}
+        compare(__file__, options.against, runs, costs, options.rounds)
         return
     time_searches(options.seconds)
     if not options.no_export:
