@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         AttentionLSTMCell,
         AttentionMemory,
         AttentionOutput,
+        DecoderStep,
         InputProjections,
         LSTMState,
     )
@@ -31,12 +32,10 @@ if TYPE_CHECKING:
 def with_written_gradient(
     cell: "AttentionLSTMCell",
     inputs: "InputProjections",
-    initial: "LSTMState",
+    initial: tuple["LSTMState", ...],
     memory: "AttentionMemory",
-    states: "LSTMState",
-    attended: "AttentionOutput",
-    gates: tf.Tensor,
-) -> tuple["LSTMState", "AttentionOutput"]:
+    taken: "DecoderStep",
+) -> tuple[tf.Tensor, "AttentionOutput"]:
     """Return the outputs of all steps, with the gradient of this module.
 
     Args:
@@ -44,18 +43,17 @@ def with_written_gradient(
       inputs: of all steps, [T, B, ...].
       initial: h_0 and c_0.
       memory: of the B captions.
-      states: h_t and c_t, [T, B, H], as `cell.step` computed them from the above.
-      attended: from the same steps, [T, B, ...].
-      gates: i, f, o, g from the same steps, [T, B, 4H].
+      taken: the steps, as `cell.step` took them from the above, [T, B, ...].
 
     Returns:
-      `states` and `attended`; c_t, which only the next step reads, has no gradient.
+      h_t of all steps, [T, B, H], and their attention.
     """
     attention, dtype = cell.attention, memory.features.dtype
-    states, attended, gates = tf.nest.map_structure(tf.stop_gradient, (states, attended, gates))
+    taken = tf.nest.map_structure(tf.stop_gradient, taken)
+    attended = taken.attended
     arguments = {
-        "h_0": initial.hidden,
-        "c_0": initial.cell,
+        "h_0": initial[0].hidden,
+        "c_0": initial[0].cell,
         "features": memory.features,
         "keys": memory.keys[0],
         "gates": inputs.gates,
@@ -76,21 +74,19 @@ def with_written_gradient(
         given = dict(zip(arguments, values, strict=True))
 
         def gradient(*d_outputs: tf.Tensor) -> list[tf.Tensor]:
-            found = _gradients(given, states, attended, gates, attention.temperature, *d_outputs)
+            found = _gradients(given, taken, attention.temperature, *d_outputs)
             return [found[name] for name in arguments]
 
-        return (states.hidden, attended.context, attended.alpha, attended.beta), gradient
+        outputs = (taken.states[0].hidden, attended.context, attended.alpha, attended.beta)
+        return outputs, gradient
 
     hidden, context, alpha, beta = attach(*(tf.cast(x, dtype) for x in arguments.values()))
-    states = states._replace(hidden=hidden)
-    return states, attended._replace(context=context, alpha=alpha, beta=beta)
+    return hidden, attended._replace(context=context, alpha=alpha, beta=beta)
 
 
 def _gradients(
     given: dict[str, tf.Tensor],
-    states: "LSTMState",
-    attended: "AttentionOutput",
-    gates: tf.Tensor,
+    taken: "DecoderStep",
     temperature: float,
     d_hidden: tf.Tensor,
     d_context: tf.Tensor,
@@ -98,6 +94,7 @@ def _gradients(
     d_beta: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
     """Return the gradients of what is `given`, from those of the outputs of all steps."""
+    (states,), attended, (gates,) = taken
     features, keys, dtype = given["features"], given["keys"], given["features"].dtype
     before, cells_before = (
         tf.concat([first[tf.newaxis], values[:-1]], axis=0)

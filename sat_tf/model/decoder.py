@@ -69,6 +69,19 @@ class AttentionOutput(NamedTuple):
     entropy: tf.Tensor
 
 
+class DecoderStep(NamedTuple):
+    """A step of all LSTM layers, or all steps, [T, B, ...].
+
+    states: h_t and c_t of each layer.
+    attended: of the last layer, with the log probabilities and the entropies summed over layers.
+    gates: i, f, o, g of each layer, [B, 4H] each.
+    """
+
+    states: tuple[LSTMState, ...]
+    attended: AttentionOutput
+    gates: tuple[tf.Tensor, ...]
+
+
 class DecoderOutput(NamedTuple):
     """Output of teacher forcing. Values at padded steps are undefined.
 
@@ -606,7 +619,7 @@ class AttentionDecoder(_Layer):
         memory: AttentionMemory,
         samples: Samples = (),
         gate_masks: tuple[tf.Tensor, ...] = (),
-    ) -> tuple[tuple[LSTMState, ...], AttentionOutput, tuple[tf.Tensor, ...]]:
+    ) -> DecoderStep:
         """Take one step of all LSTM layers, equations (1) to (6).
 
         Args:
@@ -615,10 +628,6 @@ class AttentionDecoder(_Layer):
           memory: of the images, see `AdditiveAttention.call` for those with several rows.
           samples: of each layer in hard attention, of this step.
           gate_masks: of each layer, see `AttentionLSTMCell.step`.
-
-        Returns:
-          The new states; the attention of the last layer with the log probabilities and the
-          entropies summed over the layers; the gates i, f, o, g of each layer, [B, 4H].
         """
         states: list[LSTMState] = []
         attended: list[AttentionOutput] = []
@@ -642,7 +651,7 @@ class AttentionDecoder(_Layer):
         log_prob = tf.add_n([output.log_prob for output in attended])
         entropy = tf.add_n([output.entropy for output in attended])
         output = attended[-1]._replace(log_prob=log_prob, entropy=entropy)
-        return tuple(states), output, tuple(gates)
+        return DecoderStep(tuple(states), output, tuple(gates))
 
     def next_token(
         self,
@@ -681,6 +690,30 @@ class AttentionDecoder(_Layer):
         """
         memory = self.prepare(features)
         state = self.initial_state(memory, training)
+        return self.teacher_force(tokens, state, memory, training, samples, scheduled_sampling)
+
+    def teacher_force(
+        self,
+        tokens: tf.Tensor,
+        state: tuple[LSTMState, ...],
+        memory: AttentionMemory,
+        training: bool = False,
+        samples: Samples = (),
+        scheduled_sampling: tf.Tensor | None = None,
+        taken: DecoderStep | None = None,
+    ) -> DecoderOutput:
+        """Predict each token from the true ones before it, after `prepare`.
+
+        Args:
+          tokens: see `call`, as for `training`, `samples` and `scheduled_sampling`.
+          state: h_0 and c_0 of each layer.
+          memory: of the B captions.
+          training: see there.
+          samples: see there.
+          scheduled_sampling: see there.
+          taken: the steps of the same tokens where a search has taken them, [T, B, ...], of a
+            decoder that `has_written_gradient`.
+        """
         rows, steps = tf.unstack(tf.shape(tokens))
         previous = tf.concat([tf.fill([rows, 1], START), tokens[:, :-1]], axis=1)  # [B, T]
         if scheduled_sampling is not None:
@@ -688,20 +721,17 @@ class AttentionDecoder(_Layer):
         embedded = self.embed(previous)  # [B, T, E]
         inputs = self.project_inputs(tf.transpose(embedded, [1, 0, 2]))  # [T, B, ...]
         gate_masks = self._gate_masks(steps, rows) if training and self.config.lstm_dropout else ()
-        no_gates = (tf.zeros([rows, 4 * self.config.hidden_size], self.compute_dtype),)
-        states, attended, gates = tf.scan(
-            lambda carried, now: self.step(now[0], carried[0], memory, now[1], now[2]),
-            (inputs, samples, gate_masks),
-            initializer=(state, self._empty_output(memory, rows), no_gates * len(self.cells)),
-        )  # each [T, B, ...]
-        if len(self.cells) == 1 and not samples and not gate_masks:
-            last, attended = with_written_gradient(
-                self.cells[0], inputs, state[0], memory, states[0], attended, gates[0]
-            )
-            states = (last,)
+        if taken is None:
+            taken = tf.scan(
+                lambda last, now: self.step(now[0], last.states, memory, now[1], now[2]),
+                (inputs, samples, gate_masks),
+                initializer=self.before_first_step(state, memory),
+            )  # [T, B, ...]
+        hidden, attended = taken.states[-1].hidden, taken.attended
+        if self.has_written_gradient and not samples and not gate_masks:
+            hidden, attended = with_written_gradient(self.cells[0], inputs, state, memory, taken)
         hidden, context, alphas = (
-            tf.transpose(value, [1, 0, 2])
-            for value in (states[-1].hidden, attended.context, attended.alpha)
+            tf.transpose(value, [1, 0, 2]) for value in (hidden, attended.context, attended.alpha)
         )  # each [B, T, ...]
         logits = self.deep_output(hidden, context, embedded, training=training)
         return DecoderOutput(
@@ -711,6 +741,11 @@ class AttentionDecoder(_Layer):
             tf.transpose(attended.log_prob),
             tf.transpose(attended.entropy),
         )
+
+    @property
+    def has_written_gradient(self) -> bool:
+        """Whether soft attention is differentiated by `sat_tf.model.backpropagation`."""
+        return len(self.cells) == 1
 
     def _gate_masks(self, steps: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Return the masks of `lstm_dropout`, [T, B, 3H] for each LSTM layer."""
@@ -752,14 +787,17 @@ class AttentionDecoder(_Layer):
         )
         return tf.stop_gradient(tf.transpose(read))
 
-    def _empty_output(self, memory: AttentionMemory, rows: tf.Tensor) -> AttentionOutput:
-        """Return zeros as the output before the first step."""
-        locations = memory.features.shape[1] or tf.shape(memory.features)[1]
+    def before_first_step(
+        self, state: tuple[LSTMState, ...], memory: AttentionMemory
+    ) -> DecoderStep:
+        """Return the first state, and zeros as the rest."""
+        rows, locations = tf.unstack(tf.shape(memory.features)[:2])
         context = tf.zeros([rows, memory.features.shape[-1]], self.compute_dtype)
+        alpha = tf.zeros([rows, memory.features.shape[1] or locations])
         zeros = tf.zeros([rows])
-        return AttentionOutput(
-            context, tf.zeros([rows, locations]), zeros[:, tf.newaxis], zeros, zeros
-        )
+        attended = AttentionOutput(context, alpha, zeros[:, tf.newaxis], zeros, zeros)
+        gates = tf.zeros([rows, 4 * self.config.hidden_size], self.compute_dtype)
+        return DecoderStep(state, attended, (gates,) * len(self.cells))
 
     def compute_output_shape(self, features_shape: Shape) -> DecoderOutput:
         """Return the shapes of the output, T unknown."""

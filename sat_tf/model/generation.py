@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from sat_tf.config import DecodingConfig
 from sat_tf.errors import UserError
-from sat_tf.model.decoder import START
+from sat_tf.model.decoder import START, AttentionDecoder, AttentionMemory, LSTMState
 from sat_tf.model.hard_attention import LocationSample, Samples, inference_samples
 from sat_tf.model.losses import step_mask
 from sat_tf.search.beam import beam_search
@@ -184,23 +184,52 @@ def generate(
 
 
 def sample_captions(
-    model: "CaptionModel", features: tf.Tensor, decoding: DecodingConfig, seed: tf.Tensor
+    decoder: AttentionDecoder,
+    state: tuple[LSTMState, ...],
+    memory: AttentionMemory,
+    count: int,
+    sampling: DecodingConfig,
+    greedy: DecodingConfig,
+    seed: tf.Tensor,
 ) -> Decoded:
-    """Sample one caption of each row of features, with independent random numbers.
+    """Find the greedy caption of each image, and sample others with independent random numbers.
+
+    All are extended together, until the last has ended.
 
     Args:
-      model: whose distribution is sampled.
-      features: [I, rows, columns, D].
-      decoding: the constraints and the temperature.
+      decoder: with soft attention, or hard attention by its expectation.
+      state: h_0 and c_0 of the I images.
+      memory: of the I images.
+      count: captions to sample of each image.
+      sampling: the constraints of the samples, and their temperature.
+      greedy: the constraints of the greedy caption.
       seed: int32 [2].
+
+    Returns:
+      1 + `count` captions of each image, the greedy one first. The step outputs are a
+      `DecoderStep`, [I, 1 + count, T, ...].
     """
+    images, each = tf.shape(memory.features)[0], 1 + count
+    is_greedy = tf.tile(tf.range(each) == 0, [images])  # [I (1 + count)]
+    constraints, greedy_constraints = map(decoding_constraints, (sampling, greedy))
 
-    def select(log_probs: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+    def select(log_probs: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+        best = greedy_constraints.mask_log_probs(log_probs, tokens, t)
+        logits = constraints.mask_log_probs(log_probs, tokens, t) / sampling.temperature
         step_seed = tf.random.experimental.stateless_fold_in(seed, t)
-        logits = log_probs / decoding.temperature
-        return tf.random.stateless_categorical(logits, 1, step_seed, tf.int32)[:, 0]
+        sampled = tf.random.stateless_categorical(logits, 1, step_seed, tf.int32)[:, 0]
+        return tf.where(is_greedy, tf.argmax(best, axis=1, output_type=tf.int32), sampled)
 
-    return decode_loop(select, *_search_arguments([model], [features], decoding))
+    def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any, Any]:
+        embedded = decoder.embed(tokens)
+        taken = decoder.step(decoder.project_inputs(embedded), state, memory)
+        logits = decoder.deep_output(taken.states[-1].hidden, taken.attended.context, embedded)
+        return tf.nn.log_softmax(tf.cast(logits, tf.float32)), taken.states, taken
+
+    dtypes = tf.nest.map_structure(lambda x: x.dtype, decoder.before_first_step(state, memory))
+    state = tf.nest.map_structure(lambda x: tf.repeat(x, each, axis=0), state)
+    start = tf.fill([images * each], START)
+    return decode_loop(select, step, state, start, constraints, dtypes, each)
 
 
 def score(

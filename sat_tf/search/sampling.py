@@ -36,9 +36,9 @@ def greedy_search(
       output_dtypes: nest of the dtypes of the step's outputs.
     """
 
-    def select(log_probs: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-        del t
-        return tf.argmax(log_probs, axis=-1, output_type=tf.int32)
+    def select(log_probs: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+        masked = constraints.mask_log_probs(log_probs, tokens, t)
+        return tf.argmax(masked, axis=-1, output_type=tf.int32)
 
     return decode_loop(select, step_fn, state, start_tokens, constraints, output_dtypes)
 
@@ -74,8 +74,9 @@ def sample(
       seed: of the random numbers.
     """
 
-    def select(log_probs: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-        logits = filter_top_k_top_p(log_probs / temperature, top_k, top_p)
+    def select(log_probs: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+        masked = constraints.mask_log_probs(log_probs, tokens, t)
+        logits = filter_top_k_top_p(masked / temperature, top_k, top_p)
         size = tf.shape(logits)[1]
         # The argmax of logits with Gumbel noise is a sample from their softmax.
         uniform = tf.random.stateless_uniform(
@@ -107,7 +108,7 @@ def filter_top_k_top_p(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor
 
 
 def decode_loop(
-    select: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    select: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor],
     step_fn: StepFunction,
     state: Any,
     start_tokens: tf.Tensor,
@@ -118,11 +119,12 @@ def decode_loop(
     """Extend sequences by one token per step until all have ended.
 
     Args:
-      select: picks tokens int32 [N] from masked log probabilities [N, V] at step t.
+      select: picks tokens int32 [N] from log probabilities [N, V], after the tokens so far
+        [N, max_steps], at step t.
       step_fn: see `sample`.
       state: of the first step, N = B K rows.
       start_tokens: before the first token, int32 [N].
-      constraints: on the sequences.
+      constraints: on the sequences; `select` masks the tokens that they forbid.
       output_dtypes: nest of the dtypes of the step's outputs.
       num_sequences: K, sequences of each input.
     """
@@ -140,7 +142,7 @@ def decode_loop(
         arrays: Any,
     ) -> tuple[Any, ...]:
         log_probs, state, outputs = step_fn(sequences.previous(t, start_tokens), state)
-        tokens = select(constraints.mask_log_probs(log_probs, sequences.tokens, t), t)
+        tokens = select(log_probs, sequences.tokens, t)
         token_log_probs = tf.gather(log_probs, tokens, batch_dims=1)
         sequences = sequences.append(t, tokens, token_log_probs, rows)
         arrays = write_outputs(arrays, t, outputs)

@@ -22,10 +22,10 @@ import tensorflow as tf
 from sat_tf.config import Config, DecodingConfig
 from sat_tf.data.pipeline import TokenizedCaptions
 from sat_tf.data.records import Record
-from sat_tf.metrics.registry import Reward, make_reward
+from sat_tf.metrics.registry import make_reward
 from sat_tf.metrics.text import tokenized_references
 from sat_tf.model.caption_model import Batch, CaptionModel
-from sat_tf.model.generation import generate, sample_captions
+from sat_tf.model.generation import sample_captions
 from sat_tf.model.hard_attention import per_replica_seed
 from sat_tf.model.losses import (
     CaptionLoss,
@@ -34,7 +34,6 @@ from sat_tf.model.losses import (
     negative_log_likelihood,
     step_mask,
 )
-from sat_tf.search.hypotheses import Decoded
 from sat_tf.vocabulary import PAD, UNK, Vocabulary
 
 _SUPPRESSED = -1e9  # a logit whose probability is zero
@@ -85,25 +84,38 @@ class SelfCriticalLoss(CaptionLoss):
           `reinforce`, `penalty` and `words`, ends included; `captions` counts the images.
         """
         count, temperature = self._num_samples, self._sampling.temperature
-        features = model.encode_images(batch, training)
-        images = tf.shape(features)[0]
-        index = tf.repeat(tf.range(images), count)  # [I N]
-        sampled = sample_captions(
-            model,
-            tf.gather(features, index),
-            self._sampling,
-            per_replica_seed(model.decoder.seed_generator),
-        )
-        greedy = generate([model], [features], self._greedy)
-        score = self._score(tf.gather(batch["rows"], index), sampled)  # [I N]
-        greedy_score = self._score(batch["rows"], greedy)  # [I]
-        tokens = tf.stop_gradient(sampled.tokens[:, 0])  # [I N, T]
-        output = model({"features": features, "tokens": tokens, "image_index": index})
+        decoder = model.decoder
+        memory = decoder.prepare(model.flatten_grid(model.encode_images(batch, training)))
+        state = decoder.initial_state(memory)
+        seed = per_replica_seed(decoder.seed_generator)
+        decoded = sample_captions(
+            decoder, state, memory, count, self._sampling, self._greedy, seed
+        )  # the greedy captions, then the samples
+        scores = self._score(batch["rows"], decoded.tokens)  # [I, 1 + N]
+        score, greedy_score = tf.reshape(scores[:, 1:], [-1]), scores[:, 0]  # [I N], [I]
+
+        def samples_of(values: tf.Tensor) -> tf.Tensor:  # [I, 1 + N, T, ...] -> [I N, T, ...]
+            shape = tf.shape(values)
+            return tf.reshape(values[:, 1:], tf.concat([[shape[0] * count], shape[2:]], axis=0))
+
+        def by_step(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:  # -> [T, I N, ...]
+            values = tf.transpose(samples_of(values), [1, 0, *range(2, len(like.shape) + 1)])
+            return tf.ensure_shape(values, [None, None, *like.shape[1:]])
+
+        tokens = samples_of(decoded.tokens)
+        taken = None  # a decoder of several layers takes the steps again
+        if decoder.has_written_gradient:
+            like = decoder.before_first_step(state, memory)
+            taken = tf.nest.map_structure(by_step, decoded.step_outputs, like)
+        state, memory = tf.nest.map_structure(
+            lambda x: tf.repeat(x, count, axis=0), (state, memory)
+        )  # of each sample
+        output = decoder.teacher_force(tokens, state, memory, taken=taken)
         suppressed = [PAD] if self._sampling.allow_unk else [PAD, UNK]
         one_hot = tf.one_hot(suppressed, len(self._vocabulary))
         logits = output.logits + _SUPPRESSED * tf.reduce_sum(one_hot, axis=0)
         log_q = -negative_log_likelihood(logits / temperature, tokens)
-        advantage = score - tf.gather(greedy_score, index)
+        advantage = score - tf.repeat(greedy_score, count)
         terms = {
             "score": score,
             "reinforce": advantage * log_q,
@@ -113,17 +125,19 @@ class SelfCriticalLoss(CaptionLoss):
         return {
             **{name: tf.reduce_sum(value) / count for name, value in terms.items()},
             "greedy_score": tf.reduce_sum(greedy_score),
-            "captions": tf.cast(images, tf.float32),
+            "captions": tf.cast(tf.shape(greedy_score)[0], tf.float32),
         }
 
-    def _score(self, rows: tf.Tensor, decoded: Decoded) -> tf.Tensor:
-        """Return the reward of each row's first caption: float32 [I]."""
-        scores = tf.numpy_function(
-            lambda rows, tokens: _rewards(self._reward, self._vocabulary, rows, tokens),
-            [rows, decoded.tokens[:, 0]],
-            tf.float32,
-        )
-        return tf.ensure_shape(scores, [None])
+    def _score(self, rows: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        """Return the rewards of K captions of each image, int32 [I, K, T] -> float32 [I, K]."""
+
+        def rewards(rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+            images, each, length = tokens.shape
+            captions = [self._vocabulary.decode(ids) for ids in tokens.reshape(-1, length).tolist()]
+            return self._reward(np.repeat(rows, each), captions).reshape(images, each)
+
+        scores = tf.numpy_function(rewards, [rows, tokens], tf.float32)
+        return tf.ensure_shape(scores, [None, 1 + self._num_samples])
 
     def total(self, sums: dict[str, Any]) -> Any:
         """Return the loss, summed over the images."""
@@ -133,9 +147,3 @@ class SelfCriticalLoss(CaptionLoss):
         """Return the names of the sums worth reporting."""
         del attention
         return ("score", "greedy_score", "penalty")
-
-
-def _rewards(
-    reward: Reward, vocabulary: Vocabulary, rows: np.ndarray, tokens: np.ndarray
-) -> np.ndarray:
-    return reward(rows, [vocabulary.decode(caption.tolist()) for caption in tokens])

@@ -11,7 +11,9 @@ from sat_tf.config import DecoderConfig, from_flat
 from sat_tf.data.pipeline import TokenizedCaptions
 from sat_tf.data.records import Record
 from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.decoder import START, AttentionDecoder
 from sat_tf.model.generation import make_captions, sample_captions
+from sat_tf.search.hypotheses import Decoded
 from sat_tf.training import self_critical
 from sat_tf.training.self_critical import SelfCriticalLoss, one_per_image
 from sat_tf.training.train import make_train_step
@@ -80,23 +82,34 @@ def test_the_advantage_multiplies_the_log_probability_of_the_sample(
     make_reward, asked = reward_by(lambda words: len(words) + 10 * words.count("star"))
     monkeypatch.setattr(self_critical, "make_reward", make_reward)
     star, dog = VOCABULARY.encode(["star", "dog"])[:2]
+    greedy = np.array([[dog, END, PAD], [dog, END, PAD]], np.int32)
     sampled = np.array([[star, dog, END], [dog, END, PAD]], np.int32)
-    found = np.array([[dog, END], [dog, END]], np.int32)
-    kinds = {"sample_captions": sampled, "generate": found}
-    for name, tokens in kinds.items():
+    tokens = tf.constant(np.stack([greedy, sampled], axis=1))
 
-        def given(*_, tokens=tokens):
-            class Decoded:
-                pass
+    def decoded(decoder, state, memory, *_):
+        # The steps of these tokens, by teacher forcing without the written gradient.
+        state, memory = tf.nest.map_structure(lambda x: tf.repeat(x, 2, axis=0), (state, memory))
+        steps = []
+        for t in range(3):
+            previous = tf.reshape(tokens[:, :, t - 1], [-1]) if t else tf.fill([4], START)
+            inputs = decoder.project_inputs(decoder.embed(previous))
+            steps.append(decoder.step(inputs, state, memory))
+            state = steps[-1].states
+        return Decoded(
+            tokens,
+            None,
+            None,
+            None,
+            tf.nest.map_structure(
+                lambda *x: tf.reshape(tf.stack(x, axis=1), [2, 2, 3, *x[0].shape[1:]]), *steps
+            ),
+        )
 
-            Decoded.tokens = tf.constant(tokens[:, np.newaxis])
-            return Decoded
-
-        monkeypatch.setattr(self_critical, name, given)
+    monkeypatch.setattr(self_critical, "sample_captions", decoded)
     config = with_training(self_critical_temperature=temperature)
     sums = SelfCriticalLoss(VOCABULARY, RECORDS, config)(model, batch())
     assert asked[0] == ("bleu_4", [["a red star", "a star"], ["a dog and a cat"]])
-    assert asked[1:] == [([0, 1], ["star dog", "dog"]), ([0, 1], ["dog", "dog"])]
+    assert asked[1:] == [([0, 0, 1, 1], ["dog", "star dog", "dog", "dog"])]
     assert float(sums["score"]) == 12 + 1
     assert float(sums["greedy_score"]) == 1 + 1
     assert float(sums["words"]) == 5
@@ -113,18 +126,22 @@ def test_the_advantage_multiplies_the_log_probability_of_the_sample(
 @AT_ANY_TEMPERATURE
 def test_captions_are_sampled_from_the_model(model, temperature):
     """Their shares are its probabilities; samples of a batch are independent."""
-    features = tf.repeat(batch()["features"][:1], 4_000, axis=0)
     free = dataclasses.replace(
         CONFIG.decoding, search="sample", min_length=0, temperature=temperature
     )
-    sampled = sample_captions(model, features, free, tf.constant([1, 2]))
-    memory = model.decoder.prepare(model.flatten_grid(features[:1]))
-    state = model.decoder.initial_state(memory)
+    decoder = model.decoder
+    memory = decoder.prepare(model.flatten_grid(batch()["features"][:1]))
+    state = decoder.initial_state(memory)
+    greedy = dataclasses.replace(CONFIG.decoding, min_length=3)
+    sampled = sample_captions(decoder, state, memory, 4_000, free, greedy, tf.constant([1, 2]))
     logits, _, _ = model.decoder.next_token(tf.constant([-1]), state, memory)
     p = np.exp(logits[0].numpy().astype(float) / temperature)
     p[[PAD, UNK]] = 0.0
-    shares = np.bincount(sampled.tokens[:, 0, 0].numpy(), minlength=len(p)) / 4_000
+    shares = np.bincount(sampled.tokens[0, 1:, 0].numpy(), minlength=len(p)) / 4_000
     np.testing.assert_allclose(shares, p / p.sum(), atol=0.04)
+    # The first caption is that of greedy search, under its own constraints.
+    found = model.generate({"features": batch()["features"][:1]}, greedy).tokens
+    np.testing.assert_array_equal(sampled.tokens[:, 0], found[:, 0])
 
 
 @AT_ANY_TEMPERATURE
@@ -133,8 +150,7 @@ def test_the_gradient_is_of_the_distribution_that_is_sampled(model, monkeypatch,
     make_reward, _ = reward_by(lambda words: 1.0)
     monkeypatch.setattr(self_critical, "make_reward", make_reward)
     # The greedy caption scores 0, so that every sample has an advantage of 1.
-    scores = iter([1.0, 0.0] * 100)
-    monkeypatch.setattr(SelfCriticalLoss, "_score", lambda *_: tf.fill([4_000], next(scores)))
+    monkeypatch.setattr(SelfCriticalLoss, "_score", lambda *_: tf.tile([[0.0, 1.0]], [4_000, 1]))
     config = with_training(self_critical_temperature=temperature)
     loss = SelfCriticalLoss(VOCABULARY, RECORDS, config)
     bias = model.decoder.deep_output.output_projection.bias
@@ -176,8 +192,9 @@ def test_several_samples_of_an_image_are_averaged(model, monkeypatch):
     monkeypatch.setattr(self_critical, "make_reward", make_reward)
     config = with_training(self_critical_samples=3)
     sums = SelfCriticalLoss(VOCABULARY, RECORDS, config)(model, batch())
-    (rows, sampled), (own, greedy) = asked[1:]
-    assert (rows, own) == ([0, 0, 0, 1, 1, 1], [0, 1])
+    ((rows, captions),) = asked[1:]
+    assert rows == [0, 0, 0, 0, 1, 1, 1, 1]
+    greedy, sampled = captions[::4], captions[1:4] + captions[5:]
     assert len(set(sampled)) > 1
     words = [len(caption.split()) for caption in sampled]
     assert float(sums["score"]) == pytest.approx(sum(words) / 3)
@@ -192,3 +209,30 @@ def test_each_image_comes_once():
     once = one_per_image(captions)
     assert once.image.tolist() == [0, 1]
     assert [ids.tolist() for ids in once.tokens] == [[3, END], [5, END]]
+
+
+@pytest.mark.parametrize("lstm_layers", [1, 2])
+def test_the_steps_of_the_samples_are_those_of_teacher_forcing(lstm_layers, monkeypatch):
+    """The gradient through the steps that the search took equals that of taking them again."""
+    make_reward, _ = reward_by(lambda words: len(words) + words.count("star"))
+    monkeypatch.setattr(self_critical, "make_reward", make_reward)
+    config = with_training(self_critical_samples=3, doubly_stochastic_weight=0.5)
+    found = []
+    for has_written in (lstm_layers == 1, False):
+        monkeypatch.setattr(AttentionDecoder, "has_written_gradient", has_written)
+        keras.utils.set_random_seed(0)
+        grid = keras.Input((1, 2, 3))
+        sizes = DecoderConfig(
+            embedding_size=4, hidden_size=5, attention_size=3, lstm_layers=lstm_layers
+        )
+        model = CaptionModel(keras.Model(grid, grid), sizes, len(VOCABULARY))
+        loss = SelfCriticalLoss(VOCABULARY, RECORDS, config)
+        with tf.GradientTape() as tape:
+            sums = loss(model, batch())
+            value = loss.surrogate(sums)
+        variables = [variable.value for variable in model.trainable_variables]
+        found.append([sums["words"], *tape.gradient(value, variables)])
+    for taken, again in zip(*found, strict=True):
+        np.testing.assert_allclose(
+            tf.convert_to_tensor(taken), tf.convert_to_tensor(again), atol=1e-5
+        )
