@@ -16,6 +16,9 @@ from sat_tf.search.hypotheses import (
 )
 
 
+_BLOCK = 128  # values of which a search compares the largest first
+
+
 class _Beams(NamedTuple):
     """K hypotheses of each input: sequences [B, K, max_steps], lengths and scores [B, K].
 
@@ -130,12 +133,29 @@ def _extend(alive: _Beams, log_probs: tf.Tensor, rows: tf.Tensor, t: tf.Tensor) 
     size = tf.shape(log_probs)[1]
     totals = tf.reshape(alive.scores, [-1, 1]) + log_probs  # [B*K, V]
     totals = tf.reshape(totals, [batch, beam_size * size])
-    scores, order = tf.math.top_k(totals, 2 * rows.shape[1])  # [B, 2K]
+    scores, order = _top_k(totals, 2 * rows.shape[1])  # [B, 2K]
     parents, tokens = order // size, order % size
     sequences, rows = gather_beams((alive.sequences, rows), parents)
     token_log_probs = tf.gather_nd(log_probs, tf.stack([rows, tokens], axis=-1))
     lengths = tf.fill(tf.shape(scores), t + 1)
     return _Beams(sequences.append(t, tokens, token_log_probs, rows), lengths, scores)
+
+
+def _top_k(values: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return what `tf.math.top_k` returns of [B, N], sooner if N is large.
+
+    The k largest values lie in the k blocks with the largest maxima, of equal ones the first.
+    """
+    batch, size = tf.unstack(tf.shape(values))
+    padded = tf.pad(values, [[0, 0], [0, -size % _BLOCK]], constant_values=NEG_INF)
+    blocks = tf.reshape(padded, [batch, -1, _BLOCK])
+    maxima = tf.reduce_max(blocks, axis=2)
+    _, chosen = tf.math.top_k(maxima, tf.minimum(k, tf.shape(maxima)[1]))
+    chosen = tf.sort(chosen)  # of equal values the first comes first
+    candidates = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [batch, -1])
+    largest, order = tf.math.top_k(candidates, k)
+    block = tf.gather(chosen, order // _BLOCK, batch_dims=1)
+    return largest, block * _BLOCK + order % _BLOCK
 
 
 def _without_gaps(beams: _Beams, count: int) -> _Beams:
