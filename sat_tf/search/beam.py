@@ -15,7 +15,6 @@ from sat_tf.search.hypotheses import (
     write_outputs,
 )
 
-
 _BLOCK = 128  # values of which a search compares the largest first
 
 
