@@ -1,5 +1,6 @@
 """Every pair of options, through a tiny model: it works, or it is rejected naming both."""
 
+import functools
 import itertools
 
 import keras
@@ -11,6 +12,7 @@ from sat_tf.config import from_flat, settings
 from sat_tf.config.setting import Not
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
+from sat_tf.model import generation
 from sat_tf.model.generation import make_captions
 from sat_tf.model.losses import CaptionLoss
 from sat_tf.model.precision import precision
@@ -90,6 +92,11 @@ def needed(name):
 NEEDED = {name: needed(name) for name in OPTIONS}
 
 
+@functools.cache
+def try_pair(*pair):
+    return try_config(dict(pair))
+
+
 def try_config(chosen):
     """Config of some options with what these need; None and the reason if they are rejected."""
     values = dict(BASE)
@@ -119,7 +126,7 @@ def test_first_values_are_the_defaults_and_all_values_are_valid():
 def test_a_rejected_pair_is_named_by_both():
     rejected = 0
     for pair in pairs():
-        config, reason = try_config(dict(pair))
+        config, reason = try_pair(*pair)
         if config is None:
             rejected += 1
             for name, _ in pair:
@@ -150,7 +157,7 @@ def covering():
 
     The field's generators of pairs (allpairspy) leave pairs out where options exclude each other.
     """
-    wanted = {frozenset(pair) for pair in pairs() if try_config(dict(pair))[0] is not None}
+    wanted = {frozenset(pair) for pair in pairs() if try_pair(*pair)[0] is not None}
     random = np.random.default_rng(103)  # a seed with few rows
     choices = []
     while wanted:
@@ -176,8 +183,15 @@ def sorted_names(pair):
     return sorted(map(repr, pair))
 
 
-CHOICES = covering()
+ROWS = 27  # known before `covering` has run, which takes seconds in each of pytest's processes
 TRACED_ROWS = 8
+
+
+@pytest.fixture(scope="module")
+def choices():
+    found = covering()
+    assert len(found) == ROWS, f"set ROWS to {len(found)}"
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -212,16 +226,10 @@ def make_batch(vocabulary, config):
     return batch
 
 
-@pytest.fixture
-def run_functions_eagerly():
-    yield tf.config.run_functions_eagerly
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.mark.parametrize("number", range(len(CHOICES)))
-def test_every_pair_works(number, vocabulary, vectors, monkeypatch, run_functions_eagerly):
+@pytest.mark.parametrize("number", range(ROWS))
+def test_every_pair_works(number, choices, vocabulary, vectors, monkeypatch):
     """The gradient is finite and reaches all trainable weights, and captions are found."""
-    chosen = CHOICES[number]
+    chosen = choices[number]
     if chosen["pretrained_embeddings"]:
         chosen = {**chosen, "pretrained_embeddings": vectors}
     config, reason = try_config(chosen)
@@ -253,7 +261,8 @@ def test_every_pair_works(number, vocabulary, vectors, monkeypatch, run_function
     # samples of the same score have none at all.
     assert moved > 0.7 * len(variables) or config.training.self_critical != "none"
     # The first rows hold most pairs; for the others, tracing would take longer than four steps.
-    run_functions_eagerly(number >= TRACED_ROWS)
+    if number >= TRACED_ROWS:
+        monkeypatch.setattr(generation, "compile_for_any_size", lambda function: function)
     found = make_captions(model.generate(batch, config.decoding), vocabulary, [GRID[:2]])
     for captions in found:
         assert captions[0].alphas.shape == (len(captions[0].words), 2, 3)
