@@ -25,16 +25,27 @@ def assert_equal_weights(model, other):
 
 
 @pytest.fixture(scope="module")
-def start(tiny_run):
-    """The run that others start from."""
-    return Captioner.load(tiny_run.workdir)
+def other_run(data_dir, tmp_path_factory):
+    """The folder of a run that others start from. Training is replaced by noise on its weights."""
+    workdir = tmp_path_factory.mktemp("other") / "run"
+    run = prepare(tiny_config(data_dir), workdir)
+    random = np.random.default_rng(0)
+    for weight in run.model.trainable_variables:
+        weight.assign_add(random.normal(scale=0.1, size=weight.shape))
+    run.checkpoints.save_best(run.progress)
+    return workdir
 
 
 @pytest.fixture(scope="module")
-def started(data_dir, tiny_run, tmp_path_factory):
+def start(other_run):
+    return Captioner.load(other_run)
+
+
+@pytest.fixture(scope="module")
+def started(data_dir, other_run, tmp_path_factory):
     """A run that starts from another one, before its first checkpoint."""
     config = tiny_config(
-        data_dir, start_from=str(tiny_run.workdir), attention="hard", dropout=0.1, max_epochs=1
+        data_dir, start_from=str(other_run), attention="hard", dropout=0.1, max_epochs=1
     )
     return prepare(config, tmp_path_factory.mktemp("started") / "run")
 
@@ -45,11 +56,11 @@ def test_run_starts_with_the_best_weights_of_another(start, started):
     assert_equal_weights(started.model, start.models[0])
 
 
-def test_started_run_no_longer_needs_the_other(data_dir, tiny_run, tmp_path):
+def test_started_run_no_longer_needs_the_other(data_dir, other_run, tmp_path):
     config = tiny_config(
         data_dir,
         max_epochs=1,
-        start_from=str(tiny_run.workdir),
+        start_from=str(other_run),
         self_critical="cider",
         batch_size=6,
     )
@@ -62,8 +73,8 @@ def test_started_run_no_longer_needs_the_other(data_dir, tiny_run, tmp_path):
     assert {"score", "greedy_score", "penalty"} <= set(epoch_losses(run))
 
 
-def test_another_part_of_the_encoder_can_be_trained(data_dir, start, tiny_run, tmp_path):
-    config = tiny_config(data_dir, start_from=str(tiny_run.workdir), finetune_from="conv2")
+def test_another_part_of_the_encoder_can_be_trained(data_dir, start, other_run, tmp_path):
+    config = tiny_config(data_dir, start_from=str(other_run), finetune_from="conv2")
     model = prepare(config, tmp_path / "new").model
     whole = start.models[0].encoder.trainable_variables
     assert 0 < len(model.encoder.trainable_variables) < len(whole)
@@ -79,8 +90,8 @@ def test_another_part_of_the_encoder_can_be_trained(data_dir, start, tiny_run, t
         ({"min_word_count": 3}, "--min_word_count=3"),
     ],
 )
-def test_another_model_is_rejected_by_name(data_dir, tiny_run, tmp_path, change, named):
-    config = tiny_config(data_dir, start_from=str(tiny_run.workdir), **change)
+def test_another_model_is_rejected_by_name(data_dir, other_run, tmp_path, change, named):
+    config = tiny_config(data_dir, start_from=str(other_run), **change)
     with pytest.raises(UserError, match=named):
         prepare(config, tmp_path / "new")
     assert not (tmp_path / "new").exists()
@@ -97,9 +108,10 @@ def test_start_that_was_cut_off_is_made_again(started):
     assert_equal_weights(again.model, started.model)
 
 
-def test_imported_model_is_not_trained_over(data_dir, tiny_run, tmp_path):
-    imported = shutil.copytree(tiny_run.workdir, tmp_path / "imported")
-    shutil.rmtree(imported / "checkpoints")
+def test_imported_model_is_not_trained_over(data_dir, other_run, tmp_path):
+    imported = shutil.copytree(
+        other_run, tmp_path / "imported", ignore=shutil.ignore_patterns("checkpoints")
+    )
     with pytest.raises(UserError, match="--start_from="):
         train_and_evaluate(tiny_config(data_dir), imported)
 
