@@ -1,0 +1,496 @@
+"""The checks of a run, each with a planted fault; their runner and the command.
+
+In one file, whose tests share a trained run, which pytest's processes would train once each.
+"""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from command_line import call
+from planted_faults import (
+    assert_fails,
+    change_captions,
+    change_images,
+    check,
+    fork,
+    fork_with_images,
+    load_network,
+    rename_best_epoch,
+    replace_encoder,
+)
+
+from sat_tf.config import Config
+from sat_tf.doctor import Status, behaviour, fail_if, inputs, run_context, runner
+from sat_tf.doctor.behaviour import attention
+from sat_tf.doctor.run_context import RunContext
+from sat_tf.doctor.runner import CHECKS, run_checks
+from sat_tf.model.encoder import resolve_encoder
+from sat_tf.vocabulary import END, Vocabulary
+
+# --- What a run reads
+
+
+def test_files_fails_on_weights_that_are_not_finite(context, weights):
+    kernel = weights["decoder/deep_output/output_projection/kernel"]
+    kernel.assign(np.nan * kernel)
+    assert_fails(inputs.files(context), "decoder/deep_output/output_projection/kernel")
+
+
+def test_files_fails_without_best_weights(run):
+    shutil.rmtree(run / "best")
+    assert_fails(check("files", run), "best: holds no checkpoint")
+    (run / "metrics.jsonl").unlink()
+    result = check("files", run)
+    assert_fails(result, "stopped before its first validation")
+    assert "resume" in result.advice
+
+
+def test_dataset_fails_on_a_missing_image(context, photographs):
+    with open(photographs / "captions.csv", "a") as file:
+        file.write("none.png,a dog,train\n")
+    changed = fork(context, data_dir=str(photographs))
+    assert_fails(inputs.dataset(changed), "captions.csv:182", "none.png")
+
+
+def test_vocabulary_fails_on_captions_with_other_words(context, photographs):
+    change_captions(photographs, lambda captions: [c.replace("one", "patch") for c in captions])
+    changed = fork(context, data_dir=str(photographs))
+    assert_fails(
+        inputs.vocabulary(changed),
+        "1 of the run's 14 entries are missing and 1 are new: one, patch",
+    )
+
+
+def test_oov_rate_fails_on_words_outside_the_vocabulary(context, photographs):
+    change_captions(photographs, lambda captions: [c.replace("square", "box") for c in captions])
+    result = inputs.oov_rate(fork(context, data_dir=str(photographs)))
+    assert_fails(result, "12.5% of train")
+    assert "--vocabulary_size" in result.advice
+
+
+def test_pixel_range_fails_on_images_saved_as_0_to_1(context):
+    result = inputs.pixel_range(change_images(context, lambda pixels: pixels // 255))
+    assert_fails(result, "0 to 1", "black or blank")
+
+
+def test_pixel_range_fails_on_identical_images(context):
+    same = change_images(context, lambda pixels: 0 * pixels + np.indices(pixels.shape[1:]).sum(0))
+    assert_fails(inputs.pixel_range(same), "all images are the same")
+
+
+def test_pixel_range_fails_on_another_range(squares, context, run):
+    """The network takes -1 to 1 and gets 0 to 255: its features are saturated or zero."""
+    result = inputs.pixel_range(replace_encoder(context, run, load_network(squares), "none"))
+    assert_fails(result, "--preprocessing=none")
+    assert "--preprocessing=tf" in result.advice or "--preprocessing=torch" in result.advice
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "failing"),
+    [("tf", {"pixel_range", "channel_order"}), ("caffe", set()), ("auto", set())],
+)
+def test_preprocessing_of_imagenet_weights_is_known(context, preprocessing, failing):
+    encoder = dataclasses.replace(
+        context.config.encoder,
+        encoder="vgg16",
+        encoder_layer="",
+        encoder_weights="imagenet",
+        finetune_from="",
+        preprocessing=preprocessing,
+    )
+    config = dataclasses.replace(context.config, encoder=resolve_encoder(encoder))
+    changed = RunContext(context.workdir, config)
+    changed.__dict__["train"] = context.train
+    results = {name: getattr(inputs, name)(changed) for name in ("pixel_range", "channel_order")}
+    assert {name for name, one in results.items() if one.status is Status.FAIL} == failing
+
+
+def test_channel_order_fails_on_swapped_red_and_blue(squares, context, run):
+    """The network detects red in the channel of blue."""
+    network = load_network(squares)
+    kernel, bias = network.get_layer("above").get_weights()
+    network.get_layer("above").set_weights([kernel[:, :, ::-1], bias])
+    result = inputs.channel_order(replace_encoder(context, run, network))
+    assert_fails(result, "gets RGB", "100% of 64 images")
+
+
+def test_channel_order_is_skipped_on_grey_images(context):
+    grey = change_images(context, lambda pixels: np.repeat(pixels[..., :1], 3, axis=3))
+    assert inputs.channel_order(grey).status is Status.SKIP
+
+
+@pytest.mark.parametrize(
+    "rearrange",
+    [
+        keras.layers.Permute((2, 1, 3)),
+        lambda grid: keras.ops.flip(grid, axis=1),
+        lambda grid: keras.ops.flip(grid, axis=2),
+        # Channels first, reshaped instead of transposed.
+        lambda grid: keras.layers.Reshape(grid.shape[1:])(keras.layers.Permute((3, 1, 2))(grid)),
+    ],
+    ids=["transposed", "upside down", "mirrored", "channels first"],
+)
+def test_grid_order_fails_on_a_rearranged_grid(squares, context, run, rearrange):
+    network = load_network(squares)
+    changed = keras.Model(network.inputs, rearrange(network.outputs[0]))
+    assert_fails(inputs.grid_order(replace_encoder(context, run, changed)), "displaced")
+
+
+def test_grid_order_passes_on_white_images(context):
+    white = change_images(context, lambda pixels: np.where(pixels == 10, 255, pixels))
+    assert inputs.grid_order(white).status is Status.PASS
+
+
+def test_encoder_fails_on_other_weights(squares, context, run):
+    network = load_network(squares)
+    layer = network.get_layer("shades")
+    layer.set_weights([1.1 * weight for weight in layer.get_weights()])
+    changed = replace_encoder(context, run, network)
+    assert_fails(inputs.encoder(changed), "root mean square")
+    assert inputs.files(changed).status is Status.PASS
+
+
+def test_encoder_fails_on_a_scale_of_zero(context, weights):
+    weights["flatten_grid/scale"].assign(0.0)
+    assert_fails(inputs.encoder(context), "0 when training began")
+
+
+def test_feature_cache_fails_on_other_or_damaged_features(squares, context, tmp_path):
+    """The features are in another order, with valid index and checksums; then they are damaged."""
+    cache = tmp_path / "features"
+    shutil.copytree(squares / "features", cache)
+    (folder,) = cache.glob("*/train")
+    (path,) = folder.glob("shard-*.npy")
+    np.save(path, np.load(path)[::-1])
+    result = inputs.feature_cache(fork_with_images(context, cache_dir=str(cache)))
+    assert_fails(result, "other features")
+    assert f"delete {folder}" in result.advice
+    shard = np.load(path)
+    shard["checksum"][0] += 1
+    np.save(path, shard)
+    result = inputs.feature_cache(fork_with_images(context, cache_dir=str(cache)))
+    assert_fails(result, "features of image 0 are damaged")
+    assert "run the same command" not in result.evidence
+    path.write_bytes(path.read_bytes()[:-40])
+    changed = fork_with_images(context, cache_dir=str(cache))
+    assert_fails(inputs.feature_cache(changed), "1 of 1 shards are missing")
+    # Checks that need features work without the cache.
+    assert attention(changed).status is Status.PASS
+    shutil.rmtree(cache)
+    assert (
+        inputs.feature_cache(fork_with_images(context, cache_dir=str(cache))).status is Status.SKIP
+    )
+
+
+def test_feature_cache_fails_on_a_replaced_image(context, photographs):
+    """The image is not in the sample, and its name is the same: its size differs."""
+    (photographs / "001.png").write_bytes((photographs / "002.png").read_bytes() + b" ")
+    result = inputs.feature_cache(fork_with_images(context, data_dir=str(photographs)))
+    assert_fails(result, "complete feature cache of other images")
+
+
+def test_similarities_of_zero_features():
+    assert inputs.similarities(np.zeros((3, 2, 2, 4))).tolist() == pytest.approx([1, 1, 1])
+    one_hot = np.eye(3)[:, None, None]
+    assert inputs.similarities(one_hot).tolist() == pytest.approx([0, 0, 0])
+
+
+# --- What it has learned
+
+
+@pytest.mark.parametrize(
+    ("curves", "advice"),
+    [
+        ({"loss": [3, 2, 1, 1.1], "perplexity": [9, 4, 4.1, 5]}, ""),
+        ({"loss": [3, 2, 1, 0.5], "perplexity": [4, 3, 2, 2.7]}, "--dropout"),
+        ({"loss": [3, 2, 1], "perplexity": [2, 3, 4]}, "--dropout"),
+        ({"loss": [4, 3, 2, 1], "perplexity": [9, 2, 2.3, 2]}, "--dropout"),
+        ({"loss": [3, 2, np.nan], "perplexity": [4, 3, 2]}, "--dropout"),
+        ({"loss": [3, 1, 2.5], "perplexity": [4, 4, 4]}, "--learning_rate"),
+    ],
+    ids=["correct", "overfits", "from the start", "selected late", "not finite", "diverges"],
+)
+def test_training_curves(run, curves, advice):
+    entries = [
+        dict(zip(curves, values, strict=True)) for values in zip(*curves.values(), strict=True)
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    rename_best_epoch(run, 3)
+    result = check("training_curves", run)
+    assert (result.status is Status.FAIL) == bool(advice)
+    assert advice in result.advice
+
+
+def test_perplexity_fails_on_changed_weights(context, weights):
+    kernel = weights["decoder/deep_output/output_projection/kernel"]
+    kernel.assign(0.5 * kernel)
+    assert_fails(behaviour.perplexity(context), "when the weights were saved, after epoch 5")
+
+
+def test_perplexity_of_a_sample_has_an_interval(context, monkeypatch):
+    monkeypatch.setattr(run_context, "CAPTIONED", 10)
+    result = behaviour.perplexity(fork(context))
+    assert result.status is Status.PASS
+    assert "on 10 validation images" in result.evidence
+    assert result.values["low"] < result.values["now"] < result.values["high"]
+
+
+def test_attention_fails_if_it_ignores_h(context, weights):
+    kernel = weights["decoder/lstm_0/attention/query_projection/kernel"]
+    kernel.assign(tf.zeros_like(kernel))
+    assert_fails(behaviour.attention(context), "h of another caption 0.0 %")
+
+
+@pytest.mark.parametrize(
+    ("sensitivity", "change", "words", "locations", "status"),
+    [
+        (3.0, 20.0, 2, 9, Status.PASS),
+        (0.1, 20.0, 2, 9, Status.FAIL),
+        (3.0, 0.1, 2, 9, Status.FAIL),
+        (3.0, 0.0, 1, 9, Status.PASS),  # captions of one word: there is no change to measure
+        (None, 20.0, 2, 9, Status.SKIP),  # a single caption
+        (0.0, 0.0, 2, 1, Status.SKIP),
+    ],
+)
+def test_attention_must_depend_on_h_and_change(sensitivity, change, words, locations, status):
+    scores = {"attention_change": change}
+    if sensitivity is not None:
+        scores["state_sensitivity"] = sensitivity
+    captions = [SimpleNamespace(words=["a"] * words)]
+    context = SimpleNamespace(
+        run=SimpleNamespace(model=SimpleNamespace(num_locations=locations)),
+        evaluation=SimpleNamespace(scores=scores, captions=captions),
+    )
+    assert behaviour.attention(context).status is status
+
+
+def test_caption_diversity_fails_on_one_caption_for_all(context, weights):
+    weights["flatten_grid/scale"].assign(1e6)
+    result = behaviour.caption_diversity(context)
+    assert_fails(result, "3% of 36 captions are distinct", "100.0%")
+
+
+DIFFERENT = [f"dog {number}" for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("captions", "references", "status"),
+    [
+        (DIFFERENT, DIFFERENT, Status.PASS),
+        ([*DIFFERENT[:15], *["dog 1"] * 5], DIFFERENT, Status.FAIL),  # one is too frequent
+        (["dog 1", "dog 2", "dog 3", "dog 4", "dog 5"] * 4, DIFFERENT, Status.PASS),
+        ([f"dog {number // 9}" for number in range(54)], DIFFERENT, Status.FAIL),  # too few
+        (["dog 1"] * 20, ["A dog."] * 20, Status.PASS),  # references are as uniform
+        (["dog 1"] * 7, DIFFERENT, Status.SKIP),
+    ],
+)
+def test_caption_diversity_is_relative_to_references(captions, references, status):
+    evaluation = SimpleNamespace(
+        captions=[SimpleNamespace(text=text) for text in captions],
+        records=[SimpleNamespace(captions=(text,)) for text in references],
+    )
+    context = SimpleNamespace(evaluation=evaluation)
+    assert behaviour.caption_diversity(context).status is status
+
+
+def test_truncation_fails_if_captions_do_not_end(context, weights):
+    bias = weights["decoder/deep_output/output_projection/bias"]
+    bias.assign(bias - 1e3 * tf.one_hot(END, bias.shape[0]))
+    assert_fails(behaviour.truncation(context), "100.0% are truncated at --max_length=12")
+
+
+def test_truncation_fails_if_max_length_is_too_small(run):
+    result = check("truncation", run, max_length=7)
+    assert_fails(result, "truncated at --max_length=7", "100.0% are longer")
+    assert result.values["truncated"] > 0.5
+
+
+def test_truncation_fails_if_training_leaves_captions_out(context, monkeypatch):
+    data = dataclasses.replace(context.config.data, max_caption_words=7)
+    monkeypatch.setattr(context, "config", dataclasses.replace(context.config, data=data))
+    result = behaviour.truncation(context)
+    assert_fails(result, "100.0% left out by --max_caption_words=7")
+    assert result.values["truncated"] == 0
+
+
+def test_alignment_fails_on_captions_shifted_by_a_line(context, photographs):
+    change_captions(photographs, lambda captions: captions[1:] + captions[:1])
+    result = behaviour.alignment(fork_with_images(context, data_dir=str(photographs)))
+    assert_fails(result, "of train", "dev")
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_alignment_fails_if_the_last_caption_of_each_image_is_shifted(
+    context, photographs, shifted
+):
+    path = photographs / "captions.csv"
+    head, *rows = path.read_text().splitlines()
+    names, captions, splits = zip(*(row.split(",") for row in rows), strict=True)
+    last = captions[1:] + captions[:1] if shifted else captions
+    each = zip(names, captions, captions, last, splits, strict=True)
+    lines = [f"{name},{one},{split}" for name, *three, split in each for one in three]
+    path.write_text("\n".join([head, *lines]))
+    result = behaviour.alignment(fork_with_images(context, data_dir=str(photographs)))
+    assert max(result.values["train"], result.values["dev"]) < 0.25
+    if shifted:
+        assert_fails(result, "of caption 3 of each image alone")
+    else:
+        assert result.status is Status.PASS
+
+
+def test_own_ranks_ignore_how_likely_a_caption_is_in_itself():
+    fits = np.array([[3.0, 0, 0], [0, 3, 0], [0, 0, 3]])
+    assert behaviour.own_ranks(fits).tolist() == [0, 0, 0]
+    assert behaviour.own_ranks(fits + np.array([0, -100, 50])).tolist() == [0, 0, 0]
+    assert behaviour.own_ranks(-fits).tolist() == [1, 1, 1]
+
+
+def test_own_ranks_count_ties_half():
+    assert behaviour.own_ranks(np.zeros((5, 5))).tolist() == [0.5] * 5
+    ties = np.array([[1.0, 1, -2], [1, 1, -2], [-2, -2, 4]])
+    assert behaviour.own_ranks(ties).tolist() == [0.25, 0.25, 0]
+
+
+def test_own_ranks_of_random_captions_average_one_half():
+    log_p = np.random.default_rng(0).normal(size=(64, 64)) + 9 * np.eye(64)
+    assert behaviour.own_ranks(log_p).mean() < 0.01
+    shifted = np.roll(log_p, 1, axis=1)
+    assert behaviour.own_ranks(shifted).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_overfit_batch_fails_on_two_images_with_equal_features(context, photographs, monkeypatch):
+    """One bit, over eight words, is less than the limit per word: that per caption fails."""
+    monkeypatch.setattr(behaviour, "_OVERFIT_STEPS", 150)  # enough, as the last line shows
+    path = photographs / "captions.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, rows[0], rows[143], rows[-1]]))
+    changed = fork_with_images(context, data_dir=str(photographs))
+    changed.train.features[1] = changed.train.features[0]
+    result = behaviour.overfit_batch(changed)
+    assert_fails(result, "per caption on 2 training captions (0.7 if")
+    assert result.values["nats_per_word"] < 0.1
+
+
+def test_captions_that_are_certain_but_for_each_word_are_not_memorised():
+    assert behaviour._is_memorised(16, 0.09, 1.3)
+    assert not behaviour._is_memorised(16, 0.11, 1.3)
+    assert not behaviour._is_memorised(16, 0.09, 1.4)
+
+
+# --- The runner and the command
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_fail_if_fails_on_values_that_are_not_finite(value):
+    result = fail_if(False, "evidence", "advice", share=value, other=1.0)
+    assert result.status is Status.FAIL
+    assert result.values == {"share": None, "other": 1.0}
+
+
+def test_checks_after_a_required_one_are_errors(run):
+    path = run / "vocabulary.json"
+    own = Vocabulary.load(path)
+    Vocabulary((*own.words[:3], *reversed(own.words[3:])), own.counts).save(path)
+    results = dict(run_checks(RunContext(run, Config.load(run))))
+    assert list(results) == list(CHECKS)
+    assert_fails(results.pop("files"), "another vocabulary")
+    assert {result.status for result in results.values()} == {Status.ERROR}
+
+
+def test_damaged_metrics_are_an_error(run, monkeypatch):
+    names = ("training_curves", "perplexity")
+    monkeypatch.setattr(runner, "CHECKS", {name: CHECKS[name] for name in names})
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text("\n".join([*lines[:3], "{}", *lines[4:]]))
+    for _, result in run_checks(RunContext(run, Config.load(run))):
+        assert result.status is Status.ERROR
+        assert "metrics.jsonl:4: not a record" in result.evidence
+
+
+def test_an_unreadable_image_is_an_error(context, photographs, monkeypatch):
+    names = ("training_curves", "pixel_range")
+    monkeypatch.setattr(runner, "CHECKS", {name: CHECKS[name] for name in names})
+    (photographs / "000.png").write_bytes(b"no image")
+    results = dict(run_checks(fork(context, data_dir=str(photographs))))
+    assert results["training_curves"].status is Status.PASS
+    assert results["pixel_range"].status is Status.ERROR
+    assert "000.png" in results["pixel_range"].evidence
+
+
+def test_checks_of_the_training_are_skipped_for_imported_runs(run):
+    shutil.rmtree(run / "checkpoints")
+    assert check("training_curves", run).status is Status.PASS
+    (run / "metrics.jsonl").unlink()
+    for name in ("training_curves", "vocabulary", "encoder", "perplexity"):
+        assert check(name, run).status is Status.SKIP
+
+
+def test_rates_of_few_images_are_skipped(context, photographs):
+    path = photographs / "captions.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, rows[0], *rows[-2:]]) + "\n")
+    small = fork_with_images(context, data_dir=str(photographs), cache_dir="none")
+    for name in ("channel_order", "caption_diversity", "alignment", "overfit_batch"):
+        assert CHECKS[name](small).status is Status.SKIP
+    for name in ("pixel_range", "grid_order", "attention"):
+        assert CHECKS[name](small).status is Status.PASS
+
+
+def test_command_passes_on_a_correct_run(squares, context, tmp_path, monkeypatch):
+    """It checks a run that is loaded already."""
+
+    def load(workdir, config):
+        assert (Path(workdir), config) == (context.workdir, context.config)
+        return context
+
+    monkeypatch.setattr(run_context, "RunContext", load)
+    output = tmp_path / "results.json"
+    done = call("doctor", f"--workdir={squares / 'run'}", f"--output={output}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all checks passed" in done.stdout
+    assert done.stderr == ""
+    document = json.loads(output.read_text())
+    assert document["passed"] is True
+    assert document["config"]["decoder"]["hidden_size"] == 64
+    assert {name: one["status"] for name, one in document["checks"].items()} == {
+        name: "pass" for name in CHECKS
+    }
+    assert document["checks"]["grid_order"]["values"]["rows"] < 0.1
+
+
+def test_command_fails_on_a_damaged_run(run, tmp_path):
+    output = tmp_path / "results.json"
+    (run / "encoder.keras").unlink()
+    done = call("doctor", f"--workdir={run}", f"--output={output}")
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "fail: files; error: training_curves, dataset" in done.stdout
+    assert "encoder.keras: no such file" in " ".join(done.stdout.split())
+    document = json.loads(output.read_text())
+    assert document["passed"] is False
+    assert document["checks"]["files"]["advice"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--workdir must be given"),
+        (["--workdir=none"], "--workdir=none: holds no run"),
+        (["--workdir=A,B"], "one run"),
+        (["--workdir=none", "--output=/"], "--output=/: is a folder"),
+        (["--workdir=none", "--split=dev"], "split"),
+    ],
+)
+def test_wrong_arguments_give_one_line(arguments, message, tmp_path):
+    done = call("doctor", *arguments, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith("error: ") and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not done.stdout
