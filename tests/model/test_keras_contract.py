@@ -126,8 +126,8 @@ def test_fit_has_the_losses_of_our_loop(changes):
     by_fit, by_loop = make_model(**changes), make_model(**changes)
     for model in (by_fit, by_loop):
         compile_model(model, config, run_eagerly=True)
-    losses = mean_losses(by_loop, run_loop(by_loop, eager=True))
-    np.testing.assert_allclose(fit(by_fit)["loss"], losses, rtol=1e-5)
+    losses = mean_losses(by_loop, run_loop(by_loop, epochs=1, eager=True))
+    np.testing.assert_allclose(fit(by_fit, epochs=1)["loss"], losses, rtol=1e-5)
     for one, other in zip(by_fit.weights, by_loop.weights, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5, err_msg=one.path)
     assert (by_fit.reward_baseline.numpy() != 0) == (changes != {})
@@ -235,13 +235,11 @@ def test_a_loaded_model_continues_its_training(loaded):
 # --- Mixed precision
 
 
-# A run in bfloat16 is compiled in the tests from end to end.
-@pytest.mark.parametrize(
-    ("policy", "run_eagerly"), [("mixed_bfloat16", True), ("mixed_float16", False)]
-)
-def test_mixed_precision(policy, run_eagerly):
+# A run in bfloat16 is compiled in the tests from end to end, float16 in those of two devices.
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(policy):
     model = make_model(dtype=policy, attention="hard")
-    model.compile(keras.optimizers.Adam(0.05), run_eagerly=run_eagerly)
+    model.compile(keras.optimizers.Adam(0.05), run_eagerly=True)
     assert model.decoder.compute_dtype == policy.removeprefix("mixed_")
     batch = next(iter(captions_dataset()))
     output = model(batch)
@@ -250,7 +248,7 @@ def test_mixed_precision(policy, run_eagerly):
     exact = make_model(attention="hard")
     exact.set_weights(model.get_weights())
     np.testing.assert_allclose(output.logits, exact(batch).logits, atol=0.05)
-    history = fit(model, epochs=3)
+    history = fit(model, epochs=2)
     assert history["nll"][-1] < history["nll"][0]
 
 
@@ -309,9 +307,9 @@ def test_two_devices_scale_the_loss_together(trained):
     assert float16["losses"][-1] < float16["losses"][0]
 
 
-@pytest.mark.parametrize("run", ["two", "hard"])
-def test_fit_on_two_devices_has_the_losses_of_our_loop(trained, run):
-    by_loop, by_fit = trained[run], trained[f"{run} by fit"]
+def test_fit_on_two_devices_has_the_losses_of_our_loop(trained):
+    """The loop without graphs: two steps take less time than tracing one. Float16 has a graph."""
+    by_loop, by_fit = trained["hard"], trained["hard by fit"]
     assert by_fit["losses"] == pytest.approx(by_loop["losses"], rel=1e-5)
     np.testing.assert_allclose(by_fit["weights"], by_loop["weights"], atol=1e-6)
     assert by_fit["baseline"] == pytest.approx(by_loop["baseline"])
