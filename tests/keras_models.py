@@ -154,16 +154,16 @@ def use_saved_model(folder: str) -> None:
     np.savez(f"{folder}/outputs.npz", **results)
 
 
-def print_distributed() -> None:
-    """Train on one device and on two, by fit and by our loop; print losses and weights as JSON.
-
-    In a process of its own: TensorFlow divides the processor into devices only before its first
-    use.
-    """
+def two_devices() -> tf.distribute.Strategy:
+    """Divide the processor into two devices: in a process of its own, before TensorFlow's use."""
     processor = tf.config.list_physical_devices("CPU")[0]
     half = tf.config.LogicalDeviceConfiguration()
     tf.config.set_logical_device_configuration(processor, [half, half])
-    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def print_distributed(two: tf.distribute.Strategy) -> None:
+    """Train on one device and on two, by fit and by our loop; print losses and weights as JSON."""
 
     def train(strategy, by, eager=False, epochs=1, loss_scale=None, **changes):
         with strategy.scope():

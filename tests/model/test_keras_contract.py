@@ -193,8 +193,13 @@ def test_summary_shows_shapes(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    """A deep model, what a fresh process does with its file, and what it has registered before."""
+def fresh_process(tmp_path_factory):
+    """A deep model, and a process that loads its file and then trains others on two devices.
+
+    Returns:
+      The model, what the process did with it, what it had registered before, and its losses and
+      weights on one device and on two: see `keras_models.use_saved_model`, `print_distributed`.
+    """
     folder, model = tmp_path_factory.mktemp("saved"), make_model(**DEEP)
     random = np.random.default_rng(1)
     for weight in model.decoder.weights:
@@ -205,9 +210,15 @@ def loaded(tmp_path_factory):
     model.save(folder / "m.keras")
     # No more than a user of a saved model does before `load_model`.
     code = "import keras, sat_tf; sat_tf.CaptionModel; print(*keras.saving.get_custom_objects())"
-    code += f"; import keras_models; keras_models.use_saved_model({str(folder)!r})"
-    registered = in_new_process(code).splitlines()[0].split()
-    return model, np.load(folder / "outputs.npz"), registered
+    code += "; import keras_models; two = keras_models.two_devices()"
+    code += f"; keras_models.use_saved_model({str(folder)!r}); keras_models.print_distributed(two)"
+    lines = in_new_process(code).splitlines()
+    return model, np.load(folder / "outputs.npz"), lines[0].split(), json.loads(lines[-1])
+
+
+@pytest.fixture(scope="module")
+def loaded(fresh_process):
+    return fresh_process[:3]
 
 
 def test_accessing_the_model_registers_every_layer(loaded):
@@ -284,10 +295,8 @@ def test_loss_scaling_changes_no_step():
 
 
 @pytest.fixture(scope="module")
-def trained():
-    """Losses and weights of training on one device and on two, see `print_distributed`."""
-    printed = in_new_process("import keras_models; keras_models.print_distributed()")
-    return json.loads(printed.splitlines()[-1])
+def trained(fresh_process):
+    return fresh_process[3]
 
 
 def test_two_devices_train_as_one(trained):
