@@ -136,10 +136,15 @@ def test_preprocessing_does_not_round_under_bfloat16():
 def test_a_frozen_encoder_has_its_own_precision_and_a_trained_one_that_of_training(
     tmp_path, own_file, kind
 ):
-    encoder = own_file if kind == "file" else kind
+    encoder, layer = (own_file, "") if kind == "file" else (kind, "block1_conv2")
     dtypes = {}
     for finetune_from, encoder_precision in (("", "float32"), ("", "bfloat16"), ("all", "float32")):
-        given = settings(encoder, finetune_from=finetune_from, encoder_precision=encoder_precision)
+        given = settings(
+            encoder,
+            encoder_layer=layer,
+            finetune_from=finetune_from,
+            encoder_precision=encoder_precision,
+        )
         with precision("float16"):
             built = build_encoder(given, SIZE)
             save_encoder(built, tmp_path / "encoder.keras")

@@ -75,7 +75,7 @@ def test_initial_output_bias(bias, monkeypatch):
 def test_every_optimizer_lowers_the_loss(name):
     rate = 1.0 if name == "adadelta" else 0.01
     model = compiled_model(make_optimizer(TrainingConfig(optimizer=name, learning_rate=rate)))
-    losses = [float(model.update(BATCH)["nll"]) for _ in range(5)]
+    losses = [float(model.update(BATCH)["nll"]) for _ in range(3)]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
 
