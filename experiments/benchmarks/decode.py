@@ -42,6 +42,9 @@ def make_run(encoder, beam_size: int):
 
 def time_searches(least: float) -> None:
     """Print captions per second from features, for each beam and batch."""
+    from sat_tf.flags import import_tensorflow
+
+    import_tensorflow()  # with the options of the commands
     import keras
     import tensorflow as tf
 

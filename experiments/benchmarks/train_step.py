@@ -1,10 +1,12 @@
 """Time the training step of the decoder.
 
-    python experiments/benchmarks/train_step.py [--size=small] [--batches=10] [--against=FOLDER]
+    python experiments/benchmarks/train_step.py [--size=small] [--loss=self_critical] [--batches=10]
+        [--against=FOLDER]
 
 Prints milliseconds and processor milliseconds per step, captions per second, peak memory, and the
 rate of the step's matrix products as a share of that of square matrices, in float32 and bfloat16;
-B=64, T=16 and a size of the model, see `SIZES`. Each precision runs in a new process, for its peak
+B=64, T=16 and a size of the model, see `SIZES`; --loss=self_critical takes 16 images with 5 samples
+each, whose rate is not printed. Each precision runs in a new process, for its peak
 memory; the processes alternate, so that a change of the machine's speed affects both.
 
 --against=FOLDER runs the script of another checkout in turn with this one and prints medians and
@@ -20,6 +22,7 @@ from typing import Any, NamedTuple
 from versions import compare, device, run_script
 
 B, T = 64, 16
+IMAGES = 16  # of a self-critical step
 
 
 class Size(NamedTuple):
@@ -65,64 +68,82 @@ def matrix_rate(dtype: str) -> float:
     return rounds * 2 * side**3 / (time.monotonic() - started)
 
 
-def make_step(precision_name: str, size: Size) -> Any:
-    """Return the train step of a model whose encoder is the identity."""
+def make_step(precision_name: str, size: Size, loss_name: str) -> Any:
+    """Return the train step of a model whose encoder is the identity, and a minibatch."""
     import keras
     import tensorflow as tf
 
-    from sat_tf.config import DecoderConfig, TrainingConfig
+    from sat_tf.config import from_flat
+    from sat_tf.data.records import Record
     from sat_tf.model.caption_model import CaptionModel
     from sat_tf.model.precision import precision
-    from sat_tf.training.train import make_optimizer, make_train_step
+    from sat_tf.training.train import make_loss, make_optimizer, make_train_step
+    from sat_tf.vocabulary import SPECIAL, Vocabulary
 
+    settings: dict[str, Any] = {
+        "dataset": "shapes",
+        "embedding_size": size.e,
+        "hidden_size": size.h,
+        "attention_size": size.a,
+    }
+    if loss_name == "self_critical":
+        settings |= {"self_critical": "bleu_4", "start_from": "RUN", "max_length": T}
+    config = from_flat(settings)
     grid = keras.Input((size.rows, size.columns, size.d))
-    config = DecoderConfig(embedding_size=size.e, hidden_size=size.h, attention_size=size.a)
     with precision(precision_name):
-        model = CaptionModel(keras.Model(grid, grid), config, size.v)
-    model.compile(make_optimizer(TrainingConfig()))
-    spec = {
-        "features": tf.TensorSpec([None, size.rows, size.columns, size.d], tf.float16),
-        "image_index": tf.TensorSpec([None], tf.int32),
-        "rows": tf.TensorSpec([None], tf.int64),
-        "tokens": tf.TensorSpec([None, None], tf.int32),
-        "captions": tf.TensorSpec([], tf.float32),
-    }
-    return make_train_step(model, tf.distribute.get_strategy(), spec)
-
-
-def measure(precision_name: str, size: Size, batches: int) -> dict[str, Any]:
-    """Return the figures of one precision."""
-    import tensorflow as tf
-
-    step = make_step(precision_name, size)
+        model = CaptionModel(keras.Model(grid, grid), config.decoder, size.v)
+    words = (*SPECIAL, *(f"word{i}" for i in range(size.v - len(SPECIAL))))
+    records = [Record(str(i), "", (f"word{i} word{i + 1} word2 word3",)) for i in range(B)]
+    loss = make_loss(config, Vocabulary(words, (1,) * size.v), records)
+    model.compile(make_optimizer(config.training), loss)
+    images = B if loss_name == "likelihood" else IMAGES
+    shape = [images, size.rows, size.columns, size.d]
     batch = {
-        "features": tf.cast(tf.random.uniform([B, size.rows, size.columns, size.d]), tf.float16),
-        "image_index": tf.range(B),
-        "rows": tf.range(B, dtype=tf.int64),
-        "tokens": tf.random.uniform([B, T], 3, size.v, tf.int32),
-        "captions": tf.constant(float(B)),
+        "features": tf.cast(tf.random.uniform(shape), tf.float16),
+        "rows": tf.range(images, dtype=tf.int64),
+        "captions": tf.constant(float(images)),
     }
+    if loss_name == "likelihood":
+        batch["image_index"] = tf.range(B)
+        batch["tokens"] = tf.random.uniform([B, T], 3, size.v, tf.int32)
+    spec = {
+        name: tf.TensorSpec([None, *value.shape[1:]] if value.shape.rank else [], value.dtype)
+        for name, value in batch.items()
+    }
+    return make_train_step(model, tf.distribute.get_strategy(), spec), batch
+
+
+def measure(precision_name: str, size: Size, loss_name: str, batches: int) -> dict[str, Any]:
+    """Return the figures of one precision."""
+    from sat_tf.flags import import_tensorflow
+
+    import_tensorflow()  # with the options of the commands
+    step, batch = make_step(precision_name, size, loss_name)
     for _ in range(2):
-        float(step(batch)["nll"])
+        float(step(batch)["captions"])
     started, processor = time.monotonic(), time.process_time()
     for _ in range(batches):
         sums = step(batch)
-    float(sums["nll"])  # waits for the device
+    float(sums["captions"])  # waits for the device
     seconds = (time.monotonic() - started) / batches
     processor = (time.process_time() - processor) / batches
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    # A training step costs about three forward passes: the gradient is twice the forward one.
-    rate = 3 * 2 * B * forward_products(size) / seconds
-    matrix = matrix_rate(precision_name)
-    return {
+    figures = {
         "ms_per_step": 1000 * seconds,
         "processor_ms_per_step": 1000 * processor,
         "peak_gb": peak,
+        "device": device(),
+    }
+    if loss_name != "likelihood":
+        return figures
+    # A training step costs about three forward passes: the gradient is twice the forward one.
+    rate = 3 * 2 * B * forward_products(size) / seconds
+    matrix = matrix_rate(precision_name)
+    return figures | {
         "captions_per_second": B / seconds,
         "gflops": rate / 1e9,
         "matrix_gflops": matrix / 1e9,
         "share_percent": 100 * rate / matrix,
-        "device": device(),
     }
 
 
@@ -137,6 +158,7 @@ def main() -> None:
     """Run each measurement in a new process and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="large")
+    parser.add_argument("--loss", choices=("likelihood", "self_critical"), default="likelihood")
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
@@ -144,12 +166,13 @@ def main() -> None:
     parser.add_argument("--only", metavar="PRECISION", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
-        print(json.dumps(measure(options.only, SIZES[options.size], options.batches)))
+        print(json.dumps(measure(options.only, SIZES[options.size], options.loss, options.batches)))
         return
-    # The default size is not named: a checkout that has no other knows no --size.
-    size = [] if options.size == "large" else [f"--size={options.size}"]
+    # Defaults are not named: the script of another checkout may have no such option.
+    chosen = [] if options.size == "large" else [f"--size={options.size}"]
+    chosen += [] if options.loss == "likelihood" else [f"--loss={options.loss}"]
     runs = {
-        name: [f"--only={name}", f"--batches={options.batches}", *size]
+        name: [f"--only={name}", f"--batches={options.batches}", *chosen]
         for name in options.precisions
     }
     if options.against:
