@@ -206,6 +206,8 @@ def _meteor_process() -> Any:
     from pycocoevalcap.meteor.meteor import Meteor
 
     process = Meteor()
+    # Its destructor fails once Python has taken down the modules that it needs.
+    atexit.register(_meteor_process.cache_clear)
     # It ends its process by itself, but leaves these open.
     for pipe in (process.meteor_p.stdout, process.meteor_p.stderr):
         atexit.register(pipe.close)
