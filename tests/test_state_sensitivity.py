@@ -37,11 +37,11 @@ def test_equals_two_steps_by_hand():
         alphas = []
         for source in (own, other):
             memory = decoder.prepare(model.flatten_grid(GRIDS[source : source + 1]))
-            _, states, _ = decoder.next_token(
+            _, (states, *_) = decoder.next_token(
                 tf.constant([START]), decoder.initial_state(memory), memory
             )
             memory = decoder.prepare(model.flatten_grid(GRIDS[own : own + 1]))
-            _, _, attended = decoder.next_token(TOKENS[own : own + 1, 0], states, memory)
+            _, (_, attended, _) = decoder.next_token(TOKENS[own : own + 1, 0], states, memory)
             alphas.append(attended.alpha.numpy()[0])
         expected = np.abs(alphas[0] - alphas[1]).sum() / 2
         assert expected > 0.001

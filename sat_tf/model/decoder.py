@@ -659,16 +659,16 @@ class AttentionDecoder(_Layer):
         state: tuple[LSTMState, ...],
         memory: AttentionMemory,
         samples: Samples = (),
-    ) -> tuple[tf.Tensor, tuple[LSTMState, ...], AttentionOutput]:
+    ) -> tuple[tf.Tensor, DecoderStep]:
         """Take one step of a search from y_{t-1} int32 [B].
 
         Returns:
-          The logits of y_t, float32 [B, V], the new states, and the attention.
+          The logits of y_t, float32 [B, V], and the step.
         """
         embedded = self.embed(tokens)
-        state, attended, _ = self.step(self.project_inputs(embedded), state, memory, samples)
-        logits = self.deep_output(state[-1].hidden, attended.context, embedded)
-        return tf.cast(logits, tf.float32), state, attended
+        taken = self.step(self.project_inputs(embedded), state, memory, samples)
+        logits = self.deep_output(taken.states[-1].hidden, taken.attended.context, embedded)
+        return tf.cast(logits, tf.float32), taken
 
     def call(
         self,
@@ -776,10 +776,10 @@ class AttentionDecoder(_Layer):
             _, state, predicted = carried
             true, is_sampled, t, samples = now
             read = tf.where(is_sampled, predicted, true)
-            logits, state, _ = self.next_token(read, state, memory, samples)
+            logits, taken = self.next_token(read, state, memory, samples)
             step_seed = tf.random.experimental.stateless_fold_in(seed, t + 1)
             sampled = tf.random.stateless_categorical(logits, 1, step_seed, tf.int32)
-            return read, state, sampled[:, 0]
+            return read, taken.states, sampled[:, 0]
 
         times, zeros = tf.range(tf.shape(steps)[0]), tf.zeros_like(steps[0])
         read, _, _ = tf.scan(

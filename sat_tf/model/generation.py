@@ -221,10 +221,8 @@ def sample_captions(
         return tf.where(is_greedy, tf.argmax(best, axis=1, output_type=tf.int32), sampled)
 
     def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any, Any]:
-        embedded = decoder.embed(tokens)
-        taken = decoder.step(decoder.project_inputs(embedded), state, memory)
-        logits = decoder.deep_output(taken.states[-1].hidden, taken.attended.context, embedded)
-        return tf.nn.log_softmax(tf.cast(logits, tf.float32)), taken.states, taken
+        logits, taken = decoder.next_token(tokens, state, memory)
+        return tf.nn.log_softmax(logits), taken.states, taken
 
     dtypes = tf.nest.map_structure(lambda x: x.dtype, decoder.before_first_step(state, memory))
     state = tf.nest.map_structure(lambda x: tf.repeat(x, each, axis=0), state)
@@ -288,9 +286,9 @@ def _search_arguments(
             samples = _location_samples(model, number, decoding, shape, tf.reduce_max(t))
             samples = tf.nest.map_structure(lambda x: tf.tile(x, [images, 1]), samples)
             outputs.append(model.decoder.next_token(tokens, states[number], memory, samples))
-        logits, states, attended = zip(*outputs, strict=True)
-        attention = tuple((one.alpha, one.beta[:, 0]) for one in attended)
-        return _average(logits), (t + 1, states), attention
+        logits, steps = zip(*outputs, strict=True)
+        attention = tuple((one.attended.alpha, one.attended.beta[:, 0]) for one in steps)
+        return _average(logits), (t + 1, tuple(one.states for one in steps)), attention
 
     states = tuple(
         model.decoder.initial_state(memory) for model, memory in zip(models, memories, strict=True)

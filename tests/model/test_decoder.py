@@ -81,7 +81,7 @@ def test_teacher_forcing_and_steps_equal_the_equations(features, options):
     memory = decoder.prepare(tf.constant(features))
     state, previous = decoder.initial_state(memory), tf.constant([START, START])
     for t in range(TOKENS.shape[1]):
-        logits, state, attended = decoder.next_token(previous, state, memory)
+        logits, (state, attended, _) = decoder.next_token(previous, state, memory)
         np.testing.assert_allclose(logits, output.logits[:, t], atol=1e-5)
         np.testing.assert_allclose(attended.alpha, output.alphas[:, t], atol=1e-6)
         np.testing.assert_allclose(attended.beta[:, 0], output.betas[:, t], atol=1e-6)

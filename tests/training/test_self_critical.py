@@ -134,7 +134,7 @@ def test_captions_are_sampled_from_the_model(model, temperature):
     state = decoder.initial_state(memory)
     greedy = dataclasses.replace(CONFIG.decoding, min_length=3)
     sampled = sample_captions(decoder, state, memory, 4_000, free, greedy, tf.constant([1, 2]))
-    logits, _, _ = model.decoder.next_token(tf.constant([-1]), state, memory)
+    logits, _ = model.decoder.next_token(tf.constant([-1]), state, memory)
     p = np.exp(logits[0].numpy().astype(float) / temperature)
     p[[PAD, UNK]] = 0.0
     shares = np.bincount(sampled.tokens[0, 1:, 0].numpy(), minlength=len(p)) / 4_000
