@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import Config, override
+from sat_tf.config import Config, DataConfig, override
 from sat_tf.data.images import (
     Thumbnail,
     decode_image,
@@ -17,6 +17,7 @@ from sat_tf.data.images import (
     thumbnail,
     unreadable,
 )
+from sat_tf.data.pipeline import ImageReader
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import feature_source, load_encoder
@@ -187,12 +188,16 @@ class Captioner:
             )
         return captions
 
-    def evaluate(self, split: str, batch_size: int = _BATCH) -> "EvaluationResult":
-        """Caption each image of a split of the (first) run's data set once, and score the captions.
+    def evaluate(
+        self, split: str, batch_size: int = _BATCH, data: DataConfig | None = None
+    ) -> "EvaluationResult":
+        """Caption each image of a split once, and score the captions.
 
         Args:
           split: "train", "dev" or "test".
           batch_size: images captioned, or captions scored, at a time.
+          data: another data set than that of the (first) run. Its features are not cached, and
+            novelty is not scored.
 
         Raises:
           UserError: the split is missing or has problems.
@@ -202,15 +207,18 @@ class Captioner:
         from sat_tf.evaluator import Evaluator
         from sat_tf.metrics.text import training_captions
 
-        data = self.config.data
-        records = load_splits(data, (split,))[split]
+        own = self.config.data
+        records = load_splits(data or own, (split,))[split]
         known: Collection[str] = ()
-        if split != "train" and "train" in available_splits(data):
+        if not data and split != "train" and "train" in available_splits(own):
             # A machine may have the images of this split only; then novelty is not scored.
-            training = check_splits(data, ("train",), objects_for=())
+            training = check_splits(own, ("train",), objects_for=())
             known = () if training.problems else training_captions(training.records["train"])
         sources = [
-            feature_source(run.model.encoder, records, run.config, split) for run in self.runs
+            ImageReader(records, run.config.images)
+            if data
+            else feature_source(run.model.encoder, records, run.config, split)
+            for run in self.runs
         ]
         evaluator = Evaluator(
             self.models, self.vocabulary, self.config.decoding, self.config.images, known

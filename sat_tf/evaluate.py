@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sat_tf import flags
-from sat_tf.config import Config, from_flat, override
+from sat_tf.config import Config, DataConfig, from_flat, override
 from sat_tf.errors import UserError
 from sat_tf.storage import check_target, write_json
 
@@ -24,6 +24,7 @@ Captions each image of a split once, with the run's best weights, and prints the
 100 each but for perplexity, CIDEr (0 to 10), mean length and counts, with bootstrap confidence
 intervals at 95 %. --workdir=RUN_A,RUN_B averages the words' probabilities over runs of one
 vocabulary. --report writes one HTML file that shows captions and attention, the worst first.
+--dataset with --data_dir (and --boxes) scores a run on data that it was not trained on.
 
 --compare=RUN_A,RUN_B scores two runs on the same images and tests whether they differ.
 --results=FILE scores captions that another system wrote: COCO's results format with --dataset and
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> None:
         if options[name].value and mode not in modes:
             raise UserError(f"--{name} is not for --{mode}")
     split, batch_size = options.split, options.decode_batch_size
+    data: DataConfig | None = None
     if options.results:
         path, references = Path(options.results), options.references
         captions = read_results(path, references, options.workdir, split, overrides)
@@ -55,16 +57,21 @@ def main(argv: list[str]) -> None:
         workdirs = options.compare.split(",")
         if len(workdirs) != 2:
             raise UserError(f"--compare={options.compare}: name two runs, RUN_A,RUN_B")
+        data = other_data_set(workdirs, overrides)
         captioners = [load([workdir], overrides) for workdir in workdirs]
-        table, document = compare(
-            workdirs, *(captioner.evaluate(split, batch_size) for captioner in captioners)
-        )
-        document["split"] = split
+        results = [captioner.evaluate(split, batch_size, data) for captioner in captioners]
+        table, document = compare(workdirs, *results)
     else:
-        captioner = load(options.workdir.split(","), overrides)
-        result = captioner.evaluate(split, batch_size)
+        workdirs = options.workdir.split(",")
+        data = other_data_set(workdirs, overrides)
+        captioner = load(workdirs, overrides)
+        result = captioner.evaluate(split, batch_size, data)
         table, document = describe(captioner, result)
+    if not options.results:
         document["split"] = split
+    if data:
+        print(f"Not the data the run was trained on: {data.data_dir or data.dataset}")
+        document["data"] = dataclasses.asdict(data)
     print(table)
     if options.output:
         write_json(options.output, document)
@@ -72,7 +79,7 @@ def main(argv: list[str]) -> None:
         from sat_tf.datasets.results import results_document
 
         texts = [caption.text for caption in result.captions]
-        numbered = captioner.config.data.dataset == "coco"
+        numbered = (data or captioner.config.data).dataset == "coco"
         write_json(options.captions, results_document(result.records, texts, numbered))
     if options.report:
         title = f"{split}: {len(result.records)} images"
@@ -89,9 +96,23 @@ def load(workdirs: Sequence[str], overrides: Mapping[str, Any]) -> "Captioner":
     return Captioner.load(*workdirs, **overrides)
 
 
+def other_data_set(workdirs: Sequence[str], overrides: dict[str, Any]) -> DataConfig | None:
+    """Return the data set that `--dataset` names, if it is not that of the (first) run.
+
+    Its settings are removed from the overrides, which are for the run's own.
+    """
+    given = {name: overrides[name] for name in DataConfig.settings() if name in overrides}
+    own = dataclasses.asdict(Config.load(workdirs[0]).data)
+    if "dataset" not in given or given.items() <= own.items():
+        return None
+    for name in given:
+        del overrides[name]
+    return from_flat(given).data
+
+
 def describe(captioner: "Captioner", result: "EvaluationResult") -> tuple[str, dict[str, Any]]:
     """Return the table, and scores, captions and settings as one document."""
-    from sat_tf.metrics import attention, bootstrap, registry
+    from sat_tf.metrics import attention, bootstrap, grounding, registry
     from sat_tf.model.encoder import encoder_fingerprint
 
     runs = [
@@ -112,7 +133,16 @@ def describe(captioner: "Captioner", result: "EvaluationResult") -> tuple[str, d
         }
         for record, caption in zip(result.records, result.captions, strict=True)
     ]
-    return bootstrap.score_table(result.scores, result.intervals), {
+    others = {
+        name: score
+        for name, score in result.scores.items()
+        if registry.SCORES[name].group != grounding.GROUP
+    }
+    tables = (
+        bootstrap.score_table(others, result.intervals),
+        grounding.grounding_table(result.scores, result.intervals),
+    )
+    return "\n\n".join(filter(None, tables)), {
         "images": len(result.records),
         "runs": runs,
         "scores": result.scores,

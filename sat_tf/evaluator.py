@@ -21,13 +21,14 @@ from sat_tf.data.pipeline import (
 )
 from sat_tf.data.records import Record
 from sat_tf.metrics.bootstrap import Interval, intervals
+from sat_tf.metrics.grounding import grounding, no_grounding
 from sat_tf.metrics.registry import EvaluationData, Metric, compute_scores
 from sat_tf.metrics.text import tokenized_references
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.decoder import START
 from sat_tf.model.generation import Caption, Generator, compile_for_any_size, make_captions
 from sat_tf.progress import progress_bar
-from sat_tf.vocabulary import PAD, Vocabulary
+from sat_tf.vocabulary import Vocabulary, tokenize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Evaluator:
       config: how to search.
       images: how images are resized and cropped.
       training_captions: see `sat_tf.metrics.text.training_captions`.
-      monitor: the monitored score, in validations, which leave other slow scores out.
+      monitor: the monitored score, in validations, which leave out scores that are not for them.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Evaluator:
             lengths = [len(best.words) if len(captions) > 1 else 0 for best, *_ in captions]
             sensitivities += [row[:length] for row, length in zip(moves, lengths, strict=True)]
         best = [captions[0] for captions in generated]
+        log_likelihoods, reference_grounding = self._read_references(records, sources, batch_size)
         data = EvaluationData(
             captions=[caption.text for caption in best],
             references=tokenized_references(records),
@@ -120,7 +122,8 @@ class Evaluator:
             attended=best,
             objects=[record.objects for record in records],
             crops=[*map(self._crop, records)],
-            log_likelihoods=self._log_likelihoods(records, sources, batch_size),
+            log_likelihoods=log_likelihoods,
+            reference_grounding=reference_grounding,
             state_sensitivities=sensitivities,
         )
         return EvaluationResult(compute_scores(data, self._monitor), generated, records)
@@ -131,22 +134,39 @@ class Evaluator:
             return WHOLE
         return visible_box(record.objects.height, record.objects.width, self._images)
 
-    def _log_likelihoods(
+    def _read_references(
         self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int
-    ) -> list[tuple[float, float]]:
-        """Return the log likelihood and the number of tokens of each image's references."""
+    ) -> tuple[list[tuple[float, float]], list[np.ndarray]]:
+        """Score the references of each image by teacher forcing.
+
+        Returns:
+          Of each image the log likelihood and the number of tokens of its references, and their
+          `grounding`, where the first model attends.
+        """
         references = tokenize_captions(records, self._vocabulary)
+        words = [tokenize(caption) for record in records for caption in record.captions]
         plan = bucket_in_order(references, batch_size)
         read = [caption_batches(references, plan, source) for source in sources]
         sums = np.zeros((len(records), 2))
-        for batches in iter_batches(tf.data.Dataset.zip(tuple(read)), *sources):
-            first = batches[0]
-            images = first["rows"].numpy()[first["image_index"].numpy()]  # of each caption
+        found = [no_grounding() for _ in records]
+        for captions, batches in zip(
+            plan, iter_batches(tf.data.Dataset.zip(tuple(read)), *sources), strict=True
+        ):
+            images = references.image[captions]
             scores = self._generator.score(batches, self._decoding)
             log_p = scores.log_probs.numpy().astype(np.float64)
             np.add.at(sums[:, 0], images, log_p.sum(axis=1))  # sum over T: [B]
-            np.add.at(sums[:, 1], images, np.sum(first["tokens"] != PAD, axis=1))
-        return [(log_p, count) for log_p, count in sums.tolist()]
+            np.add.at(sums[:, 1], images, references.lengths[captions])
+            grid = self._grids[0]
+            alphas = scores.attention[0][0].numpy()[..., : grid[0] * grid[1]]  # [B, T, L]
+            for caption, image, maps in zip(captions, images, alphas, strict=True):
+                record, length = records[image], len(references.tokens[caption])
+                if record.objects:
+                    maps = maps[:length].reshape(length, *grid)
+                    found[image] += grounding(
+                        words[caption], maps, record.objects, self._crop(record)
+                    )
+        return [(log_p, count) for log_p, count in sums.tolist()], found
 
 
 def swap_states(

@@ -19,7 +19,7 @@ def metrics_of(data, group="", names=()):
     return {
         name: score.compute(data)
         for name, score in SCORES.items()
-        if (name in names or (score.group == group and not score.is_slow))
+        if (name in names or (score.group == group and score.in_validations))
         and all(need.is_in_data(data) for need in score.needs)
     }
 

@@ -14,8 +14,10 @@ from exported_models import caption_files
 from tiny_run import IMAGE_SIZE, tiny_encoder
 
 from sat_tf.captioner import Captioner, Run
-from sat_tf.config import Config
+from sat_tf.config import Config, DataConfig
+from sat_tf.datasets import load_splits
 from sat_tf.evaluate import describe
+from sat_tf.metrics.grounding import grounding, no_grounding
 from sat_tf.model.weights import save_weights
 from sat_tf.serving import saved_model
 
@@ -133,6 +135,48 @@ def test_evaluate_prints_and_writes_scores(evaluated):
     assert [sorted(entry) for entry in found] == [["caption", "image_id"]] * 2
     assert [entry["image_id"] for entry in found] == ["4.png", "5.jpg"]
     assert [entry["caption"] for entry in found] == [c["caption"] for c in written["captions"]]
+
+
+@pytest.mark.usefixtures("without_java")
+def test_a_run_is_scored_on_data_that_it_was_not_trained_on(run, photographs, evaluated, tmp_path):
+    """The same images elsewhere get the same scores, and are another data set."""
+    other = shutil.copytree(photographs, tmp_path / "other")
+    data = ["--dataset=files", f"--data_dir={other}", f"--boxes={evaluated[0]}/instances.json"]
+    done = call(
+        "evaluate", f"--workdir={run}", *data, "--split=dev", f"--output={tmp_path}/scores.json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"Not the data the run was trained on: {other}" in done.stdout
+    assert "reference captions" in done.stdout
+    written = json.loads((tmp_path / "scores.json").read_text())
+    expected = json.loads((evaluated[0] / "scores.json").read_text())
+    assert written["data"]["data_dir"] == str(other)
+    assert "data" not in expected
+    assert written["scores"].keys() == expected["scores"].keys() - {"novel_captions"}
+    for name, score in written["scores"].items():
+        # Cached features have half the precision.
+        assert score == pytest.approx(expected["scores"][name], abs=0.01)
+    assert "trained on" not in evaluated[1]
+
+
+def test_attention_of_references_is_that_of_teacher_forcing(run, photographs, evaluated):
+    """The references one by one, as `caption --text` scores them."""
+    folder, _ = evaluated
+    scores = json.loads((folder / "scores.json").read_text())["scores"]
+    data = DataConfig(
+        dataset="files", data_dir=str(photographs), boxes=str(folder / "instances.json")
+    )
+    captioner, sums = Captioner.load(run), no_grounding()
+    for record in load_splits(data, ["dev"])["dev"]:
+        for text in record.captions:
+            (caption,) = captioner.score_text([captioner.read_image(record.image)], text)
+            sums += grounding(caption.words, caption.alphas, record.objects)
+    hits, mass, words = sums[0, 0]
+    assert words == 2
+    assert scores["reference_pointing_accuracy"] == pytest.approx(100 * hits / words)
+    # The cached features of the evaluation have half the precision.
+    found = scores["reference_attention_correctness"]
+    assert found == pytest.approx(100 * mass / words, rel=1e-3)
 
 
 @pytest.mark.usefixtures("without_java")

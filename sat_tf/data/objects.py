@@ -50,6 +50,11 @@ class ObjectBoxes:
     objects: Sequence[NamedBox]
     mentions: Mentions = dataclasses.field(compare=False)
 
+    def area(self, index: int) -> float:
+        """Return the area of an object's box, in pixels of the upright image."""
+        box = self.objects[index].box
+        return (box.bottom - box.top) * self.height * (box.right - box.left) * self.width
+
     def visible_mentions(self, words: Sequence[str], crop: Box = WHOLE) -> dict[int, list[int]]:
         """Return the mentions of objects of which a part lies in the crop.
 

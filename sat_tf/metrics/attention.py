@@ -1,17 +1,14 @@
-"""Scores of attention, which scores of words do not see.
+"""Scores of the attention maps alone: how focused they are, and whether they move.
 
-Entropy, change and coverage need the maps alone. Pointing and attention correctness compare the
-map of each word that names an object with the boxes of that object, wherever boxes are known, and
-so do baselines that ignore the word. Each is 0 to 100, and 0 where there is nothing to count.
+Each is 0 to 100, and 0 where there is nothing to count.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sat_tf.data.objects import WHOLE
 from sat_tf.metrics.registry import EvaluationData, Metric, Need, ratio, register
 from sat_tf.vocabulary import CONTENT, word_class
 
@@ -30,17 +27,13 @@ PAIRS = Need(
     is_in_data=lambda data: any(map(len, data.state_sensitivities)),
     is_in_run=lambda config: config.training.batch_size > 1,
 )
-BOXES = Need(
-    "needs --boxes, or --dataset=shapes",
-    is_in_data=lambda data: any(objects is not None for objects in data.objects),
-    is_in_run=lambda config: config.data.dataset == "shapes" or bool(config.data.boxes),
-)
 
 
-def _maps(data: EvaluationData) -> list[np.ndarray]:
-    """Return the maps of each caption, float64 [n, L]."""
-    alphas = [np.asarray(caption.alphas, np.float64) for caption in data.attended]
-    return [each.reshape(len(each), each.shape[1] * each.shape[2]) for each in alphas]
+def _maps(data: EvaluationData) -> Iterator[np.ndarray]:
+    """Yield the maps of each caption, float64 [n, L]."""
+    for caption in data.attended:
+        alphas = np.asarray(caption.alphas, np.float64)
+        yield alphas.reshape(len(alphas), alphas.shape[1] * alphas.shape[2])
 
 
 def _mean(values: Sequence[np.ndarray]) -> Metric:
@@ -68,7 +61,7 @@ def attention_entropy(data: EvaluationData) -> Metric:
 
     100 where alpha is uniform, 0 where it is a single cell.
     """
-    return _mean([_entropies(maps) for maps in data.shared(_maps)])
+    return _mean([_entropies(maps) for maps in _maps(data)])
 
 
 @register("attention_change", group=_GROUP, needs=(ATTENTION,))
@@ -77,7 +70,7 @@ def attention_change(data: EvaluationData) -> Metric:
 
     0 where every word has the same map, 100 where all mass moves at each step.
     """
-    return _mean([np.abs(np.diff(maps, axis=0)).sum(axis=1) / 2 for maps in data.shared(_maps)])
+    return _mean([np.abs(np.diff(maps, axis=0)).sum(axis=1) / 2 for maps in _maps(data)])
 
 
 @register("attention_coverage", group=_GROUP, needs=(ATTENTION,))
@@ -90,7 +83,7 @@ def attention_coverage(data: EvaluationData) -> Metric:
     return _mean(
         [
             maps.shape[1] ** (_entropies(maps.sum(axis=0, keepdims=True)) - 1) * (maps.shape[1] > 1)
-            for maps in data.shared(_maps)
+            for maps in _maps(data)
         ]
     )
 
@@ -129,59 +122,3 @@ def beta_by_word_class(captions: Sequence["Caption"]) -> dict[str, float]:
         for word, beta in zip(caption.words, caption.betas, strict=True):
             betas.setdefault(word_class(word), []).append(float(beta))
     return {name: float(np.mean(values)) for name, values in sorted(betas.items())}
-
-
-# Maps that are compared with boxes: the word's own alpha, and baselines that ignore the word. Each
-# with the names of its two scores.
-_GROUNDING = {
-    "own": ("pointing_accuracy", "attention_correctness"),
-    "uniform": ("pointing_uniform", "correctness_uniform"),
-    "centre": ("pointing_centre", "correctness_centre"),
-    "average": ("pointing_average", "correctness_average"),
-}
-
-
-def _grounding(data: EvaluationData) -> dict[str, Metric]:
-    """Compute pointing accuracy and attention correctness of each map, means over words.
-
-    A word counts if it names an object in the image. Pointing: whether the centre of the cell with
-    the largest weight lies in a box of the object; of cells that tie, the share inside. Correctness
-    (Liu et al., 2017): the mass of the cells whose centres lie in such a box. Several objects that
-    a word may mean are one region. The null location is in no box.
-    """
-    shape = len(data.captions), len(_GROUNDING)
-    hits, masses, counts = np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
-    crops = data.crops or [WHOLE] * len(data.objects)
-    images = zip(data.attended, data.objects, crops, strict=True)
-    for image, (caption, objects, crop) in enumerate(images):
-        if objects is None or not caption.words:
-            continue
-        alphas = np.asarray(caption.alphas, np.float64)
-        grid = alphas.shape[1:]
-        uniform = np.full(grid, 1 / (grid[0] * grid[1]))
-        baselines = uniform, _centred(grid), alphas.mean(axis=0)  # mean over T
-        for word, is_inside in objects.regions(caption.words, grid, crop).items():
-            counts[image] += 1
-            for column, weights in enumerate((alphas[word], *baselines)):
-                hits[image, column] += is_inside[weights == weights.max()].mean()
-                masses[image, column] += weights[is_inside].sum()
-    return {
-        name: ratio(sums[:, column].tolist(), counts.tolist(), 100)
-        for column, names in enumerate(_GROUNDING.values())
-        for name, sums in zip(names, (hits, masses), strict=True)
-    }
-
-
-def _centred(grid: tuple[int, int]) -> np.ndarray:
-    """Return weights that fall off linearly from the centre to the edges and sum to 1."""
-    # In whole numbers: cells equally near the centre must be equal for a tie.
-    down, across = (length - np.abs(2 * np.arange(length) + 1 - length) for length in grid)
-    weights = np.outer(down, across)
-    return weights / weights.sum()
-
-
-for _map, _names in _GROUNDING.items():
-    for _name in _names:
-        register(_name, group=_GROUP, needs=(ATTENTION, BOXES), can_monitor=_map == "own")(
-            lambda data, name=_name: data.shared(_grounding)[name]
-        )

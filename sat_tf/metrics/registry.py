@@ -81,6 +81,8 @@ class EvaluationData:
     # Of the references of an image: the sum of log p of their tokens, ends included, and the number
     # of these tokens.
     log_likelihoods: Sequence[tuple[float, float]] = ()
+    # Of the references of an image, see `sat_tf.metrics.grounding.grounding`.
+    reference_grounding: Sequence[np.ndarray] = ()
     # Of each word of a caption, see `state_sensitivity`; none if the image was alone in its batch.
     state_sensitivities: Sequence[np.ndarray] = ()
     _shared: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
@@ -124,7 +126,7 @@ class Score:
     needs: tuple[Need, ...] = ()
     higher_is_better: bool = True
     can_monitor: bool = True
-    is_slow: bool = False  # validations leave it out unless it is monitored
+    in_validations: bool = True  # otherwise only where it is monitored
     # Makes the reward of `--self_critical` from the references of each image, if it can be one.
     make_reward: Callable[[Sequence[Sequence[str]]], Reward] | None = None
 
@@ -154,7 +156,7 @@ def compute_scores(data: EvaluationData, monitor: str | None = None) -> dict[str
 
     Args:
       data: captions and what is known of them.
-      monitor: the monitored score, in a validation, which leaves other slow scores out.
+      monitor: the monitored score, in a validation, which leaves out scores that are not for it.
 
     Raises:
       UserError: the monitored score cannot be computed from these data.
@@ -162,7 +164,7 @@ def compute_scores(data: EvaluationData, monitor: str | None = None) -> dict[str
     metrics = {
         name: score.compute(data)
         for name, score in SCORES.items()
-        if not (score.is_slow and monitor not in (None, name))
+        if (score.in_validations or monitor in (None, name))
         and not score.missing
         and all(need.is_in_data(data) for need in score.needs)
     }

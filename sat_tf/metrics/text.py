@@ -174,7 +174,7 @@ def rouge_l(data: EvaluationData) -> Metric:
     return mean([100.0 * scorer.calc_score([text], list(texts)) for text, texts in pairs])
 
 
-@register("meteor", group=_GROUP, needs=(PACKAGE, JAVA), is_slow=True)
+@register("meteor", group=_GROUP, needs=(PACKAGE, JAVA), in_validations=False)
 def meteor(data: EvaluationData) -> Metric:
     """Compute METEOR 1.5 of the corpus, 0 to 100; raises `UserError` if its Java process fails."""
     process, pairs = _meteor_process(), zip(data.captions, data.references, strict=True)

@@ -12,6 +12,7 @@ from scene_examples import TWO, attending
 from sat_tf.config import Config, from_flat
 from sat_tf.errors import UserError
 from sat_tf.metrics import registry
+from sat_tf.metrics.grounding import GROUP
 from sat_tf.metrics.registry import SCORES, check_scores, compute_scores, mean, ratio, register
 from sat_tf.shapes.judge import scene_objects
 
@@ -43,14 +44,15 @@ PHOTOGRAPHS = {"dataset": "flickr8k", "data_dir": "d"}
 
 def test_every_score_may_be_monitored_but_baselines_and_scores_of_some_models():
     others = {name for name, score in SCORES.items() if not score.can_monitor}
+    grounding = {name for name, score in SCORES.items() if score.group == GROUP}
+    own = {"pointing_accuracy", "attention_correctness"}
+    assert own < grounding
     assert others == {
-        *("beta_content", "beta_function"),
-        *("pointing_uniform", "pointing_centre", "pointing_average"),
-        *("correctness_uniform", "correctness_centre", "correctness_average"),
-        *("relational_captions", "shuffled_true_captions"),
+        *("beta_content", "beta_function", "relational_captions", "shuffled_true_captions"),
+        *(grounding - own - {f"reference_{name}" for name in own}),
     }
     for name, score in SCORES.items():
-        if score.can_monitor and not score.is_slow:
+        if score.can_monitor and score.in_validations:
             check_scores(monitored(name))
 
 
@@ -127,7 +129,7 @@ def test_a_registered_score_is_computed_and_monitored(registered, without_java):
 
 def test_slow_scores_are_computed_in_validations_only_if_monitored(registered, without_java):
     registered["slow"] = dataclasses.replace(
-        SCORES["mean_length"], name="slow", is_slow=True, needs=()
+        SCORES["mean_length"], name="slow", in_validations=False, needs=()
     )
     data = evaluation_data(["a dog"])
     assert "slow" in compute_scores(data)

@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from evaluation_data import attended_data, metrics_of
+from evaluation_data import attended_data, evaluation_data, metrics_of
 from scene_examples import BOTH_CIRCLES, GRID, TWO, AttendedCaption, attending, scene_of
 
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
+from sat_tf.metrics.grounding import GROUP, SIZES, grounding, grounding_table
 from sat_tf.metrics.registry import SCORES
 from sat_tf.shapes.judge import describe, scene_objects
 from sat_tf.shapes.scenes import make_scene
 
-NAMES = [name for name in SCORES if name.startswith(("pointing_", "correctness_"))]
-NAMES.append("attention_correctness")
+NAMES = [name for name, score in SCORES.items() if score.group == GROUP]
 
 
 def metrics_at(captions, objects, crops=None):
@@ -28,8 +28,8 @@ def score(caption, scene, *cells):
     return scores_of([attending(caption, *cells)], [scene])
 
 
-def knows(boxes):
-    """Objects of which these words are the names, whatever the caption."""
+def knows(boxes, size=(1, 1)):
+    """Objects of which these words are the names, in an image of some height and width."""
     objects = [NamedBox(name, box) for name, listed in boxes.items() for box in listed]
 
     def mentions(words):
@@ -38,7 +38,7 @@ def knows(boxes):
         }
         return {place: of_word[word] for place, word in enumerate(words) if of_word[word]}
 
-    return ObjectBoxes(1, 1, objects, mentions)
+    return ObjectBoxes(*size, objects, mentions)
 
 
 LEFT_HALF, UPPER_LEFT = Box(0, 0, 1, 0.5), Box(0, 0, 0.5, 0.5)
@@ -221,3 +221,76 @@ def test_captions_without_objects_score_zero(caption):
 def test_without_known_objects_there_is_no_score():
     attended = AttendedCaption(["dog"], np.ones((1, 2, 2)))
     assert metrics_at([attended], [None]) == {}
+
+
+# Two words and the end on a grid of one row and two columns: left, right, left.
+SWINGING = np.array([[[0.9, 0.1]], [[0.2, 0.8]], [[0.7, 0.3]]])
+
+
+def reference_scores(*found):
+    data = evaluation_data(
+        ["a"] * len(found), objects=[knows({})] * len(found), reference_grounding=found
+    )
+    return {name: metric.score for name, metric in metrics_of(data, names=NAMES).items()}
+
+
+def test_the_map_after_a_word_is_that_of_the_next_step():
+    scores = reference_scores(grounding(["dog", "runs"], SWINGING, knows({"dog": [LEFT_HALF]})))
+    assert scores["reference_pointing_accuracy"] == 100
+    assert scores["reference_attention_correctness"] == pytest.approx(90)
+    assert scores["reference_pointing_after"] == 0
+    assert scores["reference_correctness_after"] == pytest.approx(20)
+
+
+def test_the_map_after_the_last_word_is_that_of_the_end():
+    known = knows({"runs": [LEFT_HALF]})
+    scores = reference_scores(grounding(["dog", "runs"], SWINGING, known))
+    assert scores["reference_correctness_after"] == pytest.approx(70)
+    assert scores["reference_correctness_average"] == pytest.approx(55)  # without that of the end
+    # Without a map of the end the word does not count.
+    counts = grounding(["dog", "runs"], SWINGING[:2], known)[0, :, -1]
+    assert counts.tolist() == [1, 0, 1, 1, 1]
+
+
+def test_references_of_an_image_are_added():
+    known = knows({"dog": [LEFT_HALF]})
+    sums = sum(grounding(["dog"], SWINGING[start : start + 1], known) for start in range(3))
+    assert reference_scores(sums)["reference_pointing_accuracy"] == pytest.approx(100 * 2 / 3)
+
+
+def test_sizes_are_those_of_the_largest_box_in_pixels():
+    # Of an image of 200 by 200 pixels: 20 x 20, 80 x 80 and 200 x 100.
+    boxes = {"ant": [Box(0, 0, 0.1, 0.1)], "cat": [Box(0, 0, 0.4, 0.4)], "cow": [LEFT_HALF]}
+    for word, size in zip(boxes, ("small", "medium", "large"), strict=True):
+        scores = reference_scores(grounding([word], SWINGING, knows(boxes, (200, 200))))
+        found = {each: scores[f"reference_correctness_uniform_{each}"] > 0 for each in SIZES[1:]}
+        inside = word == "cow"  # the others have no cell
+        assert found == {each: inside and each == size for each in SIZES[1:]}
+    herd = knows({"cows": boxes["ant"] + boxes["cow"]}, (200, 200))
+    counts = grounding(["cows"], SWINGING, herd)[:, 0, -1]
+    assert counts.tolist() == [1, 0, 0, 1]
+    limits = {32 * 32 - 1: "small", 32 * 32: "medium", 96 * 96 - 1: "medium", 96 * 96: "large"}
+    for pixels, size in limits.items():
+        counts = grounding(["dog"], SWINGING, knows({"dog": [Box(0, 0, 1, 1)]}, (1, pixels)))
+        assert counts[SIZES.index(size), 0, -1] == 1
+
+
+def test_the_table_has_a_line_for_each_map():
+    data = attended_data(
+        [AttendedCaption(["dog"], SWINGING[:1])],
+        objects=[knows({"dog": [LEFT_HALF]})],
+        reference_grounding=[grounding(["dog"], SWINGING, knows({"dog": [LEFT_HALF]}))],
+    )
+    metrics = metrics_of(data, names=NAMES)
+    scores = {name: metric.score for name, metric in metrics.items()}
+    intervals = {"pointing_accuracy": (80.0, 100.0)}
+    lines = grounding_table(scores, intervals).splitlines()
+    assert [line[:26].strip() for line in lines] == [
+        *("generated captions", "alpha of the word", "uniform map", "centre"),
+        "mean map of the caption",
+        *("reference captions", "alpha of the word", "alpha after the word", "uniform map"),
+        *("centre", "mean map of the caption"),
+    ]
+    assert lines[1].split()[4:] == ["100.0", "[80.0,", "100.0]", "90.0"]
+    assert lines[6].split()[4:] == ["100.0", "100.0", "0.0", "0.0", "90.0", "90.0", "0.0", "0.0"]
+    assert grounding_table({"bleu_4": 20.0}, {}) == ""
