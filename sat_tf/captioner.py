@@ -189,7 +189,11 @@ class Captioner:
         return captions
 
     def evaluate(
-        self, split: str, batch_size: int = _BATCH, data: DataConfig | None = None
+        self,
+        split: str,
+        batch_size: int = _BATCH,
+        data: DataConfig | None = None,
+        covered_images: int = 0,
     ) -> "EvaluationResult":
         """Caption each image of a split once, and score the captions.
 
@@ -198,6 +202,7 @@ class Captioner:
           batch_size: images captioned, or captions scored, at a time.
           data: another data set than that of the (first) run. Its features are not cached, and
             novelty is not scored.
+          covered_images: see `sat_tf.evaluator.Evaluator.evaluate`.
 
         Raises:
           UserError: the split is missing or has problems.
@@ -223,7 +228,7 @@ class Captioner:
         evaluator = Evaluator(
             self.models, self.vocabulary, self.config.decoding, self.config.images, known
         )
-        return evaluator.evaluate(records, sources, batch_size)
+        return evaluator.evaluate(records, sources, batch_size, covered_images)
 
     def _batches(self, images: Sequence[Image]) -> list[dict[str, tf.Tensor]]:
         """Return the batch of each run."""

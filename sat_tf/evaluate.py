@@ -30,7 +30,12 @@ vocabulary. --report writes one HTML file that shows captions and attention, the
 --results=FILE scores captions that another system wrote: COCO's results format with --dataset and
 --data_dir (or --workdir of a run on it), text with --references."""
 
-_ONLY_FOR = {"captions": ("workdir",), "report": ("workdir",), "references": ("results",)}
+_ONLY_FOR = {
+    "captions": ("workdir",),
+    "report": ("workdir",),
+    "references": ("results",),
+    "faithfulness": ("workdir", "compare"),
+}
 
 
 def main(argv: list[str]) -> None:
@@ -46,7 +51,7 @@ def main(argv: list[str]) -> None:
     for name, modes in _ONLY_FOR.items():
         if options[name].value and mode not in modes:
             raise UserError(f"--{name} is not for --{mode}")
-    split, batch_size = options.split, options.decode_batch_size
+    split, batch_size, covered = options.split, options.decode_batch_size, options.faithfulness
     data: DataConfig | None = None
     if options.results:
         path, references = Path(options.results), options.references
@@ -59,13 +64,13 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--compare={options.compare}: name two runs, RUN_A,RUN_B")
         data = other_data_set(workdirs, overrides)
         captioners = [load([workdir], overrides) for workdir in workdirs]
-        results = [captioner.evaluate(split, batch_size, data) for captioner in captioners]
+        results = [captioner.evaluate(split, batch_size, data, covered) for captioner in captioners]
         table, document = compare(workdirs, *results)
     else:
         workdirs = options.workdir.split(",")
         data = other_data_set(workdirs, overrides)
         captioner = load(workdirs, overrides)
-        result = captioner.evaluate(split, batch_size, data)
+        result = captioner.evaluate(split, batch_size, data, covered)
         table, document = describe(captioner, result)
     if not options.results:
         document["split"] = split
@@ -253,7 +258,7 @@ def write_report(
 if __name__ == "__main__":
     flags.define_command_flags(
         *("workdir", "compare", "results", "references", "split"),
-        *("output", "captions", "report", "decode_batch_size"),
+        *("output", "captions", "report", "faithfulness", "decode_batch_size"),
     )
     flags.define_overrides("evaluate")
     flags.run(main, USAGE)

@@ -12,6 +12,7 @@ from sat_tf.config import DecodingConfig, ImageConfig
 from sat_tf.data.images import visible_box
 from sat_tf.data.objects import WHOLE, Box
 from sat_tf.data.pipeline import (
+    ImageReader,
     ImageSource,
     bucket_in_order,
     caption_batches,
@@ -21,12 +22,14 @@ from sat_tf.data.pipeline import (
 )
 from sat_tf.data.records import Record
 from sat_tf.metrics.bootstrap import Interval, intervals
+from sat_tf.metrics.faithfulness import no_faithfulness
 from sat_tf.metrics.grounding import grounding, no_grounding
 from sat_tf.metrics.registry import EvaluationData, Metric, compute_scores
 from sat_tf.metrics.text import tokenized_references
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.decoder import START
 from sat_tf.model.generation import Caption, Generator, compile_for_any_size, make_captions
+from sat_tf.occlusion import Occlusion
 from sat_tf.progress import progress_bar
 from sat_tf.vocabulary import Vocabulary, tokenize
 
@@ -87,10 +90,15 @@ class Evaluator:
         self._images = images
         self._grids = [model.grid for model in models]
         self._decoding, self._generator = config, Generator(models)
+        self._occlusion = Occlusion(models[0], vocabulary, config)
         self._swap_states = compile_for_any_size(functools.partial(swap_states, models[0]))
 
     def evaluate(
-        self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int
+        self,
+        records: Sequence[Record],
+        sources: Sequence[ImageSource],
+        batch_size: int,
+        covered_images: int = 0,
     ) -> EvaluationResult:
         """Caption each image once, and score the captions, the attention and the models.
 
@@ -98,6 +106,8 @@ class Evaluator:
           records: of the split.
           sources: of their images, one for each model.
           batch_size: images captioned, or reference captions scored, at a time.
+          covered_images: images whose parts are covered to score the faithfulness of the first
+            model's attention, evenly spaced over the split.
         """
         generated: list[tuple[Caption, ...]] = []
         sensitivities: list[np.ndarray] = []
@@ -125,8 +135,25 @@ class Evaluator:
             log_likelihoods=log_likelihoods,
             reference_grounding=reference_grounding,
             state_sensitivities=sensitivities,
+            faithfulness=self._cover(records, best, covered_images),
         )
         return EvaluationResult(compute_scores(data, self._monitor), generated, records)
+
+    def _cover(
+        self, records: Sequence[Record], captions: Sequence[Caption], count: int
+    ) -> list[np.ndarray]:
+        """Return the faithfulness of the captions of `count` images, zeros for the others."""
+        if not count:
+            return []
+        measured = [no_faithfulness() for _ in records]
+        chosen = np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)
+        source = ImageReader([records[index] for index in chosen], self._images)
+        images = image_batches(len(chosen), source, batch_size=1)
+        bar = progress_bar(images, desc="covering", unit="image", leave=False)
+        for index, batch in zip(chosen.tolist(), iter_batches(bar, source), strict=True):
+            image = batch["images"][0].numpy()
+            measured[index] = self._occlusion.measure(image, captions[index], seed=index)
+        return measured
 
     def _crop(self, record: Record) -> Box:
         """Return the part of an image that the encoder sees."""

@@ -67,6 +67,12 @@ COMMAND_FLAGS = {
         config.MOST_PIXELS, "Images of more pixels are rejected before decoding.", minimum=1
     ),
     "decode_batch_size": Setting(64, "Images in a batch.", minimum=1),
+    "faithfulness": Setting(
+        0,
+        "Images of the split whose parts are covered to see what the words depend on; it takes "
+        "about 80 passes of the encoder for each.",
+        minimum=0,
+    ),
     "npz": Setting("", "Weights that arctic-captions saved (MODEL.npz)."),
     "options": Setting("", "Options that arctic-captions saved with them (MODEL.npz.pkl)."),
     "dictionary": Setting("", "Dictionary that arctic-captions was trained with (.pkl)."),

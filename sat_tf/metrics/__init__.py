@@ -2,5 +2,5 @@
 
 import importlib
 
-for _module in ("text", "attention", "grounding", "shapes"):  # the order of tables
+for _module in ("text", "attention", "grounding", "faithfulness", "shapes"):  # the order of tables
     importlib.import_module(f"{__name__}.{_module}")

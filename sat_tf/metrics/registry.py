@@ -83,6 +83,8 @@ class EvaluationData:
     log_likelihoods: Sequence[tuple[float, float]] = ()
     # Of the references of an image, see `sat_tf.metrics.grounding.grounding`.
     reference_grounding: Sequence[np.ndarray] = ()
+    # Of a caption, see `sat_tf.metrics.faithfulness`; zeros of images that were not covered.
+    faithfulness: Sequence[np.ndarray] = ()
     # Of each word of a caption, see `state_sensitivity`; none if the image was alone in its batch.
     state_sensitivities: Sequence[np.ndarray] = ()
     _shared: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)

@@ -1,22 +1,11 @@
-"""A run trained on coloured squares, once per session, and copies of it to plant faults in."""
+"""The run that was trained on coloured squares, and copies of it to plant faults in."""
 
 import shutil
 
 import pytest
-from coloured_squares import red_encoder, squares_settings, write_squares
 
 from sat_tf.config import Config
 from sat_tf.doctor.run_context import RunContext
-from sat_tf.training.train import train_and_evaluate
-
-
-@pytest.fixture(scope="session")
-def squares(tmp_path_factory):
-    """A folder with images, captions, an encoder, a feature cache and a trained run."""
-    folder = write_squares(tmp_path_factory.mktemp("squares"))
-    red_encoder(folder / "encoder.keras")
-    assert train_and_evaluate(squares_settings(folder), folder / "run")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,8 @@ def test_every_score_may_be_monitored_but_baselines_and_scores_of_some_models():
     assert others == {
         *("beta_content", "beta_function", "relational_captions", "shuffled_true_captions"),
         *(grounding - own - {f"reference_{name}" for name in own}),
+        *("fall_attended", "fall_least", "fall_random"),
+        *("deletion", "insertion", "deletion_random"),
     }
     for name, score in SCORES.items():
         if score.can_monitor and score.in_validations:
@@ -58,7 +60,7 @@ def test_every_score_may_be_monitored_but_baselines_and_scores_of_some_models():
 
 def test_lower_is_better_for_perplexity_and_entropy():
     lower = {name for name, score in SCORES.items() if not score.higher_is_better}
-    assert lower == {"perplexity", "attention_entropy"}
+    assert lower == {"perplexity", "attention_entropy", "deletion"}
 
 
 @pytest.mark.parametrize(

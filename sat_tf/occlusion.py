@@ -1,0 +1,92 @@
+"""Occlusion: how probable the words of a caption are while parts of the image are covered.
+
+If attention is faithful, a word loses more of its probability when the cells that it attended to
+are covered than when others are (deletion and insertion: Petsiuk et al., 2018).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from sat_tf.config import DecodingConfig
+from sat_tf.metrics.faithfulness import FRACTIONS, ORDERS, faithfulness, no_faithfulness
+from sat_tf.model.caption_model import CaptionModel
+from sat_tf.model.generation import Caption, Generator
+from sat_tf.vocabulary import CONTENT, Vocabulary, word_class
+
+_BATCH = 32  # covered images encoded at a time
+
+
+class Occlusion:
+    """Covers images and scores captions of what is left.
+
+    Args:
+      model: any; its weights may change between calls.
+      vocabulary: of the model.
+      decoding: says which context hard attention uses.
+    """
+
+    def __init__(
+        self, model: CaptionModel, vocabulary: Vocabulary, decoding: DecodingConfig
+    ) -> None:
+        self._grid, self._vocabulary, self._decoding = model.grid, vocabulary, decoding
+        self._generator = Generator([model])
+
+    def log_probs(self, image: np.ndarray, words: Sequence[str], masks: np.ndarray) -> np.ndarray:
+        """Return log p of each word of a caption, given the words before it and a covered image.
+
+        Args:
+          image: the encoder's input, float32 [S, S, 3], 0 to 255.
+          words: n.
+          masks: bool [M, rows, columns]; the cells that are covered, by the image's mean colour.
+
+        Returns:
+          float32 [M, n], in nats.
+        """
+        tokens = np.asarray(self._vocabulary.encode(words), np.int32)
+        mean = image.mean(axis=(0, 1))  # over the pixels: [3]
+        found = []
+        for start in range(0, len(masks), _BATCH):
+            is_covered = _enlarge(masks[start : start + _BATCH], len(image))[..., np.newaxis]
+            covered = np.where(is_covered, mean, image).astype(np.float32)
+            batch = {"images": covered, "tokens": np.tile(tokens, (len(covered), 1))}
+            scores = self._generator.score(
+                [tf.nest.map_structure(tf.constant, batch)], self._decoding
+            )
+            found.append(scores.log_probs.numpy()[:, : len(words)])
+        return np.concatenate(found)
+
+    def measure(self, image: np.ndarray, caption: Caption, seed: int) -> np.ndarray:
+        """Return the `faithfulness` of the content words of a caption, summed over them.
+
+        Args:
+          image: see `log_probs`.
+          caption: of the image.
+          seed: of the random order, and of the order of cells with equal attention.
+        """
+        random = np.random.default_rng(seed)
+        cells = self._grid[0] * self._grid[1]
+        words = [n for n, word in enumerate(caption.words) if word_class(word) == CONTENT]
+        masks = np.zeros([2 + len(words) * len(ORDERS) * len(FRACTIONS), cells], bool)
+        masks[1] = True  # after the image as it is, the image without anything
+        rows = masks[2:].reshape(len(words), len(ORDERS), len(FRACTIONS), cells)
+        for word, of_word in zip(words, rows, strict=True):
+            shuffled = random.permutation(cells)
+            most = shuffled[np.argsort(-caption.alphas[word].ravel()[shuffled], kind="stable")]
+            orders = most, most[::-1], random.permutation(cells)
+            for order, of_order in zip(orders, of_word, strict=True):
+                for fraction, mask in zip(FRACTIONS, of_order, strict=True):
+                    mask[order[: max(1, round(fraction * cells))]] = True
+        log_probs = self.log_probs(image, caption.words, masks.reshape(-1, *self._grid))
+        covered = log_probs[2:].reshape(*rows.shape[:3], -1)
+        sums = no_faithfulness()
+        for word, of_word in zip(words, covered, strict=True):
+            sums += faithfulness(log_probs[0, word], of_word[..., word], log_probs[1, word])
+        return sums
+
+
+def _enlarge(masks: np.ndarray, size: int) -> np.ndarray:
+    """Return masks of cells as masks of pixels: [M, rows, columns] -> [M, size, size]."""
+    rows, columns = (np.arange(size) * cells // size for cells in masks.shape[1:])
+    return masks[:, rows[:, np.newaxis], columns]
