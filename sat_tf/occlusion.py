@@ -71,10 +71,16 @@ class Occlusion:
         masks = np.zeros([2 + len(words) * len(ORDERS) * len(FRACTIONS), cells], bool)
         masks[1] = True  # after the image as it is, the image without anything
         rows = masks[2:].reshape(len(words), len(ORDERS), len(FRACTIONS), cells)
+        shuffled = random.permutation(cells)
+        alphas = caption.alphas.reshape(-1, cells)[:, shuffled]  # [n, L]
+
+        def most_first(weights: np.ndarray) -> np.ndarray:
+            return shuffled[np.argsort(-weights, kind="stable")]
+
         for word, of_word in zip(words, rows, strict=True):
-            shuffled = random.permutation(cells)
-            most = shuffled[np.argsort(-caption.alphas[word].ravel()[shuffled], kind="stable")]
-            orders = most, most[::-1], random.permutation(cells)
+            most = most_first(alphas[word])
+            average = most_first(alphas.mean(axis=0))  # over the words
+            orders = most, most[::-1], random.permutation(cells), average
             for order, of_order in zip(orders, of_word, strict=True):
                 for fraction, mask in zip(FRACTIONS, of_order, strict=True):
                     mask[order[: max(1, round(fraction * cells))]] = True

@@ -69,6 +69,7 @@ def test_only_living_attention_is_faithful(measured, captioner):
     """With equal scores of all cells attention is dead: it is the same for every word."""
     falls, areas = measured()
     assert falls["attended"] > 0.5 + 3 * max(falls["random"], falls["least"])
+    assert falls["attended"] > 0.2 + falls["average"]
     assert areas["attended"] + 0.05 < areas["random"] < areas["least"]
     score = captioner.models[0].decoder.cells[0].attention.score
     kernel = score.kernel.numpy()
@@ -84,10 +85,10 @@ def test_only_living_attention_is_faithful(measured, captioner):
 def test_areas_of_known_curves():
     flat = np.full([len(ORDERS), len(FRACTIONS)], np.log(0.5))
     found = faithfulness(np.log(0.5), flat, np.log(0.5))
-    np.testing.assert_allclose(found, [0, 0, 0, 0.5, 0.5, 0.5, 1], atol=1e-12)
+    np.testing.assert_allclose(found, [0] * len(ORDERS) + [0.5] * len(ORDERS) + [1], atol=1e-12)
     # p falls in a straight line from 1 to 0, or is lost with the first tenth.
     straight = np.log(1 - np.asarray(FRACTIONS))
     lost = np.full(len(FRACTIONS), -np.inf)
-    found = faithfulness(0.0, np.stack([straight, lost, straight]), -np.inf)
-    np.testing.assert_allclose(found[3:6], [0.5, 0.05, 0.5], atol=1e-12)
-    np.testing.assert_allclose(found[[0, 2]], -np.log(0.9))
+    found = faithfulness(0.0, np.stack([straight, lost, straight, straight]), -np.inf)
+    np.testing.assert_allclose(found[4:8], [0.5, 0.05, 0.5, 0.5], atol=1e-12)
+    np.testing.assert_allclose(found[[0, 2, 3]], -np.log(0.9))

@@ -62,3 +62,6 @@ class DataConfig(Section):
     shapes_test: int = _shapes(500, "Number of test scenes.", minimum=1)
     shapes_size: int = _shapes(64, "Side of a scene, pixels.", minimum=48)
     shapes_seed: int = _shapes(0, "Seed of scenes and captions.", minimum=0)
+    shapes_backgrounds: str = _shapes(
+        "", "Folder of photographs to draw the scenes over, in place of plain backgrounds."
+    )

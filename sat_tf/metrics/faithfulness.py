@@ -1,8 +1,9 @@
 """Scores of faithfulness: whether a word depends on what it attended to.
 
 They are means over the content words of the generated captions. Cells of the image are covered in
-three orders: those that the word attended to most first, least first, and at random. Attention is
-faithful if the first order costs the word more than the others.
+four orders: those that the word attended to most first, least first, at random, and those that the
+whole caption attended to most. Attention is faithful if the first order costs the word more than
+the others.
 """
 
 import functools
@@ -12,9 +13,9 @@ import numpy as np
 from sat_tf.metrics.registry import EvaluationData, Metric, Need, ratio, register
 
 GROUP = "faithfulness"
-ORDERS = ("attended", "least", "random")
+ORDERS = ("attended", "least", "random", "average")
 # Covered shares of the cells; curves start at 0 and end at 1.
-FRACTIONS = (0.1, 0.2, 0.4, 0.6, 0.8)
+FRACTIONS = (0.1, 0.2, 0.4, 0.7)
 
 _MEASURED = Need(
     "needs evaluate --faithfulness",

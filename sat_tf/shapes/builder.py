@@ -1,14 +1,16 @@
 """The embedded data set: a tensorflow-datasets builder that generates it, without downloads."""
 
 import dataclasses
+import hashlib
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sat_tf.config import DataConfig
 from sat_tf.data.quiet_tfds import quiet_tfds
@@ -28,13 +30,17 @@ _READ_BATCH = 256  # examples
 
 @dataclasses.dataclass(kw_only=True)
 class ShapesConfig(tfds.core.BuilderConfig):
-    """Number of scenes of each split, their side in pixels, and the seed of the data set."""
+    """Number of scenes of each split, their side in pixels, and the seed of the data set.
+
+    Scenes are drawn over `photographs`, in turn, if there are any.
+    """
 
     train: int
     dev: int
     test: int
     size: int
     seed: int
+    photographs: tuple[Path, ...] = ()
 
 
 class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
@@ -105,7 +111,7 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
                 for match in mention.matches
             ]
             example = {
-                "image": _png(scene),
+                "image": _png(scene, self._photograph(index)),
                 "image_id": f"{split}-{number:06d}",
                 "captions": [caption.text for caption in captions],
                 "objects": objects,
@@ -113,6 +119,19 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
                 "scene": scene.to_json(),
             }
             yield number, example
+
+    def _photograph(self, index: int) -> np.ndarray | None:
+        """Return the background of the scene with that index: uint8 [size, size, 3], or None."""
+        paths, size = self.builder_config.photographs, self.builder_config.size
+        if not paths:
+            return None
+        path = paths[index % len(paths)]
+        try:
+            with Image.open(path) as image:
+                square = ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (size, size))
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(f"{path}: can't be read as a photograph: {reason(error)}") from None
+        return np.asarray(square)
 
 
 def make_splits(config: ShapesConfig) -> dict[str, list[tuple[int, Scene]]]:
@@ -158,9 +177,9 @@ def describe_scene(seed: int, index: int, scene: Scene) -> list[Caption]:
     return list(captions.values())
 
 
-def _png(scene: Scene) -> io.BytesIO:
+def _png(scene: Scene, photograph: np.ndarray | None) -> io.BytesIO:
     file = io.BytesIO()
-    Image.fromarray(draw_scene(scene)).save(file, "PNG")
+    Image.fromarray(draw_scene(scene, photograph)).save(file, "PNG")
     file.seek(0)
     return file
 
@@ -203,16 +222,36 @@ def load_shapes(config: DataConfig, split: str) -> tuple[Record, ...]:
         ) from None
 
 
+def _find_photographs(folder: str) -> tuple[Path, ...]:
+    """Return the images of a folder in the order of their names; none if no folder is given.
+
+    Raises:
+      UserError: the folder has none.
+    """
+    if not folder:
+        return ()
+    suffixes = Image.registered_extensions()
+    paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in suffixes)
+    if not paths:
+        raise UserError(f"--shapes_backgrounds={folder}: holds no image")
+    return tuple(paths)
+
+
 def _prepared(config: DataConfig) -> ShapesCaptions:
     """Return the builder of the data set that is configured, after generating it if need be."""
     counts = {name: getattr(config, f"shapes_{name}") for name in ("train", "dev", "test")}
     geometry = {"size": config.shapes_size, "seed": config.shapes_seed}
-    # Data sets of other sizes or seeds have other folders.
+    photographs = _find_photographs(config.shapes_backgrounds)
+    # Data sets of other sizes, seeds or photographs have other folders.
     name = "_".join(f"{key}{value}" for key, value in {**counts, **geometry}.items())
+    if photographs:
+        listed = "\n".join(f"{path.name} {path.stat().st_size}" for path in photographs)
+        name += f"_over{hashlib.sha256(listed.encode()).hexdigest()[:12]}"
     folder = config.data_dir or DEFAULT_FOLDER
     with quiet_tfds():
         builder = ShapesCaptions(
-            data_dir=folder, config=ShapesConfig(name=name, **counts, **geometry)
+            data_dir=folder,
+            config=ShapesConfig(name=name, photographs=photographs, **counts, **geometry),
         )
         if not builder.is_prepared():
             # A folder without a description is incomplete: generated again, although tfds would

@@ -190,9 +190,20 @@ def _make_background(rng: np.random.Generator) -> Background:
     )
 
 
-def draw_scene(scene: Scene) -> np.ndarray:
-    """Render a scene with antialiasing: uint8 [size, size, 3], RGB."""
-    pixels = _draw_background(scene.background, scene.size)
+def draw_scene(scene: Scene, photograph: np.ndarray | None = None) -> np.ndarray:
+    """Render a scene with antialiasing.
+
+    Args:
+      scene: to draw.
+      photograph: in place of its background, uint8 [size, size, 3].
+
+    Returns:
+      uint8 [size, size, 3], RGB.
+    """
+    if photograph is None:
+        pixels = _draw_background(scene.background, scene.size)
+    else:
+        pixels = photograph.astype(np.float32)
     for thing in scene.objects:
         left, top, right, bottom = thing.box
         cover = _coverage(thing.shape, right - left)[..., None]  # [W, W, 1]

@@ -50,7 +50,7 @@ def test_every_score_may_be_monitored_but_baselines_and_scores_of_some_models():
     assert others == {
         *("beta_content", "beta_function", "relational_captions", "shuffled_true_captions"),
         *(grounding - own - {f"reference_{name}" for name in own}),
-        *("fall_attended", "fall_least", "fall_random"),
+        *("fall_attended", "fall_least", "fall_random", "fall_average"),
         *("deletion", "insertion", "deletion_random"),
     }
     for name, score in SCORES.items():

@@ -165,7 +165,7 @@ def test_the_builder_stores_boxes_and_mentions(config):
 def test_an_interrupted_data_set_is_generated_again(tmp_path, monkeypatch):
     config = config_in(tmp_path)
 
-    def interrupt(scene):
+    def interrupt(scene, photograph):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -200,3 +200,51 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"--data_dir=.*file"):
         load_shapes(config_in(tmp_path / "file"), "dev")
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder of a red and a green image, of other shapes than a scene's."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    Image.new("RGB", (90, 60), (200, 40, 40)).save(folder / "a.png")
+    Image.new("RGB", (30, 40), (40, 200, 40)).save(folder / "b.png")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_scenes_are_drawn_over_photographs_in_turn(tmp_path, photographs, config):
+    over = dataclasses.replace(config_in(tmp_path / "data"), shapes_backgrounds=str(photographs))
+    found, plain = load_shapes(over, "dev"), load_shapes(config, "dev")
+    assert [record.captions for record in found] == [record.captions for record in plain]
+    colours = {(200, 40, 40): 0, (40, 200, 40): 1}
+    numbers = [index for index, _ in make_splits(CONFIG)["dev"]]
+    for number, record, other in zip(numbers, found, plain, strict=True):
+        pixels, drawn = (np.asarray(Image.open(io.BytesIO(r.image))) for r in (record, other))
+        assert colours[tuple(pixels[0, 0].tolist())] == number % 2
+        assert record.objects.objects == other.objects.objects
+        is_object = (pixels == drawn).all(axis=2)
+        assert 0.02 < is_object.mean() < 0.5  # the objects, and they alone, are the same
+
+
+def test_other_photographs_are_another_data_set(tmp_path, photographs):
+    over = dataclasses.replace(config_in(tmp_path / "data"), shapes_backgrounds=str(photographs))
+    before = load_shapes(over, "dev")
+    Image.new("RGB", (31, 41), (40, 40, 200)).save(photographs / "b.png")
+    assert [r.image for r in before] != [r.image for r in load_shapes(over, "dev")]
+
+
+def test_unusable_photographs_are_named(tmp_path, photographs):
+    def load(folder):
+        return load_shapes(
+            dataclasses.replace(config_in(tmp_path / "data"), shapes_backgrounds=str(folder)), "dev"
+        )
+
+    for folder in (tmp_path / "none", photographs / "a.png"):
+        with pytest.raises(UserError, match=rf"--shapes_backgrounds={folder}: holds no image"):
+            load(folder)
+    (photographs / "b.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"^\S*b\.png: can't be read as a photograph"):
+        load(photographs)
+    (photographs / "b.png").unlink()
+    assert len(load(photographs)) == 8
