@@ -8,13 +8,13 @@ import pytest
 from sat_tf.data.images import Thumbnail
 from sat_tf.data.objects import WHOLE, Box
 from sat_tf.inspection.attention_record import AttentionRecord
-from sat_tf.inspection.figures import upsample_attention
+from sat_tf.inspection.figures import ATTENDED, FULL, UNATTENDED, upsample_attention
 from sat_tf.inspection.report import join_scripts, read_static
 from sat_tf.model.generation import AttentionMaps, Caption
 
 HOSTILE = "<script>alert(1)</script><b>"
-# Opacity of the overlay over a pixel with no attention, and with the largest.
-DARKEST, LIGHTEST = 1 - 0.28, 1 - 0.72
+# Opacity of the overlay over a pixel with no attention, and at full brightness.
+DARKEST, LIGHTEST = 1 - UNATTENDED, 1 - ATTENDED
 
 
 def hot(grid, row, column):
@@ -143,12 +143,12 @@ def no_errors_fixture(request):
 
 
 def check_light(page, grid, box, size, alpha, smooth):
-    """Assert that the overlay covers the box, and equals `upsample_attention` there."""
+    """Assert that the overlay covers the box, and is as bright there as `blend_attention`."""
     height = round((box[2] - box[0]) * size[0])
     width = round((box[3] - box[1]) * size[1])
     np.testing.assert_allclose(page.box_of("overlay"), box, atol=0.002)
-    expected = upsample_attention(np.zeros((height, width)), alpha, smooth)
+    relative = alpha.size * upsample_attention(np.zeros((height, width)), alpha, smooth)
     light = page.light()
-    assert light.shape == expected.shape
+    assert light.shape == relative.shape
     # A byte for the range from darkest to lightest: 2.3 / 255.
-    np.testing.assert_allclose(light, expected / expected.max(), atol=4 / 255)
+    np.testing.assert_allclose(light, np.minimum(1, relative / FULL), atol=4 / 255)

@@ -18,7 +18,9 @@ from sat_tf.data.images import Thumbnail
 from sat_tf.data.objects import ObjectBoxes
 from sat_tf.inspection import FORMAT_VERSION
 from sat_tf.inspection.figures import attention_figure
+from sat_tf.metrics.attention import normalized_entropy
 from sat_tf.model.generation import Caption
+from sat_tf.vocabulary import CONTENT, word_class
 
 _JPEG_QUALITY = 85
 
@@ -109,29 +111,28 @@ def _word(
       region: the cells that these objects cover, bool [rows, columns]; None if there are none.
 
     Returns:
-      `word`, `probability`, `beta`; `entropy` of alpha in nats; `peak`, its largest value; `alpha`,
-      base64 of a byte for each cell, row by row, 255 at the peak; `objects`; `hit`, whether the
-      cell of the peak lies in the region, null without a region.
+      `word`; `content`, whether it is a content word; `probability`, `beta`; `entropy` of alpha, 0
+      to 1 (uniform), null for a map of zeros; `peak`, the largest value of alpha; `alpha`, base64
+      of a byte for each cell, row by row: 255 times the square root of its fraction of the peak;
+      `objects`; `hit`, whether the cell of the peak lies in the region, null without a region.
     """
     alpha = caption.alphas[index]  # [rows, columns]
     peak = float(alpha.max())
-    cells = np.rint(255 * alpha / max(peak, np.finfo(np.float32).tiny)).astype(np.uint8)
+    # Brightness is relative to uniform attention: beside a peak of 100 times that, a linear byte
+    # would round it to 1.2 or 0.8 times.
+    fractions = alpha / max(peak, np.finfo(np.float32).tiny)
+    cells = np.rint(255 * np.sqrt(fractions)).astype(np.uint8)
     return {
         "word": caption.words[index],
+        "content": word_class(caption.words[index]) == CONTENT,
         "probability": math.exp(caption.log_probs[index]),
         "beta": float(caption.betas[index]),
-        "entropy": entropy(alpha),
+        "entropy": normalized_entropy(alpha),
         "peak": peak,
         "alpha": base64.b64encode(cells.tobytes()).decode(),
         "objects": list(objects),
         "hit": None if region is None else bool(region.flat[alpha.argmax()]),
     }
-
-
-def entropy(alpha: np.ndarray) -> float:
-    """Return the entropy of a distribution over L cells in nats, 0 to log L."""
-    positive = alpha[alpha > 0]
-    return float(-(positive * np.log(positive)).sum())
 
 
 def _without_nan(value: Any) -> Any:

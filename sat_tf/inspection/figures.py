@@ -12,19 +12,23 @@ from matplotlib.figure import Figure
 
 from sat_tf.data.objects import WHOLE, Box
 from sat_tf.errors import UserError
+from sat_tf.metrics.attention import normalized_entropy
 from sat_tf.storage import atomic_path
 
 # Width of the Gaussian as a fraction of the side: the paper smooths images of 224 pixels by 20.
 SIGMA = 20 / 224
-# Fraction of the image that remains under no attention and under the largest. The rest under the
-# largest is white, so that dark regions are highlighted too and hues are kept.
+# The attention, relative to uniform attention, that is brightest; brightness is linear up to it.
+# One scale for all maps: scaled by its own maximum, a flat map would look like a focused one.
+FULL = 5
+# Fraction of the image that remains under no attention and under full brightness. The rest under
+# full brightness is white, so that dark regions are highlighted too and hues are kept.
 UNATTENDED, ATTENDED = 0.28, 0.72
 
 _PANELS_PER_ROW = 6
 _PANEL_INCHES, _GAP_INCHES = 1.9, 0.12
-_WORD_INCHES, _BETA_INCHES = 0.36, 0.26  # above a panel for its word, below it for its beta
-_BACKGROUND, _WORD_COLOUR, _BETA_COLOUR = "#16181d", "#f2f2ee", "#9a9da6"
-_WORD_POINTS, _BETA_POINTS = 13, 9
+_WORD_INCHES, _NOTE_INCHES = 0.36, 0.26  # above a panel for its word, below it for its numbers
+_BACKGROUND, _WORD_COLOUR, _NOTE_COLOUR = "#16181d", "#f2f2ee", "#9a9da6"
+_WORD_POINTS, _NOTE_POINTS = 13, 9
 _LETTER_WIDTH = 0.62  # of a letter, as a fraction of the font size
 _DOTS_PER_INCH, _POINTS_PER_INCH = 150, 72
 
@@ -79,17 +83,20 @@ def blend_attention(
 ) -> np.ndarray:
     """Highlight the attended part of an image and darken the rest.
 
+    Brightness is linear in alpha relative to uniform attention, alpha_i L, from 0 to `FULL`.
+    Uniform attention lights the whole image at 1 / `FULL`.
+
     Args:
       image: [H, W, 3], 0..255.
-      alpha: [rows, columns]; scaled so that the largest upsampled weight is brightest.
+      alpha: [rows, columns].
       smooth: see `upsample_attention`.
       box: see `upsample_attention`.
 
     Returns:
       uint8 [H, W, 3].
     """
-    weights = upsample_attention(image, alpha, smooth, box)
-    light = (weights / max(weights.max(), np.finfo(float).tiny))[..., None]  # [H, W, 1]
+    relative = alpha.size * upsample_attention(image, alpha, smooth, box)
+    light = np.minimum(1, relative / FULL)[..., None]  # [H, W, 1]
     kept = UNATTENDED + (ATTENDED - UNATTENDED) * light
     blended = kept * image.astype(float) + (1 - ATTENDED) * 255 * light
     return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
@@ -105,11 +112,14 @@ def attention_figure(
 ) -> Figure:
     """Draw the image, then a panel for each word with its attention.
 
+    Below the image stands the scale of brightness, below a word beta and the normalized entropy of
+    its attention (100%: uniform).
+
     Args:
       image: uint8 or float [H, W, 3], 0..255.
       words: T words.
       alphas: [T, rows, columns].
-      betas: [T], printed below the panels; or None.
+      betas: [T]; or None.
       smooth: see `upsample_attention`.
       box: see `upsample_attention`.
     """
@@ -117,36 +127,39 @@ def attention_figure(
         raise ValueError(f"{len(words)} words need as many maps and betas")
     panels = 1 + len(words)
     rows = math.ceil(panels / _PANELS_PER_ROW)
-    below = _GAP_INCHES if betas is None else _BETA_INCHES
     aspect = image.shape[0] / image.shape[1]
-    figure, axes = _make_panels(rows, math.ceil(panels / rows), _PANEL_INCHES * aspect, below)
+    figure, axes = _make_panels(rows, math.ceil(panels / rows), _PANEL_INCHES * aspect)
     axes[0].imshow(np.clip(image, 0, 255).astype(np.uint8), interpolation="bicubic")
+    if words:
+        _set_note(axes[0], f"dark: 0, bright: ≥ {FULL}× uniform")
     for step, (axis, word) in enumerate(zip(axes[1:], words, strict=False)):
         axis.imshow(blend_attention(image, alphas[step], smooth, box), interpolation="bicubic")
         # A long word is set smaller, to be no wider than its panel.
         fitting = _PANEL_INCHES * _POINTS_PER_INCH / (_LETTER_WIDTH * max(1, len(word)))
         size = min(_WORD_POINTS, fitting)
         axis.set_title(word, color=_WORD_COLOUR, fontsize=size, pad=5, parse_math=False)
-        if betas is not None:
-            text = f"β {betas[step]:.2f}"
-            axis.set_xlabel(text, color=_BETA_COLOUR, fontsize=_BETA_POINTS, labelpad=3)
+        beta = "" if betas is None else f"β {betas[step]:.2f}   "
+        entropy = normalized_entropy(alphas[step])
+        _set_note(axis, beta + ("entropy –" if math.isnan(entropy) else f"entropy {entropy:.0%}"))
     for axis in axes[panels:]:
         axis.set_visible(False)
     return figure
 
 
-def _make_panels(
-    rows: int, columns: int, panel_height: float, below: float
-) -> tuple[Figure, list[Axes]]:
+def _set_note(axis: Axes, text: str) -> None:
+    axis.set_xlabel(text, color=_NOTE_COLOUR, fontsize=_NOTE_POINTS, labelpad=3)
+
+
+def _make_panels(rows: int, columns: int, panel_height: float) -> tuple[Figure, list[Axes]]:
     """Return a new figure and its panels, row by row.
 
     Args:
       rows: of panels.
       columns: of panels.
       panel_height: in inches.
-      below: space below each panel, in inches.
     """
-    column_width, row_height = _PANEL_INCHES + _GAP_INCHES, _WORD_INCHES + panel_height + below
+    column_width = _PANEL_INCHES + _GAP_INCHES
+    row_height = _WORD_INCHES + panel_height + _NOTE_INCHES
     width, height = columns * column_width + _GAP_INCHES, rows * row_height + _GAP_INCHES
     figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, facecolor=_BACKGROUND)
     grid = figure.subplots(
@@ -158,7 +171,7 @@ def _make_panels(
             "left": _GAP_INCHES / width,
             "right": 1 - _GAP_INCHES / width,
             "top": 1 - _WORD_INCHES / height,
-            "bottom": (_GAP_INCHES + below) / height,
+            "bottom": (_GAP_INCHES + _NOTE_INCHES) / height,
             "wspace": _GAP_INCHES / _PANEL_INCHES,
             "hspace": (row_height - panel_height) / panel_height,
         },

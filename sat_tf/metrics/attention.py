@@ -4,6 +4,7 @@ Each is 0 to 100, and 0 where there is nothing to count.
 """
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,15 @@ def _entropies(maps: np.ndarray) -> np.ndarray:
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
     maximum = np.log(maps.shape[1])
     return -(shares * logs).sum(axis=1) / maximum if maximum else np.zeros(len(shares))
+
+
+def normalized_entropy(alpha: np.ndarray) -> float:
+    """Compute the entropy of one map, [rows, columns], as `_entropies` does: 0 to 1.
+
+    NaN for a map of zeros.
+    """
+    values = _entropies(np.asarray(alpha, np.float64).reshape(1, alpha.size))
+    return abs(float(values[0])) if len(values) else math.nan  # abs: no -0.0
 
 
 @register("attention_entropy", group=_GROUP, needs=(ATTENTION,), higher_is_better=False)

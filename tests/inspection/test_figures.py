@@ -1,5 +1,6 @@
 """Upsampling, blending and figures of attention."""
 
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from sat_tf.errors import UserError
 from sat_tf.inspection.figures import (
+    ATTENDED,
+    FULL,
     SIGMA,
+    UNATTENDED,
     attention_figure,
     blend_attention,
     check_figure_path,
@@ -91,6 +95,21 @@ def test_blend_highlights_the_attended_cell_and_darkens_the_rest():
     assert dark[15, 25, 0] > 50 > dark[0, 0, 0]
 
 
+def test_brightness_is_linear_in_attention_relative_to_uniform():
+    ratios = np.array([[0, 0.5, 1, 2], [3, FULL, 7, 13.5]])
+    blended = blend_attention(np.full((2, 4, 3), 100), ratios / 8, smooth=False)
+    light = np.minimum(1, ratios / FULL)
+    expected = UNATTENDED * 100 + ((ATTENDED - UNATTENDED) * 100 + (1 - ATTENDED) * 255) * light
+    np.testing.assert_allclose(blended[..., 0], expected, atol=0.5)
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_a_flat_map_looks_flat(smooth):
+    alpha = np.random.default_rng(0).uniform(0.9, 1.1, (14, 14)) / 196
+    blended = blend_attention(np.full((64, 64, 3), 128), alpha, smooth)
+    assert np.ptp(blended) <= 6
+
+
 def test_blend_of_zero_attention():
     assert blend_attention(np.zeros((8, 8, 3)), np.zeros((2, 2))).max() == 0
 
@@ -106,16 +125,23 @@ def test_figure_has_a_panel_for_the_image_and_one_for_each_word():
     figure = make_figure(["a", "dog", "runs"])
     titles = [axis.get_title() for axis in figure.axes if axis.get_visible()]
     assert titles == ["", "a", "dog", "runs"]
-    assert all(axis.get_xlabel().startswith("β 0.") for axis in figure.axes[1:])
+    notes = [axis.get_xlabel() for axis in figure.axes if axis.get_visible()]
+    assert notes[0] == "dark: 0, bright: ≥ 5× uniform"
+    assert all(re.fullmatch(r"β 0\.\d\d   entropy \d\d%", note) for note in notes[1:])
     assert figure.axes[0].get_images()[0].get_array().shape == (48, 64, 3)
 
 
-def test_figure_without_betas():
-    assert not any(axis.get_xlabel() for axis in make_figure(["a", "dog"], betas=False).axes)
+def test_figure_without_betas_has_entropies():
+    alphas = np.stack([np.full((2, 3), 1 / 6), hot((2, 3), 1, 1), np.zeros((2, 3))])
+    figure = attention_figure(np.zeros((8, 8, 3)), ["flat", "one", "none"], alphas)
+    notes = [axis.get_xlabel() for axis in figure.axes[1:4]]
+    assert notes == ["entropy 100%", "entropy 0%", "entropy –"]
 
 
 def test_figure_of_an_empty_caption_shows_the_image():
-    assert [axis.get_visible() for axis in make_figure([]).axes] == [True]
+    (axis,) = make_figure([]).axes
+    assert axis.get_visible()
+    assert axis.get_xlabel() == ""  # no scale of nothing
 
 
 @pytest.mark.parametrize(
@@ -193,7 +219,7 @@ def test_weights_are_zero_outside_the_box():
         assert weights.sum() == pytest.approx(20 * 40 / 16)
     image = np.full((40, 80, 3), 200, np.uint8)
     blended = blend_attention(image, np.full((4, 4), 1 / 16), box=box)
-    assert blended[0, 0, 0] < 100 < blended[20, 60, 0]
+    assert blended[0, 0, 0] == round(UNATTENDED * 200) < blended[20, 60, 0]
 
 
 def test_render_returns_pixels():

@@ -59,6 +59,16 @@ def test_the_report_shows_its_images(report):
     assert browser.wait("return document.querySelector('.sat-picture').naturalWidth") == 90
 
 
+def test_cards_open_with_attention_and_the_scale(report):
+    captions = [caption(["a", "dog"], [hot((14, 14), 0, 0), hot((14, 14), 9, 5)])]
+    page = Page(report([make_record(captions=captions)]))
+    page.browser.wait("return document.querySelectorAll('.sat-word').length === 2")
+    assert page.shown() == [1, 1]
+    check_light(page, (14, 14), WHOLE, (60, 90), hot((14, 14), 9, 5), True)
+    stated = [legend.is_displayed() for legend in page.browser.find_all("legend")]
+    assert stated == [True, False, False]  # of the page; of the card and the dialog
+
+
 def test_hovering_over_a_word_of_a_card_shows_its_attention(report):
     page = Page(report([make_record()]))
     page.browser.wait("return document.querySelectorAll('.sat-word').length === 3")

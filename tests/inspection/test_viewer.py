@@ -7,7 +7,7 @@ from viewer_page import caption, check_light, hot, make_record
 from sat_tf.data.images import Thumbnail
 from sat_tf.data.objects import WHOLE, Box, NamedBox, ObjectBoxes
 from sat_tf.inspection.attention_record import AttentionRecord
-from sat_tf.inspection.figures import upsample_attention
+from sat_tf.inspection.figures import FULL, upsample_attention
 from sat_tf.shapes.judge import scene_objects
 from sat_tf.shapes.scenes import draw_scene, make_scene
 
@@ -30,7 +30,7 @@ def test_overlay_shows_the_attention_of_the_selected_word(show, geometry):
     for smooth, word in [(False, 0), (False, 1), (True, 0), (True, 1)]:
         row, column = cells[word]
         page.browser.run("viewer.configure({ smooth: arguments[0] })", smooth)
-        page.words()[word].click()
+        page.hover(page.words()[word])
         check_light(page, grid, box, size, hot(grid, row, column), smooth)
         # The brightest pixels, computed independently, are in the middle of the cell.
         light = page.light()
@@ -62,10 +62,15 @@ def test_upsample_attention_equals_python(show, grid, size, smooth):
 
 
 def test_overlay_of_random_attention_equals_python(show):
-    alpha = np.random.default_rng(2).dirichlet(np.full(196, 0.3)).reshape(14, 14)
-    page = show(make_record(captions=[caption(["one"], [alpha])]).document())
-    page.words()[0].click()
-    check_light(page, (14, 14), WHOLE, (60, 90), alpha, True)
+    random = np.random.default_rng(2).dirichlet(np.full(196, 0.3)).reshape(14, 14)
+    # Half of the mass in one cell, the rest uniform: the document must keep small weights, too.
+    peaked = (hot((14, 14), 3, 3) + 1 / 196) / 2
+    page = show(make_record(captions=[caption(["one", "two"], [random, peaked])]).document())
+    for smooth in (True, False):
+        page.browser.run("viewer.configure({ smooth: arguments[0] })", smooth)
+        for word, alpha in zip(page.words(), [random, peaked], strict=True):
+            page.hover(word)
+            check_light(page, (14, 14), WHOLE, (60, 90), alpha, smooth)
 
 
 def test_cropped_parts_are_marked(show):
@@ -80,35 +85,57 @@ def test_cropped_parts_are_marked(show):
 def test_hovering_shows_and_clicking_selects_a_word(show):
     page = show(make_record().document())
     first, second, _ = page.words()
-    assert page.shown() == [-1, -1]
-    assert page.browser.run(
-        "return getComputedStyle(document.querySelector('.sat-overlay')).opacity"
-    )
-    page.hover(first)
-    assert page.shown() == [0, -1]
-    page.chain().click().perform()
-    assert page.shown() == [0, 0]
     page.hover(second)
     assert page.shown() == [1, 0]
     page.leave()
     assert page.shown() == [0, 0]
-    first.click()
+    second.click()
+    page.leave()
+    assert page.shown() == [1, 1]
+    second.click()
     page.leave()
     assert page.shown() == [-1, -1]
     assert page.light().min() > 1  # nothing drawn
+    page.hover(first)
+    assert page.shown() == [0, -1]
 
 
-def test_words_have_probability_and_beta(show):
+def test_the_first_content_word_is_selected(show):
+    captions = [
+        caption(["a", "dog", "runs"], [hot((14, 14), 1, column) for column in range(3)]),
+        caption(["of", "a"], [hot((14, 14), 2, column) for column in range(2)]),
+    ]
+    page = show(make_record(captions=captions).document())
+    assert page.shown() == [1, 1]
+    check_light(page, (14, 14), WHOLE, (60, 90), hot((14, 14), 1, 1), True)
+    page.browser.find_all("beam")[1].click()
+    assert page.shown() == [0, 0]  # no content word
+    # Until the reader selects a word, it is that of the document shown.
+    page.browser.run("viewer.show(arguments[0])", make_record("b", captions=captions).document())
+    page.browser.run("viewer.show(arguments[0])", make_record("b").document())
+    assert page.shown() == [0, 0]
+
+
+def test_the_scale_is_stated(show):
+    page = show(make_record().document())
+    assert " ".join(page.browser.find("scale").text.split()) == "α: 0 1× uniform 5× and more"
+    scale, one = (page.browser.find(role).rect for role in ("scale-bar", "scale-uniform"))
+    assert (one["x"] - scale["x"]) / scale["width"] == pytest.approx(1 / FULL, abs=0.005)
+
+
+def test_words_have_probability_beta_and_entropy(show):
     document = make_record().document()
-    document["captions"][0]["words"][1].update(probability=0.5, beta=0.625)
+    document["captions"][0]["words"][1].update(probability=0.5, beta=0.625, entropy=0.97)
     page = show(document)
     word = page.words()[1]
     assert page.browser.find("text", word).text == "right"
     assert page.browser.find("value", word).text == "50%"
-    for text in ("probability 50%", "β 0.63", "row 13 of 14, column 14 of 14"):
+    assert page.browser.find("entropy-value", word).text == "H 97%"
+    peak = "196× uniform, at row 13 of 14, column 14 of 14"
+    for text in ("probability 50%", "β 0.63", "entropy 97%", peak):
         assert text in word.get_attribute("title")
         assert text in word.get_attribute("aria-label")
-    for bar, share in (("probability", 0.5), ("beta", 0.625)):
+    for bar, share in (("probability", 0.5), ("beta", 0.625), ("entropy", 0.97)):
         drawn = page.browser.find(bar, word).value_of_css_property("background-image")
         assert f"{100 * share:g}%" in drawn
 
@@ -117,6 +144,8 @@ def test_keys_move_and_select(show):
     from selenium.webdriver import Keys
 
     page = show(make_record().document())
+    page.words()[0].click()  # deselects it
+    page.leave()
     page.browser.run("document.querySelector('.sat-play').focus()")
     for key, shown in [(Keys.ARROW_RIGHT, 0), (Keys.ARROW_RIGHT, 1), (Keys.ARROW_LEFT, 0)]:
         page.press(key)
@@ -133,13 +162,14 @@ def test_keys_move_and_select(show):
 
 
 def test_play_shows_each_word(show):
-    page = show(make_record().document())
+    captions = [caption(["a", "dog", "runs"], [hot((14, 14), 1, column) for column in range(3)])]
+    page = show(make_record(captions=captions).document())
     play = page.browser.find("play")
     page.browser.run("""
         window.played = [];
         host.addEventListener('change', (event) => played.push(event.detail.selected));""")
     play.click()
-    assert play.text == "Pause"
+    assert (play.text, page.shown()) == ("Pause", [0, 0])
     page.browser.wait("return document.querySelector('.sat-play').textContent === 'Play'")
     assert page.browser.run("return played") == [0, 1, 2, None]
     play.click()
@@ -165,21 +195,12 @@ def test_raw_cells_show_their_values(show):
     assert page.browser.find_all("cell") == []
     page.browser.find("smooth").click()
     texts = [cell.text for cell in page.browser.find_all("cell")]
-    assert texts == ["0%"] * 9 + ["100%"] + ["0%"] * 5
+    assert texts == ["0.0×"] * 9 + ["15×"] + ["0.0×"] * 5
     for grid in [(2, 90), (90, 2)]:  # no room
         page = show(make_record(grid=grid).document())
         page.browser.find("smooth").click()
         page.words()[1].click()
         assert page.browser.find_all("cell") == []
-
-
-def test_maps_can_share_a_scale(show):
-    page = show(make_record().document())
-    page.browser.find("smooth").click()
-    page.words()[2].click()
-    np.testing.assert_allclose(page.light(), 1, atol=2 / 255)
-    page.browser.find("shared").click()
-    np.testing.assert_allclose(page.light(), 1 / 196, atol=4 / 255)
 
 
 def shades(page):
@@ -200,12 +221,12 @@ def test_the_cursor_shades_words_by_their_attention(show):
     before = values(page)
     width, height = picture.size["width"], picture.size["height"]
     page.hover(picture, -int(0.4 * width), -int(0.3 * height))
-    assert shades(page) == pytest.approx([1, 0, 1 / 6], abs=0.001)
-    assert values(page) == ["100%", "0%", "17%"]
+    assert shades(page) == pytest.approx([1, 0, 1 / FULL], abs=0.001)
+    assert values(page) == ["6.0×", "0.0×", "1.0×"]
     colours = {word.value_of_css_property("background-color") for word in page.words()}
     assert len(colours) == 3
     page.hover(picture, int(0.4 * width), -int(0.3 * height))
-    assert values(page) == ["0%", "100%", "17%"]
+    assert values(page) == ["0.0×", "6.0×", "1.0×"]
     page.hover(page.words()[0])
     assert shades(page) == [0, 0, 0]
     assert values(page) == before
@@ -217,7 +238,7 @@ def test_the_cursor_counts_within_the_box_only(show):
     picture = page.browser.find("stage")
     width, height = picture.size["width"], picture.size["height"]
     page.hover(picture, int(0.05 * width), -int(0.3 * height))
-    assert values(page)[0] == "100%"
+    assert values(page)[0] == "6.0×"
     page.hover(picture, -int(0.05 * width), -int(0.3 * height))
     assert shades(page) == [0, 0, 0]
 
@@ -230,11 +251,11 @@ def test_keys_move_the_cursor(show):
     page.browser.run("document.querySelector('.sat-stage').focus()")
     page.press(Keys.ARROW_UP)
     page.press(Keys.ARROW_LEFT)
-    assert values(page) == ["100%", "0%", "11%"]
+    assert values(page) == ["9.0×", "0.0×", "1.0×"]
     announcement = page.browser.run(
         "return document.querySelector('.sat-announcement').textContent"
     )
-    assert announcement == "left 100%, all 11%, right 0%"
+    assert announcement == "left 9.0×, all 1.0×, right 0.0×"
 
 
 def test_other_beams_can_be_selected(show):
@@ -250,7 +271,6 @@ def test_other_beams_can_be_selected(show):
     assert [page.browser.find("text", word).text for word in page.words()] == ["other"]
     pressed = [beam.get_attribute("aria-pressed") for beam in page.browser.find_all("beam")]
     assert pressed == ["false", "true", "false"]
-    page.words()[0].click()
     check_light(page, (14, 14), WHOLE, (60, 90), hot((14, 14), 7, 3), True)
     page.browser.find_all("beam")[2].click()
     assert page.words() == []
@@ -307,7 +327,6 @@ def test_objects_and_peak_in_a_cropped_image(show):
         make_record(size=(60, 120), box=seen, captions=captions, objects=objects).document()
     )
     page.browser.find("boxes").click()
-    page.words()[0].click()
     for role, place in (("overlay", seen), ("object", dog), ("peak", dog)):
         np.testing.assert_allclose(page.box_of(role), place, atol=0.005)
     assert [node.text for node in page.browser.find_all("name")] == ["dog", "cat"]
@@ -334,13 +353,15 @@ def test_images_without_objects_have_no_checkbox(show):
     assert not page.browser.find("boxes").is_displayed()
 
 
-def test_the_selection_is_kept_between_steps(show):
+def test_the_readers_selection_is_kept_between_steps(show):
     page = show(make_record().document())
+    for selected in (1, -1):  # a word, and none
+        page.words()[1].click()
+        page.browser.run("viewer.show(arguments[0])", make_record().document())
+        assert page.shown()[1] == selected
     page.words()[1].click()
-    page.browser.run("viewer.show(arguments[0])", make_record().document())
-    assert page.shown()[1] == 1
     page.browser.run("viewer.show(arguments[0])", make_record("another").document())
-    assert page.shown()[1] == -1
+    assert page.shown()[1] == 0
 
 
 def test_changes_dispatch_events(show):
@@ -349,10 +370,10 @@ def test_changes_dispatch_events(show):
         window.details = [];
         host.addEventListener('change', (event) => details.push(event.detail));""")
     page.words()[1].click()
-    page.browser.find("shared").click()
-    *_, selected, scaled = page.browser.run("return details")
+    page.browser.find("smooth").click()
+    *_, selected, changed = page.browser.run("return details")
     assert (selected["caption"], selected["word"], selected["selected"]) == (0, 1, 1)
-    assert scaled["settings"] == {"opacity": 1, "smooth": True, "shared": True, "boxes": False}
+    assert changed["settings"] == {"opacity": 1, "smooth": False, "boxes": False}
 
 
 def test_destroy_empties_the_host(show):

@@ -39,7 +39,7 @@ MALFORMED = [
     (None, "not an attention record"),
     ([], "not an attention record"),
     ("text", "not an attention record"),
-    (changed(["format_version"], 2), "version 2"),
+    (changed(["format_version"], 1), "version 1"),
     (changed(["image_id"], 7), "image_id"),
     (changed(["image"], ...), "no image"),
     (changed(["image", "jpeg"], "x' onerror='alert(1)"), "no image"),
@@ -59,6 +59,7 @@ MALFORMED = [
     (changed(["captions", 0, "words"], None), "caption 1 is incomplete"),
     (changed(WORD, 3), "word 2 of caption 1 is incomplete"),
     (changed([*WORD, "word"], None), "word 2 of caption 1 is incomplete"),
+    (changed([*WORD, "content"], None), "word 2 of caption 1 is incomplete"),
     (changed([*WORD, "beta"], "0.5"), "word 2 of caption 1 is incomplete"),
     (changed([*WORD, "objects"], [4]), "word 2 of caption 1 is incomplete"),
     (changed([*WORD, "hit"], "yes"), "word 2 of caption 1 is incomplete"),
@@ -87,5 +88,8 @@ def test_an_image_that_cannot_be_decoded_gives_a_message(show):
 
 
 def test_missing_numbers_are_shown_as_a_dash(show):
-    page = show(changed([*WORD, "beta"], None))
-    assert "β –" in page.words()[1].get_attribute("title")
+    document = changed([*WORD, "beta"], None)
+    document["captions"][0]["words"][1]["entropy"] = None
+    page = show(document)
+    assert "β –, entropy –" in page.words()[1].get_attribute("title")
+    assert page.browser.find_all("entropy-value")[1].text == "H –"

@@ -5,7 +5,7 @@ import pytest
 from evaluation_data import attended_data, evaluation_data, metrics_of
 from scene_examples import AttendedCaption
 
-from sat_tf.metrics.attention import beta_by_word_class
+from sat_tf.metrics.attention import beta_by_word_class, normalized_entropy
 
 UNIFORM = np.full((4, 2, 3), 1 / 6, np.float32)
 
@@ -85,6 +85,13 @@ def test_statistics_are_per_image():
 def test_a_grid_of_one_cell_has_no_entropy():
     metrics = metrics_of_maps(np.ones((3, 1, 1)))
     assert metrics["attention_entropy"].score == metrics["attention_coverage"].score == 0.0
+
+
+def test_normalized_entropy_of_one_map():
+    assert normalized_entropy(UNIFORM[0] * 0.1) == pytest.approx(1)  # the rest at a null location
+    assert str(normalized_entropy(at(2)[0])) == "0.0"  # not -0.0
+    assert normalized_entropy(np.ones((1, 1))) == 0
+    assert np.isnan(normalized_entropy(np.zeros((2, 3))))
 
 
 GATED = [

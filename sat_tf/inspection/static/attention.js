@@ -1,7 +1,7 @@
 // Validation of a document (see `AttentionRecord.document` in ../attention_record.py), and upsampling
 // of its attention to pixels. Independent of the page.
 
-const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 2;
 const SIGMA = 20 / 224; // width of the paper's Gaussian, as in ../figures.py
 const MAX_CELLS = 512; // along one side of the grid
 const MAX_MATRICES = 64; // kept in memory
@@ -98,8 +98,9 @@ export function check(record) {
     need(isObject(caption) && isNumber(caption.score) && isNumber(caption.log_probability) &&
       Array.isArray(caption.words), `${at} is incomplete`);
     caption.words.forEach((word, n) => {
-      need(isObject(word) && typeof word.word === "string" && isNumber(word.probability) &&
-        isNumber(word.beta) && isNumber(word.entropy) && Number.isFinite(word.peak) &&
+      need(isObject(word) && typeof word.word === "string" &&
+        typeof word.content === "boolean" && isNumber(word.probability) && isNumber(word.beta) &&
+        isNumber(word.entropy) && Number.isFinite(word.peak) &&
         Array.isArray(word.objects) && word.objects.every((one) => one in objects) &&
         [null, true, false].includes(word.hit), `word ${n + 1} of ${at} is incomplete`);
       need(cellsOf(word)?.length === rows * columns,
@@ -108,7 +109,7 @@ export function check(record) {
   });
 }
 
-/** Returns alpha as bytes, 255 at the peak; null if it can't be decoded. */
+/** Returns alpha as bytes, square roots with 255 at the peak; null if it can't be decoded. */
 export function cellsOf(word) {
   try {
     return Uint8Array.from(atob(word.alpha), (letter) => letter.charCodeAt(0));

@@ -1,7 +1,7 @@
 // The page of the report: a gallery of cards to search and sort, and an enlarged one. The document
 // of each image is a block of JSON in the page, parsed when its card first comes into view.
 
-import { mount } from "./viewer.js";
+import { makeLegend, mount } from "./viewer.js";
 
 const MARGIN = "800px"; // cards are filled when they are this close to the screen
 const ORIGINAL_ORDER = "original order";
@@ -10,6 +10,7 @@ const find = (role, within = document) => within.querySelector(`[data-role="${ro
 const blocks = document.querySelectorAll('[data-role="document"]');
 const { images, sort_by: first } = JSON.parse(find("summary").textContent);
 const gallery = find("gallery");
+find("bar").append(makeLegend());
 const read = (index) => JSON.parse(blocks[index].textContent);
 const shortened = (number) => (number === null ? "–" : number.toFixed(3));
 

@@ -1,10 +1,15 @@
 // The image and its layers: attention of a word, values of the cells, objects, and the cursor.
 
-import { upsampleAttention, weightAt } from "./attention.js";
+import { cellsOf, upsampleAttention, weightAt } from "./attention.js";
 
-// As in ../figures.py: fraction of the image that remains under no attention, under the largest.
+// As in ../figures.py: the attention relative to uniform that is brightest; fraction of the image
+// that remains under no attention, under full brightness.
+export const FULL = 5;
 const UNATTENDED = 0.28;
 const ATTENDED = 0.72;
+/** The layer over the image, from no to full brightness. CSS interpolates it as `#drawOverlay`. */
+export const LAYER_GRADIENT = "linear-gradient(to right, " +
+  `rgb(0 0 0 / ${1 - UNATTENDED}), rgb(255 255 255 / ${1 - ATTENDED}))`;
 const CELL_WIDTH = 30; // on the screen, in pixels: smaller cells show no value
 const CELL_HEIGHT = 13;
 
@@ -25,6 +30,12 @@ export const percent = (fraction) => {
   if (fraction === null) return "–";
   return `${(100 * fraction).toFixed(fraction >= 0.0005 && fraction < 0.0995 ? 1 : 0)}%`;
 };
+
+/** Formats attention relative to uniform: 12×, 3.2×, 0.0× */
+export const times = (ratio) => `${ratio.toFixed(ratio < 9.95 ? 1 : 0)}×`;
+
+/** Returns the brightness, 0 to 1, of attention relative to uniform. */
+export const brightness = (ratio) => Math.min(1, ratio / FULL);
 
 /** Positions an element over a part of the image: top, left, bottom, right as fractions. */
 function position(node, [top, left, bottom, right]) {
@@ -82,27 +93,22 @@ export class Stage {
     }), this.peak);
   }
 
-  /** Draws the attention of a word (null: none); `brightest` is the weight drawn brightest. */
-  draw(word, brightest, opacity) {
+  /** Draws the attention of a word (null: none). */
+  draw(word, opacity) {
     this.#word = word;
     this.canvas.style.opacity = opacity;
     this.canvas.classList.toggle("sat-raw", !this.smooth);
-    this.#drawOverlay(brightest);
+    this.#drawOverlay();
     this.#drawValues();
     this.#drawObjects();
   }
 
-  /** Returns the attention of a word, upsampled to the box. */
-  weights({ alpha }) {
-    return upsampleAttention(alpha, ...this.#sizes(), this.smooth);
-  }
-
-  /** Returns the attention of a word at the cursor; null without a cursor. */
-  weightAtCursor({ alpha }) {
+  /** Returns the attention of a word at the cursor, relative to uniform; null without a cursor. */
+  attentionAtCursor({ attention }) {
     if (!this.#cursor) return null;
     const y = Math.floor(this.#cursor[0] * this.canvas.height);
     const x = Math.floor(this.#cursor[1] * this.canvas.width);
-    return weightAt(alpha, ...this.#sizes(), this.smooth, y, x);
+    return weightAt(attention, ...this.#sizes(), this.smooth, y, x);
   }
 
   /** Moves the cursor by so many cells. */
@@ -150,15 +156,16 @@ export class Stage {
   }
 
   /** Draws a translucent layer with the result of `blend_attention` in ../figures.py. */
-  #drawOverlay(brightest) {
+  #drawOverlay() {
     const { height, width } = this.canvas;
     // Drawn pixel by pixel, which is faster in main memory than on the graphics card.
     const context = this.canvas.getContext("2d", { willReadFrequently: true });
     context.clearRect(0, 0, width, height);
     if (!this.#word) return;
     const pixels = context.createImageData(width, height);
-    this.weights(this.#word).forEach((weight, pixel) => {
-      const light = Math.min(1, weight / brightest);
+    const { attention } = this.#word;
+    upsampleAttention(attention, ...this.#sizes(), this.smooth).forEach((ratio, pixel) => {
+      const light = brightness(ratio);
       const opacity = 1 - UNATTENDED - (ATTENDED - UNATTENDED) * light;
       const white = (255 * (1 - ATTENDED) * light) / opacity;
       pixels.data.set([white, white, white, 255 * opacity], 4 * pixel);
@@ -172,10 +179,10 @@ export class Stage {
     const { rows, columns } = this.#record;
     const { clientWidth, clientHeight } = this.values;
     const fits = clientWidth / columns >= CELL_WIDTH && clientHeight / rows >= CELL_HEIGHT;
-    const alpha = fits && !this.smooth && this.#word ? this.#word.alpha : [];
+    const cells = fits && !this.smooth && this.#word ? this.#word.attention : [];
     this.values.style.gridTemplate = `repeat(${rows}, 1fr) / repeat(${columns}, 1fr)`;
-    this.values.replaceChildren(...Array.from(alpha, (weight) =>
-      make("span", "cell", { textContent: percent(weight) })));
+    this.values.replaceChildren(...Array.from(cells, (ratio) =>
+      make("span", "cell", { textContent: times(ratio) })));
   }
 
   /** Marks the objects that the word may name, and the cell of its largest weight. */
@@ -184,7 +191,7 @@ export class Stage {
     const word = this.#word;
     objects.forEach((_, index) =>
       this.objects.children[index].classList.toggle("sat-named", !!word?.objects.includes(index)));
-    const cell = word ? word.alpha.indexOf(word.peak) : -1;
+    const cell = word ? cellsOf(word).indexOf(255) : -1;
     this.peak.hidden = cell < 0;
     const [height, width] = [(bottom - top) / rows, (right - left) / columns];
     const y = top + Math.floor(cell / columns) * height;

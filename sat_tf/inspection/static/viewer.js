@@ -2,9 +2,9 @@
 // in ../attention_record.py. Text is only ever set as text, never as HTML.
 
 import { cellsOf, check } from "./attention.js";
-import { Stage, clamp, make, percent } from "./stage.js";
+import { FULL, LAYER_GRADIENT, Stage, brightness, clamp, make, percent, times } from "./stage.js";
 
-const SETTINGS = { opacity: 1, smooth: true, shared: false, boxes: false };
+const SETTINGS = { opacity: 1, smooth: true, boxes: false };
 const PLAY_MILLISECONDS = 900;
 
 /**
@@ -13,10 +13,11 @@ const PLAY_MILLISECONDS = 900;
  * options.compact: only the image, words and references, for a card in a gallery.
  *
  * A viewer has
- *   show(record): shows a document, or a message if it is not valid. The selected word and the beam
- *     are kept if the next document is of the same image (at another training step, say).
+ *   show(record): shows a document, or a message if it is not valid. The first content word is
+ *     selected; the reader's own choice of word and beam is kept if the next document is of the same
+ *     image (at another training step, say).
  *   message(text): shows a text instead of the image.
- *   configure(settings): sets some of `opacity` (0..1), `smooth`, `shared`, `boxes`.
+ *   configure(settings): sets some of `opacity` (0..1), `smooth`, `boxes`.
  *   settings: the current ones.
  *   destroy(): empties the host.
  * `host` gets a `change` event when the word shown or a setting changes; its detail has `caption`,
@@ -28,15 +29,29 @@ export function mount(host, options = {}) {
 
 const fixed = (number, digits) => (number === null ? "–" : number.toFixed(digits));
 
+/** Makes the legend of the scale of brightness and of the marks below each word. */
+export function makeLegend() {
+  const uniform = make("span", "scale-uniform", {}, "1× uniform");
+  uniform.style.marginLeft = `${100 / FULL}%`;
+  const bar = make("span", "scale-bar", {}, uniform);
+  bar.style.background = `${LAYER_GRADIENT}, gray`;
+  return make("p", "legend", {},
+    make("span", "scale", { title: "α relative to uniform attention" },
+      "α: 0", bar, `${FULL}× and more`),
+    make("span", "key-probability", {}, "probability"),
+    make("span", "key-beta", {}, "β, gate of the context"),
+    make("span", "key-entropy", {}, "H, entropy of α (100%: uniform)"));
+}
+
 class Viewer {
   settings = { ...SETTINGS };
   #record = null;
   #caption = 0;
-  #words = []; // of the caption: their document, `alpha` as numbers and `button`
+  #words = []; // of the caption: their document, `attention` relative to uniform, and `button`
   #hovered = null;
   #selected = null;
+  #chosen = false; // whether the reader made the selection
   #timer = null;
-  #maxima = new Map(); // results of `#maximum`, by word and smoothing
   #reported = "";
 
   constructor(host, { compact = false }) {
@@ -70,8 +85,7 @@ class Viewer {
     this.references.replaceChildren(
       ...record.references.map((text) => make("li", "reference", {}, text)));
     this.references.parentNode.hidden = record.references.length === 0;
-    this.#choose(same && this.#caption < record.captions.length ? this.#caption : 0,
-      same ? this.#selected : null);
+    this.#choose(same && this.#caption < record.captions.length ? this.#caption : 0, same);
   }
 
   message(text) {
@@ -87,7 +101,7 @@ class Viewer {
       if (name in settings) this.settings[name] = settings[name];
     }
     this.controls.opacity.value = 100 * this.settings.opacity;
-    for (const name of ["smooth", "shared", "boxes"]) {
+    for (const name of ["smooth", "boxes"]) {
       this.controls[name].checked = this.settings[name];
     }
     this.#refresh();
@@ -111,42 +125,43 @@ class Viewer {
       this.#set("opacity", event.target.value / 100));
     const bar = make("div", "controls", {}, this.play,
       make("label", "label", {}, "Opacity", this.controls.opacity));
-    const boxes = { smooth: "Smooth", shared: "Shared scale", boxes: "Objects" };
+    const boxes = { smooth: "Smooth", boxes: "Objects" };
     for (const [name, text] of Object.entries(boxes)) {
       const input = make("input", name, { type: "checkbox", checked: this.settings[name] });
       input.addEventListener("input", () => this.#set(name, input.checked));
       this.controls[name] = input;
       bar.append(make("label", "label", {}, input, text));
     }
-    this.controls.shared.parentNode.title = "One scale of brightness for all words";
     this.controls.boxes.parentNode.dataset.role = "boxes-label";
 
     this.row = make("div", "words", { role: "group", ariaLabel: "Caption" });
-    this.legend = make("p", "legend", {}, make("span", "key-probability", {}, "probability"),
-      make("span", "key-beta", {}, "β, gate of the context"));
     this.beams = make("div", "beams", { role: "group", ariaLabel: "Candidate captions" });
     this.references = make("ul", "references", { ariaLabel: "References" });
     this.announcement = make("p", "announcement", { role: "status" });
     this.body = make("div", "body", {},
       make("div", "left", {}, this.stage.node, bar),
-      make("div", "right", {}, this.row, this.legend,
+      make("div", "right", {}, this.row, makeLegend(),
         make("section", "beams-part", {}, make("h3", "heading", {}, "Beams"), this.beams),
         make("section", "references-part", {}, make("h3", "heading", {}, "References"),
           this.references), this.announcement));
   }
 
-  /** Shows one of the captions, with a word selected if it has so many. */
-  #choose(caption, selected) {
+  /** Shows one of the captions; `keep`: with the word that the reader selected, if it has so many. */
+  #choose(caption, keep) {
     const { captions, rows, columns } = this.#record;
     this.#caption = caption;
     this.#hovered = null;
-    this.#maxima.clear();
     this.#words = captions[caption].words.map((word, index) => ({
       ...word,
-      alpha: Float64Array.from(cellsOf(word), (byte) => (byte / 255) * word.peak),
+      attention: Float64Array.from(cellsOf(word),
+        (byte) => (byte / 255) ** 2 * word.peak * rows * columns),
       button: this.#wordButton(word, index, rows, columns),
     }));
-    this.#selected = selected < this.#words.length ? selected : null;
+    if (!keep || !this.#chosen || this.#selected >= this.#words.length) {
+      const first = Math.max(0, this.#words.findIndex((word) => word.content));
+      this.#selected = this.#words.length ? first : null;
+      this.#chosen = false;
+    }
     this.row.replaceChildren(...this.#words.map((word) => word.button));
     if (!this.#words.length) this.row.append(make("em", "empty", {}, "caption without words"));
     this.beams.replaceChildren(...captions.map((one, index) => {
@@ -159,7 +174,7 @@ class Viewer {
         make("span", "beam-score", {}, fixed(one.log_probability, 2)));
       button.addEventListener("click", () => {
         this.#stop();
-        this.#choose(index, null);
+        this.#choose(index, false);
         this.beams.children[index].focus();
       });
       return button;
@@ -170,20 +185,22 @@ class Viewer {
 
   #wordButton(word, index, rows, columns) {
     const peak = cellsOf(word).indexOf(255);
-    const where = peak < 0 ? "" : `; peak at row ${Math.floor(peak / columns) + 1} of ${rows}, ` +
-      `column ${(peak % columns) + 1} of ${columns}`;
+    const where = peak < 0 ? "" : `; peak, ${times(word.peak * rows * columns)} uniform, at row ` +
+      `${Math.floor(peak / columns) + 1} of ${rows}, column ${(peak % columns) + 1} of ${columns}`;
     const hit = { true: "; inside a matching box", false: "; outside the matching boxes" };
     const title = `probability ${percent(word.probability)}, β ${fixed(word.beta, 2)}, ` +
-      `entropy ${fixed(word.entropy, 2)} nats${where}${hit[word.hit] ?? ""}`;
+      `entropy ${percent(word.entropy)}${where}${hit[word.hit] ?? ""}`;
     const button = make("button", "word",
       { type: "button", title, ariaLabel: `${word.word}: ${title}`, tabIndex: index ? -1 : 0 },
       make("span", "text", {}, word.word),
-      make("span", "probability"), make("span", "beta"), make("span", "value"));
+      make("span", "probability"), make("span", "beta"), make("span", "entropy"),
+      make("span", "value"), make("span", "entropy-value", {}, `H ${percent(word.entropy)}`));
     if (word.hit !== null) {
       button.append(make("span", word.hit ? "hit" : "miss", {}, word.hit ? "✓" : "✗"));
     }
-    button.style.setProperty("--probability", clamp(word.probability ?? 0, 0, 1));
-    button.style.setProperty("--beta", clamp(word.beta ?? 0, 0, 1));
+    for (const name of ["probability", "beta", "entropy"]) {
+      button.style.setProperty(`--${name}`, clamp(word[name] ?? 0, 0, 1));
+    }
     const hover = (on) => {
       this.#hovered = on ? index : null;
       this.#refresh();
@@ -195,10 +212,16 @@ class Viewer {
     button.addEventListener("blur", () => hover(false));
     button.addEventListener("click", () => {
       this.#stop();
-      this.#selected = this.#selected === index ? null : index;
-      this.#refresh();
+      this.#select(this.#selected === index ? null : index);
     });
     return button;
+  }
+
+  /** Selects a word (null: none), as chosen by the reader. */
+  #select(index) {
+    this.#selected = index;
+    this.#chosen = true;
+    this.#refresh();
   }
 
   #set(name, value) {
@@ -208,12 +231,10 @@ class Viewer {
 
   #start() {
     const next = () => {
-      this.#selected = this.#selected === null ? 0 : this.#selected + 1;
-      if (this.#selected >= this.#words.length) {
-        this.#selected = null;
-        this.#stop();
-      }
-      this.#refresh();
+      const index = this.#chosen && this.#selected !== null ? this.#selected + 1 : 0;
+      const ended = index >= this.#words.length;
+      if (ended) this.#stop();
+      this.#select(ended ? null : index);
     };
     this.#hovered = null;
     this.#timer = setInterval(next, PLAY_MILLISECONDS);
@@ -246,35 +267,20 @@ class Viewer {
     const to = clamp(from + by, 0, last);
     this.#words[to].button.focus();
     this.#hovered = to;
-    if (this.#selected !== null) this.#selected = to;
-    this.#refresh();
+    this.#select(this.#selected === null ? null : to);
   }
 
   #moveCursor(down, right) {
     this.stage.moveCursor(down, right);
-    const weights = this.#words.map((word) => [word.word, this.stage.weightAtCursor(word)]);
-    const largest = weights.sort((a, b) => b[1] - a[1]).slice(0, 3);
+    const ratios = this.#words.map((word) => [word.word, this.stage.attentionAtCursor(word)]);
+    const largest = ratios.sort((a, b) => b[1] - a[1]).slice(0, 3);
     this.announcement.textContent =
-      largest.map(([word, weight]) => `${word} ${percent(weight)}`).join(", ");
+      largest.map(([word, ratio]) => `${word} ${times(ratio)}`).join(", ");
   }
 
   /** The word whose attention is shown: the one under the mouse, else the selected one. */
   get shown() {
     return this.#hovered ?? this.#selected;
-  }
-
-  /** Returns the largest weight in a word's upsampled attention. */
-  #maximum(index) {
-    const key = `${index} ${this.settings.smooth}`;
-    if (!this.#maxima.has(key)) {
-      const weights = this.stage.weights(this.#words[index]);
-      this.#maxima.set(key, weights.reduce((a, b) => Math.max(a, b), Number.MIN_VALUE));
-    }
-    return this.#maxima.get(key);
-  }
-
-  #maximumOfAll() {
-    return Math.max(...this.#words.map((_, index) => this.#maximum(index)));
   }
 
   #refresh() {
@@ -286,7 +292,8 @@ class Viewer {
       button.classList.toggle("sat-shown", index === shown);
       button.tabIndex = index === (shown ?? 0) ? 0 : -1;
     });
-    this.#drawStage(shown);
+    this.stage.smooth = this.settings.smooth;
+    this.stage.draw(this.#words[shown] ?? null, this.settings.opacity);
     this.#shadeWords();
     const state = { caption: this.#caption, word: shown, selected: this.#selected };
     state.settings = { ...this.settings };
@@ -295,25 +302,14 @@ class Viewer {
     this.host.dispatchEvent(new CustomEvent("change", { detail: state }));
   }
 
-  #drawStage(shown) {
-    const { smooth, shared, opacity } = this.settings;
-    this.stage.smooth = smooth;
-    if (shown === null) {
-      this.stage.draw(null, 1, opacity);
-    } else {
-      const brightest = shared ? this.#maximumOfAll() : this.#maximum(shown);
-      this.stage.draw(this.#words[shown], brightest, opacity);
-    }
-  }
-
   /** Shades each word by its attention at the cursor. */
   #shadeWords() {
     this.#words.forEach((word) => {
-      const weight = this.stage.weightAtCursor(word);
-      this.root.classList.toggle("sat-pointing", weight !== null);
-      const shade = weight === null ? 0 : Math.min(1, weight / this.#maximumOfAll());
-      word.button.style.setProperty("--attended", shade.toFixed(3));
-      word.button.querySelector(".sat-value").textContent = percent(weight ?? word.probability);
+      const ratio = this.stage.attentionAtCursor(word);
+      this.root.classList.toggle("sat-pointing", ratio !== null);
+      word.button.style.setProperty("--attended", brightness(ratio ?? 0).toFixed(3));
+      word.button.querySelector(".sat-value").textContent =
+        ratio === null ? percent(word.probability) : times(ratio);
     });
   }
 }
