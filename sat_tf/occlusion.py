@@ -57,20 +57,27 @@ class Occlusion:
             found.append(scores.log_probs.numpy()[:, : len(words)])
         return np.concatenate(found)
 
-    def measure(self, image: np.ndarray, caption: Caption, seed: int) -> np.ndarray:
+    def measure(
+        self,
+        image: np.ndarray,
+        caption: Caption,
+        seed: int,
+        fractions: Sequence[float] = FRACTIONS,
+    ) -> np.ndarray:
         """Return the `faithfulness` of the content words of a caption, summed over them.
 
         Args:
           image: see `log_probs`.
           caption: of the image.
           seed: of the random order, and of the order of cells with equal attention.
+          fractions: shares of the cells that are covered.
         """
         random = np.random.default_rng(seed)
         cells = self._grid[0] * self._grid[1]
         words = [n for n, word in enumerate(caption.words) if word_class(word) == CONTENT]
-        masks = np.zeros([2 + len(words) * len(ORDERS) * len(FRACTIONS), cells], bool)
+        masks = np.zeros([2 + len(words) * len(ORDERS) * len(fractions), cells], bool)
         masks[1] = True  # after the image as it is, the image without anything
-        rows = masks[2:].reshape(len(words), len(ORDERS), len(FRACTIONS), cells)
+        rows = masks[2:].reshape(len(words), len(ORDERS), len(fractions), cells)
         shuffled = random.permutation(cells)
         alphas = caption.alphas.reshape(-1, cells)[:, shuffled]  # [n, L]
 
@@ -82,13 +89,14 @@ class Occlusion:
             average = most_first(alphas.mean(axis=0))  # over the words
             orders = most, most[::-1], random.permutation(cells), average
             for order, of_order in zip(orders, of_word, strict=True):
-                for fraction, mask in zip(FRACTIONS, of_order, strict=True):
+                for fraction, mask in zip(fractions, of_order, strict=True):
                     mask[order[: max(1, round(fraction * cells))]] = True
         log_probs = self.log_probs(image, caption.words, masks.reshape(-1, *self._grid))
         covered = log_probs[2:].reshape(*rows.shape[:3], -1)
         sums = no_faithfulness()
         for word, of_word in zip(words, covered, strict=True):
-            sums += faithfulness(log_probs[0, word], of_word[..., word], log_probs[1, word])
+            before, after = log_probs[:2, word]
+            sums += faithfulness(before, of_word[..., word], after, fractions)
         return sums
 
 

@@ -28,16 +28,3 @@ def tiny_run(tiny_data_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("finished") / "run"
     config = tiny_config(tiny_data_dir, log_attention=8, keep_checkpoints=True, save_freq=2)
     return train_observed(config, workdir, copy_to=workdir.with_name("killed"))
-
-
-@pytest.fixture(scope="session")
-def squares(tmp_path_factory):
-    """A folder with images, captions, an encoder, a feature cache and a trained run."""
-    from coloured_squares import red_encoder, squares_settings, write_squares
-
-    from sat_tf.training.train import train_and_evaluate
-
-    folder = write_squares(tmp_path_factory.mktemp("squares"))
-    red_encoder(folder / "encoder.keras")
-    assert train_and_evaluate(squares_settings(folder), folder / "run")
-    return folder

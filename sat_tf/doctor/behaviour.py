@@ -26,6 +26,10 @@ _PERPLEXITY_TOLERANCE = 0.02  # relative
 
 _MIN_MOVED = 0.5  # percent of alpha; trained models reach 3 to 50
 
+# Percent of log L; and what covering the cells that a word attends to costs it, relative to those
+# that its caption attends to on average.
+_MAX_ENTROPY, _MIN_RATIO = 95.0, 1.05
+
 _MIN_CAPTIONS = 8  # for a rate to be meaningful
 # Frequency of one caption; and distinct captions relative to those of people.
 _MAX_FREQUENCY, _MIN_DISTINCT = 0.2, 0.2
@@ -120,6 +124,29 @@ def attention(context: RunContext) -> CheckResult:
         "also select the best weights (--monitor)",
         state_sensitivity=sensitivity,
         attention_change=change,
+    )
+
+
+def attention_maps(context: RunContext) -> CheckResult:
+    """Check that maps are not flat, and that a word depends on its own map.
+
+    A tenth of the cells is covered: those that the word attends to most, or those that its caption
+    attends to most on average. The second costs as much if the map says nothing about the word.
+    """
+    if context.run.model.num_locations == 1:
+        return skip("there is only one location")
+    entropy, own, average = context.evaluation.scores["attention_entropy"], *context.falls
+    return fail_if(
+        entropy > _MAX_ENTROPY or own <= _MIN_RATIO * average,
+        f"entropy of alpha {entropy:.0f} % (100: the same everywhere); log p of a content word "
+        f"falls by {own:.3f} nats if the tenth of the image that it attends to most is covered, "
+        f"by {average:.3f} if it is that of the caption's mean map",
+        "attention maps show little: words do not depend on where the model attends. Train again "
+        "with --doubly_stochastic_weight=0, with an --encoder_layer of a finer grid, whose cells "
+        "see less of the image, or with --attention_query=hidden_and_word (docs/attention.md)",
+        entropy=entropy,
+        fall_attended=own,
+        fall_average=average,
     )
 
 

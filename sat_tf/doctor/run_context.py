@@ -20,7 +20,9 @@ from sat_tf.datasets import load_splits
 from sat_tf.datasets.statistics import SplitStatistics, split_statistics
 from sat_tf.errors import UserError
 from sat_tf.evaluator import EvaluationResult, Evaluator
+from sat_tf.metrics.faithfulness import FRACTIONS, ORDERS, no_faithfulness
 from sat_tf.model.encoder import ENCODE_BATCH, cache_folder, encoder_fingerprint
+from sat_tf.occlusion import Occlusion
 from sat_tf.storage import BEST, METRICS_FILE
 from sat_tf.training.checkpoints import has_state
 
@@ -32,6 +34,7 @@ _RECORDED = ("loss", "perplexity")
 _ENCODED = 64
 # Validation images that are captioned: all of Flickr8k's, so that their scores can be compared.
 CAPTIONED = 1_000
+COVERED = 32  # validation images whose parts are covered
 _BATCH_SIZE = 64  # images captioned, or captions scored, at a time
 
 
@@ -116,6 +119,23 @@ class RunContext:
             features = np.concatenate(parts)
         source = CachedFeatures(lambda rows: features[rows], features.shape[1:])
         return self._evaluator.evaluate(records, [source], _BATCH_SIZE)
+
+    @functools.cached_property
+    def falls(self) -> tuple[float, float]:
+        """What covering a tenth of an image costs a content word, in nats.
+
+        The cells that the word attended to most; and those of its caption's mean map. Means over
+        the captions of `COVERED` images of the validation split.
+        """
+        captions, records = self.evaluation.captions, self.evaluation.records
+        chosen = np.linspace(0, len(records) - 1, min(COVERED, len(records))).round().astype(int)
+        occlusion = Occlusion(self.run.model, self.run.vocabulary, self.config.decoding)
+        sums = no_faithfulness()
+        for index in np.unique(chosen).tolist():
+            (image,) = self.read([records[index]])
+            sums += occlusion.measure(image, captions[index], index, FRACTIONS[:1])
+        falls = dict(zip(ORDERS, sums / max(sums[-1], 1), strict=False))
+        return float(falls["attended"]), float(falls["average"])
 
     @functools.cached_property
     def history(self) -> list[dict[str, float]]:

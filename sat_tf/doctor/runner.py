@@ -19,6 +19,7 @@ _CHECKS: tuple[Callable[[RunContext], CheckResult], ...] = (
     inputs.feature_cache,
     behaviour.perplexity,
     behaviour.attention,
+    behaviour.attention_maps,
     behaviour.caption_diversity,
     behaviour.truncation,
     behaviour.alignment,

@@ -7,6 +7,7 @@ the others.
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,13 +30,16 @@ def no_faithfulness() -> np.ndarray:
     return np.zeros(2 * len(ORDERS) + 1)
 
 
-def faithfulness(before: float, covered: np.ndarray, after: float) -> np.ndarray:
+def faithfulness(
+    before: float, covered: np.ndarray, after: float, fractions: Sequence[float] = FRACTIONS
+) -> np.ndarray:
     """Return what a word contributes to the scores.
 
     Args:
       before: its log probability given the whole image, in nats.
       covered: that given the image with shares of it covered, float [orders, fractions].
       after: that given the covered image.
+      fractions: the shares.
 
     Returns:
       float64 [2 orders + 1]: of each order the fall of log p with the first fraction covered, and
@@ -43,7 +47,7 @@ def faithfulness(before: float, covered: np.ndarray, after: float) -> np.ndarray
     """
     ends = np.full([len(ORDERS), 1], 1.0)
     curves = np.exp(np.concatenate([before * ends, covered, after * ends], axis=1))
-    areas = np.trapezoid(curves, (0.0, *FRACTIONS, 1.0), axis=1)  # over the fractions: [orders]
+    areas = np.trapezoid(curves, (0.0, *fractions, 1.0), axis=1)  # over the fractions: [orders]
     return np.concatenate([before - covered[:, 0], areas, [1.0]])
 
 

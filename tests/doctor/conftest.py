@@ -1,11 +1,22 @@
-"""The run that was trained on coloured squares, and copies of it to plant faults in."""
+"""A run trained on coloured squares, once per session, and copies of it to plant faults in."""
 
 import shutil
 
 import pytest
+from coloured_squares import red_encoder, squares_settings, write_squares
 
 from sat_tf.config import Config
 from sat_tf.doctor.run_context import RunContext
+from sat_tf.training.train import train_and_evaluate
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory):
+    """A folder with images, captions, an encoder, a feature cache and a trained run."""
+    folder = write_squares(tmp_path_factory.mktemp("squares"))
+    red_encoder(folder / "encoder.keras")
+    assert train_and_evaluate(squares_settings(folder), folder / "run")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -19,13 +30,14 @@ def weights(context):
     """The weights of `context` by path, to plant faults in; they are restored afterwards."""
     variables = {weight.path: weight for weight in context.run.model.weights}
     values = {path: weight.numpy() for path, weight in variables.items()}
-    evaluation = context.__dict__.pop("evaluation", None)
+    computed = {name: context.__dict__.pop(name, None) for name in ("evaluation", "falls")}
     yield variables
     for path, value in values.items():
         variables[path].assign(value)
-    context.__dict__.pop("evaluation", None)
-    if evaluation:
-        context.__dict__["evaluation"] = evaluation
+    for name, value in computed.items():
+        context.__dict__.pop(name, None)
+        if value:
+            context.__dict__[name] = value
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from coloured_squares import SHADES
 from command_line import call
 from planted_faults import (
     assert_fails,
@@ -26,12 +27,15 @@ from planted_faults import (
     replace_encoder,
 )
 
+from sat_tf.captioner import Captioner
 from sat_tf.config import Config
 from sat_tf.doctor import Status, behaviour, fail_if, inputs, run_context, runner
 from sat_tf.doctor.behaviour import attention
 from sat_tf.doctor.run_context import RunContext
 from sat_tf.doctor.runner import CHECKS, run_checks
+from sat_tf.metrics.faithfulness import ORDERS
 from sat_tf.model.encoder import resolve_encoder
+from sat_tf.occlusion import Occlusion
 from sat_tf.vocabulary import END, Vocabulary
 
 # --- What a run reads
@@ -382,6 +386,102 @@ def test_captions_that_are_certain_but_for_each_word_are_not_memorised():
     assert behaviour._is_memorised(16, 0.09, 1.3)
     assert not behaviour._is_memorised(16, 0.11, 1.3)
     assert not behaviour._is_memorised(16, 0.09, 1.4)
+
+
+# --- What covering parts of an image reveals
+
+
+@pytest.fixture(scope="module")
+def captioner(context):
+    """Captions images of two squares in shades of red, one in each half."""
+    decoding = dataclasses.replace(context.config.decoding, beam_size=1)
+    return Captioner(
+        context.run._replace(config=dataclasses.replace(context.config, decoding=decoding))
+    )
+
+
+@pytest.fixture(scope="module")
+def images(captioner, squares):
+    return [captioner.read_image(squares / f"{number}.png") for number in range(144, 152)]
+
+
+@pytest.fixture(scope="module")
+def occlusion(captioner):
+    return Occlusion(captioner.models[0], captioner.vocabulary, captioner.config.decoding)
+
+
+def measure(occlusion, captioner, images):
+    """Return falls and areas by order, means over the content words of all images."""
+    captions = [found[0] for found in captioner.caption_images(images)]
+    pairs = enumerate(zip(images, captions, strict=True))
+    sums = sum(occlusion.measure(image.inputs[0], caption, n) for n, (image, caption) in pairs)
+    means = sums[:-1] / sums[-1]
+    return dict(zip(ORDERS, means, strict=False)), dict(
+        zip(ORDERS, means[len(ORDERS) :], strict=True)
+    )
+
+
+def test_covering_a_square_costs_its_shade_alone(captioner, occlusion, images):
+    """The shade of a square is named in the half of the caption that is about it."""
+    lost = np.zeros([2, 2])
+    for image in images:
+        (found,) = captioner.caption_images([image])
+        first, second = (n for n, word in enumerate(found[0].words) if word in SHADES)
+        halves = np.zeros([3, 8, 8], bool)
+        halves[1, :, :4] = halves[2, :, 4:] = True
+        log_probs = occlusion.log_probs(image.inputs[0], found[0].words, halves)
+        lost += log_probs[0, [first, second]] - log_probs[1:, [first, second]]
+    lost /= len(images)  # [covered half, word]
+    assert min(lost[0, 0], lost[1, 1]) > 2
+    assert lost[0, 0] > 3 * lost[1, 0]
+    assert lost[1, 1] > 3 * lost[0, 1]
+
+
+def test_nothing_covered_is_the_image_itself(captioner, occlusion, images):
+    (image, *_), text = images, "a dark square and then a dim one"
+    (expected,) = captioner.score_text([image], text)
+    found = occlusion.log_probs(image.inputs[0], text.split(), np.zeros([1, 8, 8], bool))
+    np.testing.assert_allclose(found[0], expected.log_probs[:-1], rtol=1e-4, atol=1e-4)
+
+
+def test_only_living_attention_is_faithful(occlusion, captioner, images, weights):
+    """With equal scores of all cells attention is dead: it is the same for every word."""
+    falls, areas = measure(occlusion, captioner, images)
+    assert falls["attended"] > 0.5 + 3 * max(falls["random"], falls["least"])
+    assert falls["attended"] > 0.2 + falls["average"]
+    assert areas["attended"] + 0.05 < areas["random"] < areas["least"]
+    kernel = weights["decoder/lstm_0/attention/score/kernel"]
+    kernel.assign(tf.zeros_like(kernel))
+    falls, areas = measure(occlusion, captioner, images)
+    assert falls["attended"] == pytest.approx(falls["average"])
+    assert abs(falls["attended"] - falls["random"]) < 0.1
+    assert areas["attended"] == pytest.approx(areas["random"], abs=0.02)
+
+
+def test_attention_maps_fails_if_words_do_not_depend_on_them(context, weights):
+    kernel = weights["decoder/lstm_0/attention/score/kernel"]
+    kernel.assign(tf.zeros_like(kernel))
+    result = behaviour.attention_maps(context)
+    assert_fails(result, "entropy of alpha 100 %")
+    assert result.values["fall_attended"] == pytest.approx(result.values["fall_average"])
+
+
+@pytest.mark.parametrize(
+    ("entropy", "falls", "status"),
+    [
+        (80.0, (0.2, 0.1), Status.PASS),
+        (97.0, (0.2, 0.1), Status.FAIL),
+        (80.0, (0.1, 0.1), Status.FAIL),
+        (80.0, (0.0, 0.0), Status.FAIL),
+    ],
+)
+def test_attention_maps_must_be_focused_and_matter(entropy, falls, status):
+    context = SimpleNamespace(
+        run=SimpleNamespace(model=SimpleNamespace(num_locations=9)),
+        evaluation=SimpleNamespace(scores={"attention_entropy": entropy}),
+        falls=falls,
+    )
+    assert behaviour.attention_maps(context).status is status
 
 
 # --- The runner and the command

@@ -52,6 +52,26 @@ def test_attention_that_covers_all_evenly_is_not_penalised():
     assert doubly_stochastic_penalty(alphas, tf.constant([[3, 3, 3, 1]]))[0] == 0.0
 
 
+def test_at_most_one_is_asked_of_each_location():
+    alphas = tf.constant([[[0.7, 0.3, 0, 0]] * 3, [[0.25] * 4] * 3])
+    tokens = tf.constant([[3, 3, 1]] * 2)
+    found = doubly_stochastic_penalty(alphas, tokens, "at_most")
+    np.testing.assert_allclose(found, [(3 * 0.7 - 1) ** 2, 0.0], rtol=1e-6)
+
+
+def test_uniform_attention_costs_a_short_caption_least(random):
+    """The sum over locations is T, so that the 1 of equation (14) does not matter."""
+    steps, locations = 3, 9
+    alphas = softmax(random.normal(size=(5, steps, locations))).astype(np.float32)
+    tokens = tf.constant([[3, 3, 1]] * 5)
+    coverage = alphas.sum(axis=1)
+    expected = locations - 2 * steps + (coverage**2).sum(axis=1)
+    penalty = doubly_stochastic_penalty(tf.constant(alphas), tokens)
+    np.testing.assert_allclose(penalty, expected, rtol=1e-5)
+    uniform = tf.fill([5, steps, locations], 1 / locations)
+    assert (doubly_stochastic_penalty(uniform, tokens) < penalty).numpy().all()
+
+
 def test_supervision_counts_the_words_that_name_an_object(random):
     alphas = softmax(random.normal(size=(B, T, L))).astype(np.float32)
     regions = np.zeros((B, T, L), bool)
