@@ -42,8 +42,6 @@ OPTIONS = {
     "initializer": ["keras", "authors", "port"],
     "pretrained_embeddings": ["", "FILE"],
     "freeze_embeddings": [False, True],
-    "doubly_stochastic_weight": [0.33, 0.0],
-    "doubly_stochastic": ["equal", "at_most"],
     "sampling_probability": [0.5, 1.0, 0.0],
     "sampling_by": ["caption", "batch"],
     "reward": ["sum", "mean", "step"],
@@ -185,7 +183,7 @@ def sorted_names(pair):
     return sorted(map(repr, pair))
 
 
-ROWS = 29  # known before `covering` has run, which takes seconds in each of pytest's processes
+ROWS = 27  # known before `covering` has run, which takes seconds in each of pytest's processes
 TRACED_ROWS = 8
 
 

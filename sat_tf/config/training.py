@@ -27,14 +27,6 @@ class TrainingConfig(Section):
         "attention too, where the authors use 0.",
         minimum=0,
     )
-    doubly_stochastic: str = setting(
-        "equal",
-        "What the penalty asks of the attention that a location gets over a caption: equal to 1 "
-        "(equation 14), which captions of fewer words than locations meet best by uniform "
-        "attention, or at_most 1.",
-        choices=("equal", "at_most"),
-        only_for={"doubly_stochastic_weight": Not(0)},
-    )
     sampling_probability: float = _hard(
         0.5,
         "Probability that a location is sampled; otherwise the context is the expectation.",

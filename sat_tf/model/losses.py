@@ -67,9 +67,7 @@ def uniform_cross_entropy(logits: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
     return -tf.reduce_sum(mean * step_mask(tokens), axis=1)  # sum over T
 
 
-def doubly_stochastic_penalty(
-    alphas: tf.Tensor, tokens: tf.Tensor, form: str = "equal"
-) -> tf.Tensor:
+def doubly_stochastic_penalty(alphas: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
     """Return sum_i (1 - sum_t alpha_ti)^2 of each caption (section 4.2.1).
 
     Encourages attention to cover the whole image. The attention of a caption sums to T over all
@@ -79,18 +77,13 @@ def doubly_stochastic_penalty(
     Args:
       alphas: float32 [B, T, L].
       tokens: int32 [B, T]; padded steps contribute nothing.
-      form: "equal", or "at_most" for sum_i max(0, sum_t alpha_ti - 1)^2, which lets a location get
-        less than 1. The paper has no such form.
 
     Returns:
       float32 [B], summed over L. (arctic-captions averages over L and sums over the batch, so
       that the meaning of its weight depends on the batch size.)
     """
     coverage = tf.reduce_sum(alphas * step_mask(tokens)[..., tf.newaxis], axis=1)  # [B, L]
-    excess = coverage - 1.0
-    if form == "at_most":
-        excess = tf.nn.relu(excess)
-    return tf.reduce_sum(tf.square(excess), axis=1)  # sum over L
+    return tf.reduce_sum(tf.square(1.0 - coverage), axis=1)  # sum over L
 
 
 def attention_supervision(alphas: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
@@ -125,7 +118,6 @@ class CaptionLoss:
     """
 
     doubly_stochastic_weight: float = _DEFAULTS.doubly_stochastic_weight
-    doubly_stochastic: str = _DEFAULTS.doubly_stochastic
     label_smoothing: float = _DEFAULTS.label_smoothing
     attention_supervision: float = _DEFAULTS.attention_supervision
     scheduled_sampling: float = _DEFAULTS.scheduled_sampling
@@ -181,7 +173,7 @@ class CaptionLoss:
         log_probs = token_log_probs(output.logits, tokens)
         terms = {
             "nll": -tf.reduce_sum(log_probs * mask, axis=1),
-            "penalty": doubly_stochastic_penalty(output.alphas, tokens, self.doubly_stochastic),
+            "penalty": doubly_stochastic_penalty(output.alphas, tokens),
             "captions": tf.ones_like(mask[:, 0]),
             "words": tf.reduce_sum(mask, axis=1),
         }  # [B] each

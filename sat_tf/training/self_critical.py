@@ -61,10 +61,7 @@ class SelfCriticalLoss(CaptionLoss):
 
     def __init__(self, vocabulary: Vocabulary, records: Sequence[Record], config: Config) -> None:
         training, decoding = config.training, config.decoding
-        super().__init__(
-            doubly_stochastic_weight=training.doubly_stochastic_weight,
-            doubly_stochastic=training.doubly_stochastic,
-        )
+        super().__init__(doubly_stochastic_weight=training.doubly_stochastic_weight)
         self._reward = make_reward(training.self_critical, tokenized_references(records))
         self._vocabulary, self._num_samples = vocabulary, training.self_critical_samples
         # No constraints beyond the suppressed tokens: the samples must come from the model.
@@ -122,7 +119,7 @@ class SelfCriticalLoss(CaptionLoss):
         terms = {
             "score": score,
             "reinforce": advantage * log_q,
-            "penalty": doubly_stochastic_penalty(output.alphas, tokens, self.doubly_stochastic),
+            "penalty": doubly_stochastic_penalty(output.alphas, tokens),
             "words": tf.reduce_sum(step_mask(tokens), axis=1),
         }
         return {

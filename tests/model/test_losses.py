@@ -52,13 +52,6 @@ def test_attention_that_covers_all_evenly_is_not_penalised():
     assert doubly_stochastic_penalty(alphas, tf.constant([[3, 3, 3, 1]]))[0] == 0.0
 
 
-def test_at_most_one_is_asked_of_each_location():
-    alphas = tf.constant([[[0.7, 0.3, 0, 0]] * 3, [[0.25] * 4] * 3])
-    tokens = tf.constant([[3, 3, 1]] * 2)
-    found = doubly_stochastic_penalty(alphas, tokens, "at_most")
-    np.testing.assert_allclose(found, [(3 * 0.7 - 1) ** 2, 0.0], rtol=1e-6)
-
-
 def test_uniform_attention_costs_a_short_caption_least(random):
     """The sum over locations is T, so that the 1 of equation (14) does not matter."""
     steps, locations = 3, 9
