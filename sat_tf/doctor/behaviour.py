@@ -141,9 +141,9 @@ def attention_maps(context: RunContext) -> CheckResult:
         f"entropy of alpha {entropy:.0f} % (100: the same everywhere); log p of a content word "
         f"falls by {own:.3f} nats if the tenth of the image that it attends to most is covered, "
         f"by {average:.3f} if it is that of the caption's mean map",
-        "attention maps show little: words do not depend on where the model attends. Train again "
-        "with --doubly_stochastic_weight=0, with an --encoder_layer of a finer grid, whose cells "
-        "see less of the image, or with --attention_query=hidden_and_word (docs/attention.md)",
+        "attention maps show little: words do not depend on their own. Train again with "
+        "--doubly_stochastic_weight=0, with an earlier --encoder_layer, whose cells see less of "
+        "the image, or with --attention_supervision where boxes are known (docs/attention.md)",
         entropy=entropy,
         fall_attended=own,
         fall_average=average,
