@@ -335,7 +335,7 @@ def test_every_use_of_a_run_encodes_at_its_encoder_precision(
     save_weights(run.model, tmp_path / "run" / "best", run.vocabulary.fingerprint)
     captioner = Captioner.load(tmp_path / "run", beam_size=1)
     # What would be evaluated: the evaluation itself takes longer to trace than all of this.
-    monkeypatch.setattr(Evaluator, "evaluate", lambda self, records, sources, batch_size: sources)
+    monkeypatch.setattr(Evaluator, "evaluate", lambda self, records, sources, *_: sources)
     (source,) = captioner.evaluate("dev")
     (of_bfloat16,) = {*features.glob("*/dev")} - {of_float32}
     images = [captioner.read_image(record.image).inputs[0] for record in run.records["dev"]]
