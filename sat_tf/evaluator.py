@@ -12,7 +12,6 @@ from sat_tf.config import DecodingConfig, ImageConfig
 from sat_tf.data.images import visible_box
 from sat_tf.data.objects import WHOLE, Box
 from sat_tf.data.pipeline import (
-    ImageReader,
     ImageSource,
     bucket_in_order,
     caption_batches,
@@ -22,7 +21,6 @@ from sat_tf.data.pipeline import (
 )
 from sat_tf.data.records import Record
 from sat_tf.metrics.bootstrap import Interval, intervals
-from sat_tf.metrics.faithfulness import no_faithfulness
 from sat_tf.metrics.grounding import grounding, no_grounding
 from sat_tf.metrics.registry import EvaluationData, Metric, compute_scores
 from sat_tf.metrics.text import tokenized_references
@@ -135,25 +133,11 @@ class Evaluator:
             log_likelihoods=log_likelihoods,
             reference_grounding=reference_grounding,
             state_sensitivities=sensitivities,
-            faithfulness=self._cover(records, best, covered_images),
+            faithfulness=self._occlusion.measure_sample(
+                records, best, self._images, covered_images
+            ),
         )
         return EvaluationResult(compute_scores(data, self._monitor), generated, records)
-
-    def _cover(
-        self, records: Sequence[Record], captions: Sequence[Caption], count: int
-    ) -> list[np.ndarray]:
-        """Return the faithfulness of the captions of `count` images, zeros for the others."""
-        if not count:
-            return []
-        measured = [no_faithfulness() for _ in records]
-        chosen = np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)
-        source = ImageReader([records[index] for index in chosen], self._images)
-        images = image_batches(len(chosen), source, batch_size=1)
-        bar = progress_bar(images, desc="covering", unit="image", leave=False)
-        for index, batch in zip(chosen.tolist(), iter_batches(bar, source), strict=True):
-            image = batch["images"][0].numpy()
-            measured[index] = self._occlusion.measure(image, captions[index], seed=index)
-        return measured
 
     def _crop(self, record: Record) -> Box:
         """Return the part of an image that the encoder sees."""

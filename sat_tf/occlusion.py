@@ -9,10 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import DecodingConfig
+from sat_tf.config import DecodingConfig, ImageConfig
+from sat_tf.data.pipeline import ImageReader, image_batches, iter_batches
+from sat_tf.data.records import Record
 from sat_tf.metrics.faithfulness import FRACTIONS, ORDERS, faithfulness, no_faithfulness
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.generation import Caption, Generator
+from sat_tf.progress import progress_bar
 from sat_tf.vocabulary import CONTENT, Vocabulary, word_class
 
 _BATCH = 32  # covered images encoded at a time
@@ -56,6 +59,41 @@ class Occlusion:
             )
             found.append(scores.log_probs.numpy()[:, : len(words)])
         return np.concatenate(found)
+
+    def measure_sample(
+        self,
+        records: Sequence[Record],
+        captions: Sequence[Caption],
+        config: ImageConfig,
+        count: int,
+        fractions: Sequence[float] = FRACTIONS,
+    ) -> list[np.ndarray]:
+        """Return what `measure` does for `count` images of a split, evenly spaced.
+
+        Args:
+          records: of the split.
+          captions: of each image.
+          config: how images are resized and cropped.
+          count: images whose parts are covered.
+          fractions: shares of the cells that are covered.
+
+        Returns:
+          Sums of each image, zeros for the images that are not covered; empty if `count` is 0.
+
+        Raises:
+          UserError: an image can't be read.
+        """
+        if not count:
+            return []
+        measured = [no_faithfulness() for _ in records]
+        chosen = np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)
+        source = ImageReader([records[index] for index in chosen], config)
+        images = image_batches(len(chosen), source, batch_size=1)
+        bar = progress_bar(images, desc="covering", unit="image", leave=False)
+        for index, batch in zip(chosen.tolist(), iter_batches(bar, source), strict=True):
+            image = batch["images"][0].numpy()
+            measured[index] = self.measure(image, captions[index], index, fractions)
+        return measured
 
     def measure(
         self,

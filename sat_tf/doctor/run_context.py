@@ -20,7 +20,7 @@ from sat_tf.datasets import load_splits
 from sat_tf.datasets.statistics import SplitStatistics, split_statistics
 from sat_tf.errors import UserError
 from sat_tf.evaluator import EvaluationResult, Evaluator
-from sat_tf.metrics.faithfulness import FRACTIONS, ORDERS, no_faithfulness
+from sat_tf.metrics.faithfulness import FRACTIONS, ORDERS
 from sat_tf.model.encoder import ENCODE_BATCH, cache_folder, encoder_fingerprint
 from sat_tf.occlusion import Occlusion
 from sat_tf.storage import BEST, METRICS_FILE
@@ -127,13 +127,12 @@ class RunContext:
         The cells that the word attended to most; and those of its caption's mean map. Means over
         the captions of `COVERED` images of the validation split.
         """
-        captions, records = self.evaluation.captions, self.evaluation.records
-        chosen = np.linspace(0, len(records) - 1, min(COVERED, len(records))).round().astype(int)
+        evaluation, images = self.evaluation, self.config.images
         occlusion = Occlusion(self.run.model, self.run.vocabulary, self.config.decoding)
-        sums = no_faithfulness()
-        for index in np.unique(chosen).tolist():
-            (image,) = self.read([records[index]])
-            sums += occlusion.measure(image, captions[index], index, FRACTIONS[:1])
+        measured = occlusion.measure_sample(
+            evaluation.records, evaluation.captions, images, COVERED, FRACTIONS[:1]
+        )
+        sums = np.sum(measured, axis=0)
         falls = dict(zip(ORDERS, sums / max(sums[-1], 1), strict=False))
         return float(falls["attended"]), float(falls["average"])
 

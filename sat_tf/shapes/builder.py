@@ -32,7 +32,7 @@ _READ_BATCH = 256  # examples
 class ShapesConfig(tfds.core.BuilderConfig):
     """Number of scenes of each split, their side in pixels, and the seed of the data set.
 
-    Scenes are drawn over `photographs`, in turn, if there are any.
+    The background of a scene is one of the `photographs`, in turn, if there are any.
     """
 
     train: int
