@@ -108,7 +108,8 @@ def other_data_set(workdirs: Sequence[str], overrides: dict[str, Any]) -> DataCo
     """
     given = {name: overrides[name] for name in DataConfig.settings() if name in overrides}
     own = dataclasses.asdict(Config.load(workdirs[0]).data)
-    if "dataset" not in given or given.items() <= own.items():
+    images = {name: value for name, value in given.items() if name != "boxes"}
+    if "dataset" not in given or images.items() <= own.items():
         return None
     for name in given:
         del overrides[name]

@@ -16,7 +16,7 @@ from tiny_run import IMAGE_SIZE, tiny_encoder
 from sat_tf.captioner import Captioner, Run
 from sat_tf.config import Config, DataConfig
 from sat_tf.datasets import load_splits
-from sat_tf.evaluate import describe
+from sat_tf.evaluate import describe, other_data_set
 from sat_tf.metrics.grounding import grounding, no_grounding
 from sat_tf.metrics.registry import SCORES
 from sat_tf.model.weights import save_weights
@@ -160,6 +160,8 @@ def test_a_run_is_scored_on_data_that_it_was_not_trained_on(run, photographs, ev
         # Cached features have half the precision.
         assert score == pytest.approx(expected["scores"][name], abs=0.01)
     assert "trained on" not in evaluated[1]
+    own = {"dataset": "files", "data_dir": str(photographs), "boxes": "instances.json"}
+    assert other_data_set([run], dict(own)) is None  # boxes are known of the same images
 
 
 def test_attention_of_references_is_that_of_teacher_forcing(run, photographs, evaluated):
