@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sat_tf import flags
 from sat_tf.config import Config, override
 from sat_tf.errors import UserError
-from sat_tf.storage import check_target
+from sat_tf.storage import check_target, split_paths
 from sat_tf.vocabulary import tokenize
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ report then show the attention of the first run."""
 def main(argv: list[str]) -> int:
     """Caption all images that can be read; return exit status 1 if one can't."""
     options, overrides, paths = flags.FLAGS, flags.overrides(), argv[1:]
-    workdirs, text = options.workdir.split(","), options.text
+    workdirs, text = split_paths(options.workdir), options.text
     # Before the work, so that a mistake costs none of it.
     if not paths:
         raise UserError("no image given: name one file or more after the flags")

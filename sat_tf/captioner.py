@@ -24,7 +24,7 @@ from sat_tf.model.encoder import feature_source, load_encoder
 from sat_tf.model.generation import Caption, Generator, make_caption, make_captions
 from sat_tf.model.initializers import zero_weights
 from sat_tf.model.precision import assign_rounded, with_policy
-from sat_tf.model.weights import load_weights
+from sat_tf.model.weights import load_weights, provenance
 from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.vocabulary import Vocabulary, tokenize
 
@@ -66,7 +66,7 @@ class Run(NamedTuple):
         encoder = load_encoder(workdir / ENCODER_FILE, config.encoder)
         with zero_weights():
             model = CaptionModel(encoder, config.decoder, len(vocabulary))
-        load_weights(model, workdir / BEST, vocabulary.fingerprint)
+        load_weights(model, workdir / BEST, provenance(workdir, config, vocabulary))
         return cls(config, vocabulary, model)
 
     def in_bfloat16(self) -> "Run":

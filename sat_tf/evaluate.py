@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sat_tf import flags
 from sat_tf.config import Config, DataConfig, from_flat, override
 from sat_tf.errors import UserError
-from sat_tf.storage import check_target, write_json
+from sat_tf.storage import check_target, split_paths, write_json
 
 if TYPE_CHECKING:
     from sat_tf.captioner import Captioner
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
         table, document = score_results(*captions)
         document["results"] = str(path)
     elif options.compare:
-        workdirs = options.compare.split(",")
+        workdirs = split_paths(options.compare)
         if len(workdirs) != 2:
             raise UserError(f"--compare={options.compare}: name two runs, RUN_A,RUN_B")
         data = other_data_set(workdirs, overrides)
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
         results = [captioner.evaluate(split, batch_size, data, covered) for captioner in captioners]
         table, document = compare(workdirs, *results)
     else:
-        workdirs = options.workdir.split(",")
+        workdirs = split_paths(options.workdir)
         data = other_data_set(workdirs, overrides)
         captioner = load(workdirs, overrides)
         result = captioner.evaluate(split, batch_size, data, covered)
@@ -211,7 +211,7 @@ def read_results(
     if path.suffix != ".json":
         if not references:
             raise UserError(f"--results={path}: is text: give the files of --references too")
-        return results.read_text_results(path, [Path(name) for name in references.split(",")])
+        return results.read_text_results(path, [Path(name) for name in split_paths(references)])
     if references:
         raise UserError(f"--references is for --results of text; those of {path} are the split's")
     if workdir:

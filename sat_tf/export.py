@@ -5,7 +5,7 @@ from pathlib import Path
 from sat_tf import flags
 from sat_tf.config import Config, override
 from sat_tf.errors import UserError
-from sat_tf.storage import check_new_folder
+from sat_tf.storage import check_new_folder, is_pattern, split_paths
 
 USAGE = """python -m sat_tf.export --workdir=RUN --export_dir=OUT [--precision=bfloat16]
 
@@ -20,7 +20,12 @@ def main(argv: list[str]) -> None:
     # Before the work, so that a mistake costs none of it.
     check_new_folder(options.export_dir, "export_dir")
     overrides = flags.overrides()
-    if "," in options.workdir:
+    if is_pattern(Path(options.export_dir).absolute()):
+        raise UserError(
+            f"--export_dir={options.export_dir}: TensorFlow takes [ ] \\ * ? in a path for a "
+            "pattern, and could not load a model from there: name another folder"
+        )
+    if len(split_paths(options.workdir)) > 1:
         raise UserError(f"--workdir={options.workdir}: an export holds one run")
     override(Config.load(options.workdir), **overrides)
     flags.import_tensorflow()

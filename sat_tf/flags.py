@@ -176,17 +176,18 @@ def parse(
         command does not take, or a flagfile that can't be read, includes itself or has a line
         that is no flag of this command.
     """
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
-        flag, _, value = argument.partition("=")
-        if flag in ("--flagfile", "-flagfile"):
-            _check_flagfile(value or following, (), flag_values)
     try:
-        arguments = flag_values(list(argv))
+        arguments = flag_values(_with_flagfiles(argv, flag_values))
     except (absl_flags.Error, ValueError) as error:
         # absl reports `--noflag=value` as a bare ValueError.
         raise UserError(str(error)) from None
     if len(arguments) > 1 and not takes_arguments:
         raise UserError(f"unexpected argument {arguments[1]!r}: flags are written --name=value")
+    for name in flag_values:
+        value = flag_values[name].value
+        # Only images, which are no flags, may have such names: TensorFlow opens no such file.
+        if isinstance(value, str) and not _is_text(value):
+            raise UserError(f"--{name}={value!r}: is not UTF-8 text: rename the file or folder")
     for name, others in REQUIRED.items():
         defined = [each for each in (name, *others) if each in flag_values]
         if name in defined and not any(flag_values[each].value for each in defined):
@@ -283,30 +284,64 @@ def _define(
     absl_flags.DEFINE_flag(flag, flag_values, module_name=group)
 
 
-def _check_flagfile(
+def _with_flagfiles(argv: Sequence[str], flag_values: absl_flags.FlagValues) -> list[str]:
+    """Return the arguments with the lines of flagfiles in their places."""
+    expanded: list[str] = []
+    remaining = list(argv)
+    while remaining:
+        argument = remaining.pop(0)
+        if argument == "--":
+            return [*expanded, argument, *remaining]
+        flag, equals, value = argument.partition("=")
+        if flag in ("--flagfile", "-flagfile"):
+            value = value if equals else "".join(remaining[:1])
+            remaining = remaining if equals else remaining[1:]
+            expanded += _read_flagfile(value, (), flag_values)
+        else:
+            expanded.append(argument)
+    return expanded
+
+
+def _read_flagfile(
     path: str, including: tuple[str, ...], flag_values: absl_flags.FlagValues
-) -> None:
-    """Reject, with file and line, what absl would report without them or ignore."""
+) -> list[str]:
+    """Return the flags of a file, and of those that it includes.
+
+    Not by absl, which names neither file nor line of what is wrong, and reads the file in the
+    encoding of the locale.
+    """
     name = os.path.expanduser(path.strip())
     where = f"{including[-1]}: " if including else ""
     if name in including:
         raise UserError(f"{where}--flagfile={path.strip()} includes itself")
     try:
-        lines = Path(name).read_text(encoding="utf-8").splitlines()
+        lines = Path(name).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UserError(f"{where}--flagfile={path.strip()} can't be read: {reason}") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith(("#", "//")):
+    found = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if not line or line.startswith(("#", "//")):
             continue
-        flag, _, value = line.strip().partition("=")
+        flag, _, value = line.partition("=")
         bare = flag.lstrip("-")
         if bare == "flagfile" and value:
-            _check_flagfile(value, (*including, name), flag_values)
+            found += _read_flagfile(value, (*including, name), flag_values)
         elif not flag.startswith("-"):
-            raise UserError(f"{name}:{number}: {line.strip()!r}: flags are written --name=value")
+            raise UserError(f"{name}:{number}: {line!r}: flags are written --name=value")
         elif bare not in flag_values and bare.removeprefix("no") not in flag_values:
             raise UserError(f"{name}:{number}: unknown flag {flag}")
+        else:
+            found.append(line)
+    return found
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _report(message: str, status: int = 1) -> int:

@@ -1,9 +1,13 @@
 """The files of a run, and atomic writes: a file appears complete or not at all."""
 
 import contextlib
+import errno
 import json
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,13 @@ METRICS_FILE = "metrics.jsonl"
 SCORES_FILE = "scores.json"
 FIGURE_FILE = "attention.png"
 TENSORBOARD = "tensorboard"
+LOCK_FILE = ".lock"
+
+_TEMPORARY = ".writing-"
+# Seconds in which a temporary folder gets its lock; younger ones are left alone.
+_LOCKED_WITHIN = 5.0
+_NO_SPACE = os.strerror(errno.ENOSPC)
+_IN_PATTERNS = re.compile(r"[\[\\*?]")
 
 
 @contextlib.contextmanager
@@ -27,14 +38,107 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The body may write a file or a folder. If it raises, the temporary is removed and `path` stays
     unchanged.
+
+    Raises:
+      OSError: it can't be written; names `path`.
     """
     path = Path(path).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the move stays within one file system.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        temporary = Path(folder) / path.name
+    with writing(path), temporary_folder(path.parent) as folder:
+        temporary = folder / path.name
         yield temporary
         os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in `parent`, and remove it at the end.
+
+    It lies beside what it will replace, so that a move stays within one file system. Such folders
+    that killed processes have left in `parent` are removed.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LOCKED_WITHIN:
+                with exclusive_lock(left / LOCK_FILE):
+                    shutil.rmtree(left)
+    temporary = tempfile.TemporaryDirectory(dir=parent, prefix=_TEMPORARY)
+    with temporary as folder, contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # of a file system without locks
+            held.enter_context(exclusive_lock(Path(folder, LOCK_FILE)))
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold a lock, which ends with the process that has it, however that ends.
+
+    Raises:
+      BlockingIOError: another process holds it.
+      OSError: the file can't be opened, or the file system has no locks.
+    """
+    import portalocker  # imports asyncio, which takes a tenth of a second
+
+    lock = portalocker.Lock(path, fail_when_locked=True)
+    try:
+        lock.acquire()
+    except portalocker.AlreadyLocked:
+        raise BlockingIOError(errno.EWOULDBLOCK, "is locked", str(path)) from None
+    except portalocker.LockException as error:
+        raise OSError(errno.ENOLCK, str(error), str(path)) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn errors in writing `path`, those of TensorFlow and NumPy too, into an `OSError`.
+
+    It names `path`. Errors of the file system that name another file stay as they are.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        # A full disk is an error of their own in TensorFlow, tensorflow-datasets and NumPy.
+        is_full = _NO_SPACE in str(error) or " requested and " in str(error)
+        number = errno.ENOSPC if is_full else getattr(error, "errno", None)
+        name = getattr(error, "filename", None)
+        if not number or (name and _TEMPORARY not in str(name)):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None
+
+
+def is_pattern(path: Path) -> bool:
+    """Return whether TensorFlow's readers take the path for a pattern of file names."""
+    return bool(_IN_PATTERNS.search(path.as_posix()))
+
+
+@contextlib.contextmanager
+def path_for_tensorflow(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield a path to the same place that TensorFlow's readers do not take for a pattern."""
+    path = Path(path)
+    if not is_pattern(path):
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "link"
+        link.symlink_to(path.parent.absolute())
+        yield str(link / path.name)
+
+
+def split_paths(value: str) -> list[str]:
+    """Return the paths of a comma-separated list; a path that exists may itself have commas."""
+    parts, paths = value.split(","), []
+    while parts:
+        counts = range(len(parts), 1, -1)
+        count = next((n for n in counts if os.path.lexists(",".join(parts[:n]))), 1)
+        paths.append(",".join(parts[:count]))
+        parts = parts[count:]
+    return paths
 
 
 def check_target(path: str, flag: str) -> None:
@@ -58,7 +162,7 @@ def _check_writable(path: str, flag: str) -> None:
     above = next(folder for folder in Path(path).absolute().parents if os.path.lexists(folder))
     try:
         # Not by permissions: some file systems reject everybody.
-        with tempfile.TemporaryDirectory(dir=above, prefix=".writing-"):
+        with tempfile.TemporaryDirectory(dir=above, prefix=_TEMPORARY):
             pass
     except OSError as error:
         raise UserError(

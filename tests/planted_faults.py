@@ -63,8 +63,6 @@ def rename_best_epoch(run, epoch):
     for path in [*(run / "best").iterdir()]:
         text = path.name.replace(prefix, f"ckpt-{epoch}")
         path.rename(path.with_name(text))
-    state = run / "best" / "checkpoint"
-    state.write_text(state.read_text().replace(f'"{prefix}"', f'"ckpt-{epoch}"'))
 
 
 def change_captions(photographs, change):

@@ -19,7 +19,7 @@ from sat_tf.datasets import load_splits
 from sat_tf.evaluate import describe, other_data_set
 from sat_tf.metrics.grounding import grounding, no_grounding
 from sat_tf.metrics.registry import SCORES
-from sat_tf.model.weights import save_weights
+from sat_tf.model.weights import provenance, save_weights
 from sat_tf.serving import saved_model
 
 
@@ -87,7 +87,9 @@ def second_run(run, tmp_path_factory):
     random = np.random.default_rng(0)
     for weight in loaded.model.decoder.trainable_weights:
         weight.assign_add(random.normal(scale=0.3, size=weight.shape))
-    save_weights(loaded.model, workdir / "best", loaded.vocabulary.fingerprint)
+    save_weights(
+        loaded.model, workdir / "best", provenance(workdir, loaded.config, loaded.vocabulary)
+    )
     return workdir
 
 

@@ -19,7 +19,7 @@ from sat_tf.errors import UserError
 from sat_tf.evaluator import Evaluator
 from sat_tf.metrics.registry import SCORES
 from sat_tf.model.encoder import encoder_fingerprint
-from sat_tf.model.weights import save_weights
+from sat_tf.model.weights import newest_checkpoint, provenance, save_weights
 from sat_tf.training import train as training
 from sat_tf.training.checkpoints import Checkpoints
 from sat_tf.training.logger import TrainingLogger
@@ -44,7 +44,7 @@ def data_dir(tiny_data_dir):
 
 def saved_state(workdir):
     """The tensors of a run's last checkpoint; without its history, which has seconds."""
-    reader = tf.train.load_checkpoint(workdir / "checkpoints")
+    reader = tf.train.load_checkpoint(newest_checkpoint(workdir / "checkpoints"))
     left_out = ("_CHECKPOINTABLE_OBJECT_GRAPH", "progress/", "save_counter/")
     return {
         name: reader.get_tensor(name)
@@ -249,7 +249,7 @@ def test_ensemble_is_scored_by_all_its_members(tiny_run, copied_run, test_result
     output = run.model.decoder.deep_output.output_projection
     for weight in output.weights:
         weight.assign(tf.zeros_like(weight))
-    save_weights(run.model, copied_run / "best", run.vocabulary.fingerprint)
+    save_weights(run.model, copied_run / "best", provenance(copied_run, run.config, run.vocabulary))
     uniform = len(run.vocabulary)  # the perplexity where all tokens are equally probable
     allowed = {"beam_size": 1, "min_length": 2, "max_length": 2}
     result = Captioner.load(tiny_run.workdir, copied_run, **allowed).evaluate("test")
@@ -332,7 +332,11 @@ def test_every_use_of_a_run_encodes_at_its_encoder_precision(
     (of_float32,) = features.glob("*/dev")
     config = tiny_config(data_dir, encoder_precision="bfloat16", **settings)
     run = prepare(config, tmp_path / "run")
-    save_weights(run.model, tmp_path / "run" / "best", run.vocabulary.fingerprint)
+    save_weights(
+        run.model,
+        tmp_path / "run" / "best",
+        provenance(tmp_path / "run", run.config, run.vocabulary),
+    )
     captioner = Captioner.load(tmp_path / "run", beam_size=1)
     # What would be evaluated: the evaluation itself takes longer to trace than all of this.
     monkeypatch.setattr(Evaluator, "evaluate", lambda self, records, sources, *_: sources)

@@ -150,6 +150,18 @@ def test_a_bad_line_of_a_flagfile_is_named(tmp_path, line, complaint):
     assert f"{path}{complaint}" in str(caught.value)
 
 
+def test_a_flagfile_may_come_from_any_editor(tmp_path):
+    path = tmp_path / "windows.flags"
+    path.write_bytes("\ufeff# größer\r\n--seed=3\r\n\r\n  --max_epochs=2  \r\n".encode())
+    settings = flags.settings_from_flags(parsed(f"--flagfile={path}"))
+    assert (settings.training.seed, settings.training.max_epochs) == (3, 2)
+
+
+def test_a_path_that_is_no_text_is_rejected():
+    with pytest.raises(UserError, match=r"--data_dir='gr\\udcf6sse': is not UTF-8 text"):
+        parsed("--data_dir=gr\udcf6sse")
+
+
 def test_a_flagfile_that_includes_itself_is_rejected(tmp_path):
     first, second = tmp_path / "first.flags", tmp_path / "second.flags"
     write(first, f"--flagfile={second}")

@@ -1,7 +1,13 @@
 """Files appear whole or not at all."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
+import time
 
+import numpy as np
 import pytest
 
 from sat_tf import storage
@@ -76,3 +82,89 @@ def test_a_new_folder_is_one_that_is_not_there(tmp_path):
     for path in (tmp_path, tmp_path / "link"):
         with pytest.raises(UserError, match="is there already"):
             storage.check_new_folder(str(path), "export_dir")
+
+
+def make_leftover(folder, age):
+    left = folder / ".writing-abc"
+    (left / "half").mkdir(parents=True)
+    os.utime(left, (time.time() - age,) * 2)
+    return left
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    left = make_leftover(tmp_path, age=60)
+    storage.write_json(tmp_path / "x.json", {})
+    assert not left.exists()
+
+
+def test_what_another_process_writes_is_left_alone(tmp_path):
+    """As long as it lives; a younger folder may not have its lock yet."""
+    young = make_leftover(tmp_path, age=0)
+    storage.write_json(tmp_path / "x.json", {})
+    assert young.exists()
+    program = (
+        "import pathlib, sys; from sat_tf.storage import temporary_folder\n"
+        "with temporary_folder(pathlib.Path(sys.argv[1])) as folder: print(folder); input()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "sub")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        left = process.stdout.readline().decode().strip()
+        os.utime(left, (0, 0))
+        storage.write_json(tmp_path / "sub" / "x.json", {})
+        assert os.path.exists(left)
+        process.kill()
+    storage.write_json(tmp_path / "sub" / "x.json", {})
+    assert not os.path.exists(left)
+
+
+def test_a_lock_is_held_once(tmp_path):
+    lock = storage.exclusive_lock(tmp_path / "lock")
+    with lock, pytest.raises(BlockingIOError), storage.exclusive_lock(tmp_path / "lock"):
+        pass
+    with storage.exclusive_lock(tmp_path / "lock"):
+        pass
+
+
+class TensorFlowError(Exception):
+    """What tensorflow-datasets raises on a full disk is no OSError either."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("8000 requested and 512 written"),  # NumPy
+        TensorFlowError("Failed to finalize: /x/y; No space left on device"),
+    ],
+)
+def test_a_full_disk_is_one_error_with_the_path(tmp_path, error):
+    target = storage.atomic_path(tmp_path / "x.npy")
+    with pytest.raises(OSError, match="No space left") as raised, target:
+        raise error
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(tmp_path / "x.npy"))
+
+
+def test_a_full_disk_in_earnest():
+    """Linux has a device that is always full."""
+    raised = pytest.raises(OSError, match="No space left")
+    with raised as error, storage.writing("x.npy"), open("/dev/full", "wb", buffering=0) as full:
+        np.zeros(10_000).tofile(full)
+    assert error.value.filename == "x.npy"
+
+
+def test_errors_of_other_files_and_kinds_stay_as_they_are(tmp_path):
+    other = FileNotFoundError(errno.ENOENT, "No such file", "a.jpg")
+    for error in (other, ValueError("x"), UserError("x")):
+        with pytest.raises(type(error)) as raised, storage.writing(tmp_path / "x"):
+            raise error
+        assert raised.value is error
+
+
+def test_paths_are_split_at_commas_that_are_in_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("lr=1,bs=8", "a", "b"):
+        (tmp_path / name).mkdir()
+    assert storage.split_paths("lr=1,bs=8") == ["lr=1,bs=8"]
+    assert storage.split_paths("a,lr=1,bs=8,b") == ["a", "lr=1,bs=8", "b"]
+    assert storage.split_paths("a,none,b") == ["a", "none", "b"]
+    assert storage.split_paths("a") == ["a"]

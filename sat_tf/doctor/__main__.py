@@ -9,7 +9,7 @@ from sat_tf import flags
 from sat_tf.config import Config, override
 from sat_tf.doctor import CheckResult, Status
 from sat_tf.errors import UserError
-from sat_tf.storage import check_target, write_json
+from sat_tf.storage import check_target, split_paths, write_json
 
 USAGE = """python -m sat_tf.doctor --workdir=RUN [--output=FILE]
 
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     """Print the result of each check; return 1 if one failed or could not be made."""
     options, changes = flags.FLAGS, flags.overrides()
     check_target(options.output, "output")
-    if "," in options.workdir:
+    if len(split_paths(options.workdir)) > 1:
         raise UserError(f"--workdir={options.workdir}: one run at a time")
     config = override(Config.load(options.workdir), **changes)
     flags.import_tensorflow()

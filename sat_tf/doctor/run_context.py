@@ -22,6 +22,7 @@ from sat_tf.errors import UserError
 from sat_tf.evaluator import EvaluationResult, Evaluator
 from sat_tf.metrics.faithfulness import FRACTIONS, ORDERS
 from sat_tf.model.encoder import ENCODE_BATCH, cache_folder, encoder_fingerprint
+from sat_tf.model.weights import newest_checkpoint
 from sat_tf.occlusion import Occlusion
 from sat_tf.storage import BEST, METRICS_FILE
 from sat_tf.training.checkpoints import has_state
@@ -157,13 +158,12 @@ class RunContext:
         Raises:
           UserError: the history has no such epoch.
         """
-        prefix = tf.train.latest_checkpoint(self.workdir / BEST) or ""
-        number = prefix.rpartition("-")[2]
-        epoch = int(number) if number.isdecimal() else 0
+        prefix = newest_checkpoint(self.workdir / BEST)
+        epoch = int(prefix.name.rpartition("-")[2]) if prefix else 0
         if not 0 < epoch <= len(self.history):
             raise UserError(
                 f"{self.workdir / METRICS_FILE}: has {len(self.history)} epochs, but not that of "
-                f"the best weights ({Path(prefix).name})"
+                f"the best weights ({prefix and prefix.name})"
             )
         return epoch
 

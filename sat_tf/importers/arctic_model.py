@@ -32,7 +32,7 @@ from sat_tf.importers.arctic_files import (
 )
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import build_encoder, resolve_encoder, save_encoder
-from sat_tf.model.weights import save_weights
+from sat_tf.model.weights import provenance, save_weights
 from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE, atomic_path
 from sat_tf.vocabulary import SPECIAL, Vocabulary
 
@@ -88,7 +88,7 @@ def write_run(model: ArcticModel, given: Config, workdir: str | os.PathLike[str]
     with atomic_path(workdir) as folder:
         save_encoder(encoder, folder / ENCODER_FILE)
         vocabulary.save(folder / VOCABULARY_FILE)
-        save_weights(network, folder / BEST, vocabulary.fingerprint)
+        save_weights(network, folder / BEST, provenance(folder, config, vocabulary))
         config.save(folder)
     return config
 

@@ -10,7 +10,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -317,15 +316,15 @@ def _verify(
 
 def _caption_in_fresh_process(folder: Path, images: list[bytes]) -> dict[str, np.ndarray]:
     """Return the arrays that `check_export.py` writes."""
-    with tempfile.TemporaryDirectory() as scratch:
-        sample, result = Path(scratch) / "images", Path(scratch) / "result.npz"
-        sample.mkdir()
-        for number, image in enumerate(images):
-            (sample / f"{number:04}").write_bytes(image)
-        command = [sys.executable, "-I", str(_CHECK), str(folder), str(sample), str(result)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode or not result.exists():
-            reason = done.stderr.strip().rpartition("\n")[2] or "it prints no error"
-            raise UserError(f"the export does not run in a fresh process: {reason}; not written")
-        with np.load(result) as arrays:
-            return dict(arrays)
+    # Beside the model, so that they go with it if this process is killed.
+    sample, result = folder.parent / "images", folder.parent / "result.npz"
+    sample.mkdir()
+    for number, image in enumerate(images):
+        (sample / f"{number:04}").write_bytes(image)
+    command = [sys.executable, "-I", str(_CHECK), str(folder), str(sample), str(result)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or not result.exists():
+        reason = done.stderr.strip().rpartition("\n")[2] or "it prints no error"
+        raise UserError(f"the export does not run in a fresh process: {reason}; not written")
+    with np.load(result) as arrays:
+        return dict(arrays)

@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import io
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from sat_tf.data.records import Record
 from sat_tf.errors import UserError, reason
 from sat_tf.shapes.judge import Caption, describe, object_boxes, scene_objects
 from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
+from sat_tf.storage import temporary_folder, writing
 
 DEFAULT_FOLDER = "runs/data"
 CAPTIONS_PER_SCENE = 5
@@ -247,22 +250,23 @@ def _prepared(config: DataConfig) -> ShapesCaptions:
     if photographs:
         listed = "\n".join(f"{path.name} {path.stat().st_size}" for path in photographs)
         name += f"_over{hashlib.sha256(listed.encode()).hexdigest()[:12]}"
-    folder = config.data_dir or DEFAULT_FOLDER
+    folder = Path(config.data_dir or DEFAULT_FOLDER)
+    variant = ShapesConfig(name=name, photographs=photographs, **counts, **geometry)
     with quiet_tfds():
-        builder = ShapesCaptions(
-            data_dir=folder,
-            config=ShapesConfig(name=name, photographs=photographs, **counts, **geometry),
-        )
+        builder = ShapesCaptions(data_dir=folder, config=variant)
         if not builder.is_prepared():
-            # A folder without a description is incomplete: generated again, although tfds would
-            # use it.
-            download = tfds.download.DownloadConfig(
-                download_mode=tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS
-            )
+            # Incomplete, if it exists; tensorflow-datasets would use it.
+            target = Path(builder.data_path).parent
             try:
-                builder.download_and_prepare(download_config=download, file_format="tfrecord")
+                with writing(target), temporary_folder(folder) as temporary:
+                    generated = ShapesCaptions(data_dir=temporary, config=variant)
+                    generated.download_and_prepare(file_format="tfrecord")
+                    shutil.rmtree(target, ignore_errors=True)
+                    target.parent.mkdir(exist_ok=True)
+                    os.replace(Path(generated.data_path).parent, target)
             except OSError as error:
                 raise UserError(
-                    f"--data_dir={folder}: the data set can't be written there: {error}"
+                    f"--data_dir={folder}: the data set can't be written there: {error.strerror}"
                 ) from None
+            builder = ShapesCaptions(data_dir=folder, config=variant)
     return builder

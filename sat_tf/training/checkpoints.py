@@ -4,19 +4,25 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.weights import learned_weights, restore
+from sat_tf.model.weights import (
+    Provenance,
+    checkpoint_prefix,
+    learned_weights,
+    newest_checkpoint,
+    restore,
+    write_checkpoint,
+)
 from sat_tf.storage import BEST, EPOCHS, LAST
 from sat_tf.training.schedule import Progress
 
 
 def has_state(workdir: str | os.PathLike[str]) -> bool:
     """Return whether a run has a state to resume from."""
-    return tf.train.latest_checkpoint(str(Path(workdir) / LAST)) is not None
+    return newest_checkpoint(Path(workdir) / LAST) is not None
 
 
 class Checkpoints:
@@ -25,7 +31,7 @@ class Checkpoints:
     Args:
       workdir: folder of the run.
       model: compiled, its optimizer built: the state of another one would silently not be restored.
-      fingerprint: of the vocabulary.
+      belongs_to: see `sat_tf.model.weights.provenance`.
       keep_checkpoints: whether the weights of each epoch are kept.
     """
 
@@ -33,49 +39,45 @@ class Checkpoints:
         self,
         workdir: str | os.PathLike[str],
         model: CaptionModel,
-        fingerprint: str,
+        belongs_to: Provenance,
         keep_checkpoints: bool,
     ) -> None:
-        self._fingerprint = fingerprint
+        self._folder = Path(workdir)
+        self._belongs_to = belongs_to
+        self._keep_checkpoints = keep_checkpoints
         self._progress = tf.Variable("", trainable=False)
-        parts = learned_weights(model, fingerprint)
+        parts = learned_weights(model, belongs_to)
+        self._weights = tf.train.Checkpoint(**parts)
         self._state = tf.train.Checkpoint(
             **parts,
             optimizer=model.optimizer,
             state=model.training_state,
             progress=self._progress,
         )
-        weights = tf.train.Checkpoint(**parts)
-
-        def manager(of: tf.train.Checkpoint, folder: str, keep: int | None) -> Any:
-            return tf.train.CheckpointManager(of, str(Path(workdir) / folder), max_to_keep=keep)
-
-        self._last = manager(self._state, LAST, 1)
-        self._best = manager(weights, BEST, 1)
-        self._epochs = manager(weights, EPOCHS, None) if keep_checkpoints else None
 
     def restore(self) -> Progress:
         """Restore the last state, if there is one, and return the progress it was saved at.
 
         Raises:
-          UserError: the checkpoint cannot be read, or is of another vocabulary.
+          UserError: the checkpoint cannot be read, or belongs to other files or settings.
         """
-        prefix = self._last.latest_checkpoint
-        if prefix is None:
+        if not has_state(self._folder):
             return Progress()
-        restore(self._state, prefix, self._fingerprint)
+        restore(self._state, self._folder / LAST, self._belongs_to)
         return Progress(**json.loads(self._progress.numpy().decode()))
 
     def save(self, progress: Progress) -> None:
-        """Save the state, replacing the previous one."""
-        self._progress.assign(json.dumps(dataclasses.asdict(progress)))
-        self._last.save(checkpoint_number=progress.total_steps)
+        """Save the state, replacing the previous one, unless it is that of the same step."""
+        folder, number = self._folder / LAST, (progress.epoch, progress.step)
+        if newest_checkpoint(folder) != checkpoint_prefix(folder, *number):
+            self._progress.assign(json.dumps(dataclasses.asdict(progress)))
+            write_checkpoint(self._state, folder, *number)
 
     def save_best(self, progress: Progress) -> None:
         """Save the weights as the best, replacing the previous ones."""
-        self._best.save(checkpoint_number=progress.epoch)
+        write_checkpoint(self._weights, self._folder / BEST, progress.epoch)
 
     def save_epoch(self, progress: Progress) -> None:
         """Save the weights of an epoch, if those of every epoch are kept."""
-        if self._epochs is not None:
-            self._epochs.save(checkpoint_number=progress.epoch)
+        if self._keep_checkpoints:
+            write_checkpoint(self._weights, self._folder / EPOCHS, progress.epoch, keep=True)

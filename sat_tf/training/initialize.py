@@ -10,7 +10,7 @@ from sat_tf.data.records import Record
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import build_encoder, load_encoder, set_finetuning
-from sat_tf.model.weights import load_weights
+from sat_tf.model.weights import load_weights, provenance
 from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.training.checkpoints import has_state
 from sat_tf.vocabulary import SPECIAL, Vocabulary, tokenize
@@ -110,7 +110,7 @@ def _start_from(other: Path, config: Config, vocabulary: Vocabulary) -> CaptionM
         raise UserError(f"--start_from={other} has other settings than {', '.join(differing)}")
     encoder = load_encoder(other / ENCODER_FILE, config.encoder)
     model = CaptionModel(encoder, config.decoder, len(vocabulary), config.training.seed)
-    load_weights(model, other / BEST, vocabulary.fingerprint)
+    load_weights(model, other / BEST, provenance(other, theirs, vocabulary))
     set_finetuning(encoder, config.encoder.finetune_from)
     return model
 

@@ -7,6 +7,7 @@ takes too; this loop adds what `fit` has not: a state from which training resume
 
 import contextlib
 import dataclasses
+import errno
 import math
 import os
 import signal
@@ -40,7 +41,16 @@ from sat_tf.model.caption_model import Batch, CaptionModel
 from sat_tf.model.encoder import feature_source, resolve_encoder, save_encoder
 from sat_tf.model.losses import CaptionLoss, Sums
 from sat_tf.model.precision import precision
-from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE
+from sat_tf.model.weights import provenance
+from sat_tf.storage import (
+    BEST,
+    ENCODER_FILE,
+    LAST,
+    LOCK_FILE,
+    METRICS_FILE,
+    VOCABULARY_FILE,
+    exclusive_lock,
+)
 from sat_tf.training.adam import FusedAdam
 from sat_tf.training.checkpoints import Checkpoints, has_state
 from sat_tf.training.initialize import open_model, open_vocabulary
@@ -105,7 +115,11 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> bool:
     Raises:
       UserError: settings, data or folder are not usable, or the loss is not finite.
     """
-    run = prepare(config, workdir)
+    with lock_run(Path(workdir)):
+        return _train_and_evaluate(prepare(config, workdir))
+
+
+def _train_and_evaluate(run: TrainingRun) -> bool:
     training, progress, dev = run.config.training, run.progress, run.records["dev"]
     plan = batch_plan(run.captions, training, progress.epoch)
     train_step = make_train_step(run.model, run.strategy, batches(run, plan).element_spec)
@@ -192,7 +206,8 @@ def prepare(config: Config, workdir: str | os.PathLike[str]) -> TrainingRun:
         for split, of_split in records.items()
     }
     write_run(config, workdir, vocabulary, model)
-    checkpoints = Checkpoints(workdir, model, vocabulary.fingerprint, training.keep_checkpoints)
+    belongs_to = provenance(workdir, config, vocabulary)
+    checkpoints = Checkpoints(workdir, model, belongs_to, training.keep_checkpoints)
     progress = checkpoints.restore()
     is_new = not progress.total_steps and not training.start_from
     if is_new and not model.trains_encoder:
@@ -223,13 +238,17 @@ def resolve_config(config: Config, workdir: Path) -> Config:
         settings.
     """
     config = dataclasses.replace(config, encoder=resolve_encoder(config.encoder))
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"--workdir={workdir}: is not a folder")
     if (workdir / CONFIG_FILE).exists():
         if not has_state(workdir) and (workdir / BEST).exists():
+            what = (
+                f"has lost the state of its training (nothing complete is in {LAST}/): put it back,"
+                " or"
+                if (workdir / METRICS_FILE).exists()
+                else "holds a model that was not trained there:"
+            )
             raise UserError(
-                f"--workdir={workdir} holds a model that was not trained there: train it further "
-                f"with --start_from={workdir} and another --workdir"
+                f"--workdir={workdir} {what} train it further with --start_from={workdir} and "
+                "another --workdir"
             )
         differing = config.differences(Config.load(workdir))
         if differing:
@@ -239,6 +258,36 @@ def resolve_config(config: Config, workdir: Path) -> Config:
                 "give those of the run to resume it, or another --workdir"
             )
     return config
+
+
+@contextlib.contextmanager
+def lock_run(workdir: Path) -> Iterator[None]:
+    """Hold the folder of a run for one training; a killed process leaves no lock.
+
+    Raises:
+      UserError: another training is at work there, or it can't be a folder.
+    """
+    if os.path.lexists(workdir) and not workdir.is_dir():
+        target = f"a link to {os.readlink(workdir)}, which is " if workdir.is_symlink() else ""
+        raise UserError(f"--workdir={workdir}: is {target}no folder")
+    workdir.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(workdir / LOCK_FILE))
+        except BlockingIOError:
+            raise UserError(
+                f"--workdir={workdir}: another training is at work there: wait for its end, or "
+                "give another --workdir"
+            ) from None
+        except OSError as error:
+            if error.errno != errno.ENOLCK:  # a file system without locks
+                raise
+        try:
+            yield
+        finally:
+            if os.listdir(workdir) == [LOCK_FILE]:  # what was wrong was found before the first file
+                (workdir / LOCK_FILE).unlink()
+                workdir.rmdir()
 
 
 def make_strategy() -> tf.distribute.Strategy:

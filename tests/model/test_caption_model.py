@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from sat_tf.config import DecoderConfig
 from sat_tf.model.caption_model import CaptionModel, FlattenGrid
-from sat_tf.model.weights import learned_weights, load_weights
 
 SIZES = {"embedding_size": 4, "hidden_size": 5, "attention_size": 3, "dropout": 0.0}
 
@@ -81,21 +80,3 @@ def test_a_batch_brings_annotations_or_images(grids):
     model = make_model()
     for name in ("features", "images"):
         np.testing.assert_array_equal(model.encode_images({name: tf.constant(grids)}), grids)
-
-
-def learned(model):
-    return [*model.flatten_grid.weights, *model.decoder.weights]
-
-
-def test_checkpoints_hold_every_weight(tmp_path):
-    """Those of layers in lists too."""
-    deep = {f"{name}_layers": 3 for name in ("attention", "initial", "lstm", "output")}
-    one, other = (make_model(seed, lstm_encoder=True, **deep) for seed in (1, 2))
-    for weight in learned(one):
-        weight.assign(np.random.default_rng(3).normal(size=weight.shape))
-    tf.train.CheckpointManager(
-        tf.train.Checkpoint(**learned_weights(one, "a vocabulary")), str(tmp_path), 1
-    ).save()
-    load_weights(other, tmp_path, "a vocabulary")
-    for weight, stored in zip(learned(other), learned(one), strict=True):
-        np.testing.assert_array_equal(weight, stored, err_msg=weight.path)

@@ -133,6 +133,6 @@ def test_pretrained_embeddings_are_frozen_and_resumed_without_their_file(data_di
     assert all(variable is not embeddings for variable in run.model.trainable_variables)
     again = prepare(config, tmp_path / "run")  # the start was cut off
     assert_equal_weights(again.model, run.model)
-    run.checkpoints.save(run.progress)
+    again.checkpoints.save(again.progress)
     path.unlink()
     assert_equal_weights(prepare(config, tmp_path / "run").model, run.model)
