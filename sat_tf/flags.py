@@ -14,6 +14,7 @@ too.
 """
 
 import contextlib
+import errno
 import faulthandler
 import gc
 import os
@@ -159,7 +160,9 @@ def run(
         status = 1
     except OSError as error:
         reason = error.strerror or str(error)
-        status = _report(f"{error.filename}: {reason}" if error.filename else reason)
+        # Every other writer names its file.
+        where = error.filename or ("standard output" if error.errno == errno.ENOSPC else "")
+        status = _report(f"{where}: {reason}" if where else reason)
     sys.exit(status)
 
 

@@ -372,6 +372,11 @@ def test_export_captions_as_the_run_does(run, tmp_path, monkeypatch):
         ("evaluate", ["--workdir=none", "--report=/"], "--report=/: is a folder"),
         ("evaluate", ["--workdir=none", "--output=/proc/x/y"], "--output=/proc/x/y: nothing can"),
         ("export", ["--workdir=none", "--export_dir=."], "--export_dir=.: is there already"),
+        (
+            "export",
+            ["--workdir=none", "--export_dir=v[1]"],
+            "--export_dir=v[1]: TensorFlow takes [",
+        ),
         ("caption", ["--workdir=none", "--report=/", "a.jpg"], "--report=/: is a folder"),
     ],
 )

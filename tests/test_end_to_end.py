@@ -20,6 +20,7 @@ from sat_tf.evaluator import Evaluator
 from sat_tf.metrics.registry import SCORES
 from sat_tf.model.encoder import encoder_fingerprint
 from sat_tf.model.weights import newest_checkpoint, provenance, save_weights
+from sat_tf.storage import exclusive_lock
 from sat_tf.training import train as training
 from sat_tf.training.checkpoints import Checkpoints
 from sat_tf.training.logger import TrainingLogger
@@ -65,6 +66,11 @@ def metrics_without_seconds(workdir):
         {name: value for name, value in json.loads(line).items() if "seconds" not in name}
         for line in (workdir / "metrics.jsonl").read_text().splitlines()
     ]
+
+
+@pytest.fixture
+def copied_run(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run.workdir, tmp_path / "run")
 
 
 def test_run_leaves_its_files(tiny_run):
@@ -131,6 +137,43 @@ def test_finished_run_is_not_trained_again(tiny_run, data_dir):
 def test_other_settings_are_rejected_by_name(tiny_run, data_dir):
     with pytest.raises(UserError, match="--hidden_size"):
         train_and_evaluate(tiny_config(data_dir, hidden_size=10), tiny_run.workdir)
+
+
+def test_a_run_is_trained_once_at_a_time(data_dir, tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    with (
+        exclusive_lock(workdir / ".lock"),
+        pytest.raises(UserError, match="another training is at work there"),
+    ):
+        train_and_evaluate(tiny_config(data_dir), workdir)
+
+
+def test_a_mistake_leaves_no_folder(data_dir, tmp_path):
+    config = tiny_config(data_dir, encoder="none.keras")
+    with pytest.raises(UserError, match=r"none\.keras"):
+        train_and_evaluate(config, tmp_path / "new" / "run")
+    assert list(tmp_path.glob("new/*")) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_text("x"), "is no folder"),
+        (lambda path: path.symlink_to("nowhere"), "is a link to nowhere, which is no folder"),
+    ],
+)
+def test_what_is_no_folder_is_named(data_dir, tmp_path, make, message):
+    make(tmp_path / "run")
+    with pytest.raises(UserError, match=f"--workdir=.*run: {message}"):
+        train_and_evaluate(tiny_config(data_dir), tmp_path / "run")
+
+
+def test_a_state_that_is_lost_is_missed(data_dir, copied_run):
+    """Not trained again from the start, which would replace the best weights."""
+    shutil.rmtree(copied_run / "checkpoints")
+    with pytest.raises(UserError, match="has lost the state of its training"):
+        train_and_evaluate(tiny_config(data_dir), copied_run)
 
 
 def test_loss_that_is_not_finite_stops_the_run(data_dir, tmp_path):
@@ -236,11 +279,6 @@ def test_image_files_are_captioned_as_in_the_data_set(captioner, test_result, tm
     rows, columns = captioner.models[0].grid
     for caption in captions:
         assert caption.alphas.shape == (len(caption.words), rows, columns)
-
-
-@pytest.fixture
-def copied_run(tiny_run, tmp_path):
-    return shutil.copytree(tiny_run.workdir, tmp_path / "run")
 
 
 def test_ensemble_is_scored_by_all_its_members(tiny_run, copied_run, test_result):
