@@ -112,5 +112,4 @@ def read_text_results(
 
 
 def _read_column(path: Path, problems: Problems) -> list[str]:
-    lines = [line.strip() for _, line in read_lines(path, problems)]
-    return lines if lines[-1] else lines[:-1]  # after the newline of the last line
+    return [line.strip() for _, line in read_lines(path, problems)]

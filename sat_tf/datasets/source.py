@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sat_tf.config import DataConfig
 from sat_tf.data.records import SPLITS, Problems, Record, SourceLocation, ValidatedSplits
 from sat_tf.errors import UserError
+from sat_tf.text_files import NOT_TEXT, open_text
 from sat_tf.vocabulary import tokenize
 
 # Names of splits in files; restval is the part of COCO's validation images that Karpathy's splits
@@ -29,7 +30,7 @@ SPLIT_NAMES = {name: name for name in SPLITS} | {
 }
 # A text with one of these has a word: most captions need no tokenizer to be checked.
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
+_NOT_UTF8 = "is not UTF-8 text: save the file as UTF-8"
 
 
 class Row(NamedTuple):
@@ -46,25 +47,19 @@ Reader = Callable[[Path, Problems], Iterable[Row]]
 Images = dict[str, list[Row]]
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a file without a byte order mark; raise a `UserError` that names it."""
-    try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise UserError(f"{path}: can't be read: {error.strerror}") from None
-
-
 def read_lines(path: Path, problems: Problems) -> Iterator[tuple[SourceLocation, str]]:
-    """Yield the lines of a UTF-8 file; lines that can't be read are reported, and yielded as ""."""
-    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
-        location, text = SourceLocation(path, number), ""
-        try:
-            text = line.removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError:
-            problems.add(location, "is not UTF-8 text")
-        if "\0" in text:
-            problems.add(location, "holds a NUL byte")
-        yield location, "" if "\0" in text else text
+    """Yield the lines of a text file; those that can't be read are reported, and yielded as ""."""
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            location, what = SourceLocation(path, number), ""
+            if NOT_TEXT.search(line):
+                what = _NOT_UTF8
+            elif "\0" in line:
+                what = "holds a NUL byte"
+            if what:
+                problems.add(location, what)
+            # A CR within the line is a blank; the CSV parser would take it for the end of a row.
+            yield location, "" if what else line.rstrip("\r\n").replace("\r", " ")
 
 
 class Field(NamedTuple):
@@ -136,14 +131,13 @@ class JsonDocument:
 
     def __init__(self, path: Path, lists: Mapping[str, Fields], problems: Problems) -> None:
         self._path, self._lists, self._problems = path, lists, problems
-        content = read_bytes(path)
+        self._content = None
         keep = {*lists, *itertools.chain.from_iterable(lists.values())}
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            problems.add(SourceLocation(path, line), "is not UTF-8 text")
-            self._content = None
+        with open_text(path) as file:
+            text = file.read()
+        if wrong := NOT_TEXT.search(text):
+            line = text.count("\n", 0, wrong.start()) + 1
+            problems.add(SourceLocation(path, line), _NOT_UTF8)
         else:
             self._content = parse_json(text, SourceLocation(path), problems, [*keep])
 
@@ -278,7 +272,7 @@ def group_by_image(rows: Iterable[Row], problems: Problems) -> Images:
     """Return the rows of each image; rows whose text can't be printed or written are reported."""
     images: Images = {}
     for row in rows:
-        if any(map(_SURROGATES.search, (row.image, row.caption, row.split))):
+        if any(map(NOT_TEXT.search, (row.image, row.caption, row.split))):
             problems.add(row.location, "holds half a character (a lone surrogate)")
         elif "\0" in row.caption:
             problems.add(row.location, "holds a NUL character")

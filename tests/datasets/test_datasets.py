@@ -63,7 +63,7 @@ def test_a_split_is_missing_only_when_it_is_asked_for(flickr8k):
         ("", ": lists no image"),
         ("c.jpg\nnew.jpg\n", ":2: 'new.jpg' has no caption in Flickr8k.token.txt"),
         ("c.jpg\nb.jpg\n", ":2: 'b.jpg' is in the split train already"),
-        (b"c.jpg\n\xff\n", ":2: is not UTF-8 text"),
+        (b"c.jpg\n\xff\n", ":2: is not UTF-8 text: save the file as UTF-8"),
     ],
 )
 def test_a_wrong_list_is_named_with_its_line(flickr8k, tmp_path, content, what):

@@ -91,7 +91,7 @@ def test_every_problem_is_reported_with_its_line(folder):
         "11 problems in captions.txt",
         "captions.txt:3: no such image: 'missing.jpg'",
         "captions.txt:4: the caption of 'b.jpg' is empty",
-        "captions.txt:5: is not UTF-8 text",
+        "captions.txt:5: is not UTF-8 text: save the file as UTF-8",
         "captions.txt:6: split 'nonsense' must be one of train, dev, test, val, valid, validation, "
         "restval",
         "captions.txt:7: must have 3 columns; it has 1",

@@ -71,6 +71,18 @@ def test_an_image_without_caption_is_named(tmp_path):
         read_results(written(tmp_path, {}), RECORDS)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_results_by_other_editors(tmp_path, encoding):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([{"image_id": 42, "caption": "Käse"}]), encoding=encoding)
+    assert read_results(path, RECORDS[:1]) == ["Käse"]
+    texts = [tmp_path / "c.txt", tmp_path / "r.txt"]
+    for text in texts:
+        text.write_bytes("Käse\r\n\r\nb\r\n".encode(encoding))
+    with pytest.raises(UserError, match=r"r\.txt:2: the image has no reference"):
+        read_text_results(texts[0], texts[1:])
+
+
 def lines(tmp_path, **files):
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -146,6 +146,13 @@ def test_lists_name_images_with_folder_or_without_and_without_extension(tmp_path
     assert divide(tmp_path, ("train", "dev"), *images) == (expected, [])
 
 
+def test_lists_by_other_editors(tmp_path):
+    write(tmp_path, train="a.jpg\r\nb.jpg".encode("utf-16"), val="\ufeffc.jpg\rd.jpg\r")
+    expected = {"train": ["a.jpg", "b.jpg"], "dev": ["c.jpg", "d.jpg"]}
+    images = ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    assert divide(tmp_path, ("train", "dev"), *images) == (expected, [])
+
+
 def test_lists_of_other_splits_are_not_read(tmp_path):
     write(tmp_path, train="a.jpg", val=b"\xff")
     assert divide(tmp_path, ("train",), "a.jpg", "b.jpg") == ({"train": ["a.jpg"]}, [])
@@ -158,7 +165,7 @@ def test_every_problem_of_lists_is_reported_with_its_line(tmp_path):
         "test.txt: lists no image",
         "train.txt:2: 'none.jpg' has no caption in tokens",
         "val.txt:1: 'b.jpg' may be x/b.jpg or y/b.jpg",
-        "val.txt:2: is not UTF-8 text",
+        "val.txt:2: is not UTF-8 text: save the file as UTF-8",
         "val.txt:3: 'a.jpg' is in the split train already",
     ]
 
@@ -227,7 +234,7 @@ def test_each_problem_of_a_karpathy_document_is_named_by_its_entry(tmp_path, cha
         (b"[]", "J: is not a JSON object"),
         (b"", "J:1: is not JSON: Expecting value, column 1"),
         (b'{"images": [\n{"id": }]}', "J:2: is not JSON: Expecting value, column 8"),
-        (b'{"images":\n["\xff"]}', "J:2: is not UTF-8 text"),
+        (b'{"images":\n["\xff"]}', "J:2: is not UTF-8 text: save the file as UTF-8"),
         (b"[" * 100_000, "J: is not JSON that can be read: "),
         (b'{"a": ' * 100_000, "J: is not JSON that can be read: "),
         (b'{"images": ' + b"1" * 5000 + b"}", "J: is not JSON that can be read: "),
@@ -239,11 +246,12 @@ def test_what_is_no_document_is_one_problem(tmp_path, content, expected):
     assert problem.startswith(expected)
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_fault(tmp_path, encoding):
     rows, problems = read_document(
         tmp_path / "k.json",
         read_karpathy,
-        json.dumps(karpathy({"val": ["a.jpg"]})).encode("utf-8-sig"),
+        json.dumps(karpathy({"val": ["a.jpg"]})).encode(encoding),
     )
     assert len(rows) == 2 and not problems
 
