@@ -7,7 +7,7 @@ import pytest
 from caption_files import complaint, make_images, read
 
 from sat_tf.data.records import Problems
-from sat_tf.datasets.files import read_csv, read_json_lines
+from sat_tf.datasets.files import read_json_lines, read_table
 from sat_tf.datasets.flickr import read_tokens
 from sat_tf.errors import UserError
 
@@ -41,7 +41,7 @@ def test_csv_with_splits_quotes_and_a_byte_order_mark(folder, mark, end):
         "Train , a.jpg,3,one dog",
         "dev,sub/c.jpg,4,one cat",
     ]
-    records = read(folder, read_csv, end.join(lines), ("train", "dev", "test"))
+    records = read(folder, read_table, end.join(lines), ("train", "dev", "test"))
     assert records["train"][0].captions == ('a "big" dog, running', "one dog")
     (cat,) = records["dev"]
     assert (cat.image_id, cat.captions) == ("sub/c.jpg", ("a cat\nasleep", "one cat"))
@@ -86,10 +86,10 @@ def test_every_problem_is_reported_with_its_line(folder):
         b'sub/c.jpg,"never\n'
         b"closed,train\n"
     )
-    message = complaint(folder, read_csv, text).splitlines()
+    message = complaint(folder, read_table, text).splitlines()
     assert message == [
         "11 problems in captions.txt",
-        "captions.txt:3: no such image: 'missing.jpg'",
+        "captions.txt:3: no such image in images: 'missing.jpg'",
         "captions.txt:4: the caption of 'b.jpg' is empty",
         "captions.txt:5: is not UTF-8 text: save the file as UTF-8",
         "captions.txt:6: split 'nonsense' must be one of train, dev, test, val, valid, validation, "
@@ -99,25 +99,32 @@ def test_every_problem_is_reported_with_its_line(folder):
         "captions.txt:9: holds a NUL byte",
         "captions.txt:10: is not CSV: ',' expected after '\"'",
         "captions.txt:11: names no split, as others do",
-        "captions.txt:12: must have 3 columns; it has 4",
+        "captions.txt:12: must have 3 columns; it has 4: enclose a caption that holds ',' in "
+        "quotation marks",
         "captions.txt:15: is not CSV: unexpected end of data",
     ]
 
 
-HEADER = ":1: the header must name image and caption, and maybe split, once each; it has"
+HEADER = (
+    ":1: the header must name image (or image_name, image_path, file_name, filename, file), "
+    "caption (or captions, comment, text, sentence, description) and maybe split, once each; it has"
+)
 
 
 @pytest.mark.parametrize(
     ("reader", "text", "what"),
     [
-        (read_csv, "picture,text\na.jpg,a dog\n", f"{HEADER} picture, text"),
-        (read_csv, "image;caption\na.jpg;a dog\n", f"{HEADER} image;caption"),
-        (read_csv, "image,caption,caption\na.jpg,x,y\n", f"{HEADER} image, caption, caption"),
-        (read_csv, "image,caption,split,split\na.jpg,x,dev,train\n", "once each"),
-        (read_csv, "\n\npicture\n", ":3: the header"),
-        (read_csv, "", f"{HEADER} nothing"),
-        (read_csv, b"im\xe4ge,caption\nimage,caption\n", ":1: is not UTF-8"),
-        (read_csv, "image,caption,split\na.jpg,x,tset\n", ":2: split 'tset'"),
+        (read_table, "picture,text\na.jpg,a dog\n", f"{HEADER} picture, text"),
+        (read_table, "image;what\na.jpg;a dog\n", f"{HEADER} image, what"),
+        (read_table, "https://x.org/a.jpg\ta dog\n", ":1: holds the address of an image: down"),
+        (read_table, "caption,url\na dog,a.jpg\n", f"{HEADER} caption, url"),
+        (read_table, "a.jpg\tb.jpg\n", f"{HEADER} a.jpg, b.jpg"),
+        (read_table, "image,caption,caption\na.jpg,x,y\n", f"{HEADER} image, caption, caption"),
+        (read_table, "image,caption,split,split\na.jpg,x,dev,train\n", "once each"),
+        (read_table, "\n\npicture\n", ":3: the header"),
+        (read_table, "", f"{HEADER} nothing"),
+        (read_table, b"im\xe4ge,caption\nimage,caption\n", ":1: is not UTF-8"),
+        (read_table, "image,caption,split\na.jpg,x,tset\n", ":2: split 'tset'"),
         (read_tokens, "a.jpg a dog\n", ":1: is not IMAGE#NUMBER"),
         (read_tokens, "a.jpg#0 a dog\n", ":1: is not IMAGE#NUMBER"),
         (read_tokens, "a.jpg\ta dog\n", ":1: is not IMAGE#NUMBER"),
@@ -128,7 +135,8 @@ HEADER = ":1: the header must name image and caption, and maybe split, once each
         (read_json_lines, '{"image": ' + "1" * 5000, ":1: is not JSON"),
         (read_json_lines, '["a.jpg", "a dog"]\n', ":1: is not a JSON object"),
         (read_json_lines, '{"image": 7, "caption": "x"}\n', "must have image (a text)"),
-        (read_json_lines, '{"image": "a.jpg", "text": "x"}\n', "must have caption (a text)"),
+        (read_json_lines, '{"image": "a.jpg", "title": "x"}\n', "must have caption (a text or"),
+        (read_json_lines, '{"image": "a.jpg", "text": []}\n', "must have text (a text or a list"),
         (
             read_json_lines,
             '{"image": "a.jpg", "caption": "x", "split": 1}\n',
@@ -136,8 +144,12 @@ HEADER = ":1: the header must name image and caption, and maybe split, once each
         ),
         (read_json_lines, '{"image": "a.jpg", "caption": "\\ud800"}', ":1: holds half a char"),
         (read_json_lines, '{"image": "a\\u0000/a.jpg", "caption": "x"}\n', ":1: no such image"),
-        (read_json_lines, '{"image": "sub", "caption": "x"}\n', ":1: no such image: 'sub'"),
-        (read_json_lines, '{"image": "", "caption": "x"}\n', ":1: no such image: ''"),
+        (
+            read_json_lines,
+            '{"image": "sub", "caption": "x"}\n',
+            ":1: no such image in images: 'sub'",
+        ),
+        (read_json_lines, '{"image": "", "caption": "x"}\n', ":1: no such image in images: ''"),
         (read_json_lines, '{"image": "no/a.jpg", "caption": "x"}\n', ":1: no such image"),
     ],
 )
@@ -152,4 +164,4 @@ def test_a_file_that_can_t_be_read_is_named(folder):
     with pytest.raises(UserError, match=r"nothing\.txt: can't be read: No such file"):
         list(read_tokens(folder / "nothing.txt", Problems()))
     with pytest.raises(UserError, match=r"images: can't be read: Is a directory"):
-        list(read_csv(folder / "images", Problems()))
+        list(read_table(folder / "images", Problems()))
