@@ -64,8 +64,8 @@ def tokenize(text: str) -> list[str]:
 _WITHOUT_SPACES = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
 )
-# Of letters, marks left out: a word of these scripts has 2 or 3 on average, a phrase more than 10.
-_LONGEST_AVERAGE = 6
+# Letters, without marks: a word of these scripts has 2 or 3 on average, a phrase 6 and more.
+_LONGEST_AVERAGE = 4
 
 
 def is_unsegmented(caption: str) -> bool:

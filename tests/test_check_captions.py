@@ -47,6 +47,20 @@ def test_every_problem_is_printed_not_only_the_first(files):
     assert "images                                   1           1" in done.stdout
 
 
+def test_what_was_read_otherwise_is_noted(files):
+    (files / "a.png").rename(files / "A.PNG")
+    text = (files / "captions.csv").read_text().replace(",", ";")
+    (files / "captions.csv").write_text(text)
+    done = check("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n\n")[-2:] == [
+        "notes: 2\n"
+        f"{files}/captions.csv: read with ';' between columns, image, caption, split\n"
+        f"{files}: 1 images found under another spelling of their names, as 'A.PNG' for 'a.png'",
+        "problems: 0\n",
+    ]
+
+
 def test_a_document_that_is_none(tmp_path):
     make_images(tmp_path / "flickr30k-images", "a.jpg")
     (tmp_path / "dataset_flickr30k.json").write_text('{"images": [}')

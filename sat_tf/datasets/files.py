@@ -41,10 +41,10 @@ _DEFAULT_NAMES = (
 IMAGE_COLUMNS = ("image", "image_name", "image_path", "file_name", "filename", "file")
 CAPTION_COLUMNS = ("caption", "captions", "comment", "text", "sentence", "description")
 _SPLIT = "split"
-_DELIMITERS = ",;\t|"
+_DELIMITERS = "\t|;,"  # a comma may be a part of a caption between others
 _URL = re.compile("https?://", re.IGNORECASE)
 # The name of an image in a table without header; Flickr's have the number of the caption.
-_IMAGE_NAME = re.compile(rf".*({'|'.join(map(re.escape, ENDINGS))})(#\d+)?", re.IGNORECASE)
+_IMAGE_NAME = re.compile(rf"[^\t|]*({'|'.join(map(re.escape, ENDINGS))})(#\d+)?", re.IGNORECASE)
 _NUMBER = re.compile(r"#\d+$")
 
 
@@ -150,9 +150,9 @@ def read_table(path: Path, problems: Problems) -> Iterator[Row]:
         values = _complete(values, dialect, location, problems)
         if len(values) == len(dialect.columns):
             named = dict(zip(dialect.columns, values, strict=True))
-            image = named[dialect.image]
+            image = named[dialect.image].strip()
             if not dialect.has_header:
-                image = _NUMBER.sub("", image.strip())
+                image = _NUMBER.sub("", image)
             yield Row(location, image, named[dialect.caption], named.get(_SPLIT, ""))
         else:
             what = f"must have {len(dialect.columns)} columns; it has {len(values)}"

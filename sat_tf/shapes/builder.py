@@ -264,5 +264,8 @@ def _prepared(config: DataConfig) -> ShapesCaptions:
             except OSError as error:
                 raise UserError(
                     f"--data_dir={folder}: the data set can't be written there: {error}"
+                    if config.data_dir
+                    else f"{Path(folder).absolute()}: the data set can't be written there, name "
+                    f"another folder with --data_dir: {error}"
                 ) from None
     return builder

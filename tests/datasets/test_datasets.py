@@ -345,6 +345,92 @@ def test_a_folder_without_captions_says_what_it_needs(tmp_path):
         load_splits(config, ("train",))
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("captions.txt", "image,caption\na.jpg,x\n"),
+        ("results.csv", "image_name| comment_number| comment\na.jpg| 0| x\n"),
+        ("metadata.csv", "file_name,text\na.jpg,x\n"),
+        ("metadata.jsonl", '{"file_name": "a.jpg", "text": "x"}\n'),
+        ("captions.tsv", "a.jpg\tx\n"),
+    ],
+)
+@pytest.mark.parametrize("image", ["a.jpg", "Images/a.jpg"])
+def test_published_layouts_are_found_without_flags(tmp_path, file, content, image):
+    make_images(tmp_path, image)
+    (tmp_path / file).write_text(content)
+    config = DataConfig(dataset="files", data_dir=str(tmp_path))
+    (split,) = available_splits(config)
+    (record,) = load_splits(config, (split,))[split]
+    assert (record.image_id, record.image) == ("a.jpg", str(tmp_path / image))
+    # Of the two, the captions beside the images.
+    (tmp_path / "captions.csv").write_text("image,caption\na.jpg,y\n")
+    assert load_splits(config, (split,))[split][0].captions == ("y",)
+
+
+def test_images_may_be_beside_a_caption_file_elsewhere(tmp_path):
+    (tmp_path / "data").mkdir()
+    make_images(tmp_path / "photos", "a.jpg")
+    path = tmp_path / "photos" / "list.csv"
+    path.write_text("image,caption\na.jpg,x\n")
+    config = DataConfig(dataset="files", data_dir=str(tmp_path / "data"), captions_file=str(path))
+    (split,) = available_splits(config)
+    assert load_splits(config, (split,))[split][0].image == str(tmp_path / "photos" / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("captions.jsonl", ""), ("captions.jsonl", "\n\n"), ("captions.csv", "image,caption\n")],
+)
+def test_a_file_without_captions_is_named(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    config = DataConfig(dataset="files", data_dir=str(tmp_path))
+    assert available_splits(config) == ()
+    with pytest.raises(UserError) as caught:
+        load_splits(config, ("train", "dev"))
+    assert str(caught.value) == f"{tmp_path / name}: holds no caption"
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [("captions_file", "own.csv"), ("splits", "lists"), ("boxes", "boxes.json")],
+)
+def test_a_relative_path_is_said_to_be_of_the_current_folder(
+    files, tmp_path, monkeypatch, setting, name
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / name).touch()
+    with pytest.raises(UserError) as caught:
+        load_splits(dataclasses.replace(files, **{setting: name}), ("train",))
+    message = str(caught.value)
+    assert message.startswith(f"--{setting}={name}: no such f")
+    assert (
+        f"in the current folder, {tmp_path}/elsewhere; there is --{setting}={tmp_path}/{name}"
+        in message
+    )
+
+
+def test_notes_are_printed_on_demand(files, tmp_path, capsys):
+    (tmp_path / "images" / "0.png").rename(tmp_path / "images" / "0.PNG")
+    load_splits(files, ("train", "dev", "test"))
+    assert capsys.readouterr().out == ""
+    load_splits(files, ("train", "dev", "test"), with_notes=True)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == (
+        f"{tmp_path}: 1 images found under another spelling of their names, as 'images/0.PNG' for "
+        "'images/0.png'"
+    )
+
+
+def test_one_image_of_two_names_is_a_problem_across_splits(tmp_path):
+    make_images(tmp_path, "a.JPG")
+    (tmp_path / "captions.csv").write_text("image,caption,split\na.jpg,x,train\na.JPG,y,dev\n")
+    config = DataConfig(dataset="files", data_dir=str(tmp_path))
+    with pytest.raises(UserError, match=r"captions\.csv:3: 'a\.JPG' is the file of 'a\.jpg' too"):
+        load_splits(config, ("train", "dev"))
+
+
 def test_available_splits_of_a_missing_folder(tmp_path):
     for dataset in ("files", "flickr8k", "flickr30k", "coco"):
         config = DataConfig(dataset=dataset, data_dir=str(tmp_path / "none"))

@@ -58,6 +58,87 @@ def test_json_lines(folder):
     assert [record.captions for record in records] == [("ein Mädchen",), ("x",)]
 
 
+def noted(folder, reader, content):
+    """Return the images and captions of a file, and what is noted of it, without its path."""
+    path = folder / "captions.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    problems = Problems()
+    rows = [(row.image, row.caption) for row in reader(path, problems)]
+    assert not problems
+    return rows, [note.replace(f"{path}", "F") for note in problems.notes]
+
+
+ROWS = [("a.jpg", "a dog, running"), ("a.jpg", "a 2nd dog"), ("b.jpg", 'says "hi"')]
+NOTE = "F: read with {!r} between columns, {}"
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ('image,caption\na.jpg,"{}"\na.jpg,{}\nb.jpg,"says ""hi"""\n', None),
+        # Kaggle's Flickr30k, whose row lacks a bar.
+        (
+            "image_name| comment_number| comment\na.jpg| 0| {}\na.jpg| 1   {}\nb.jpg| 0| {}\n",
+            NOTE.format("|", "image_name, comment"),
+        ),
+        # Hugging Face's metadata.csv.
+        (
+            'file_name,text\na.jpg,"{}"\na.jpg,{}\nb.jpg,"says ""hi"""\n',
+            NOTE.format(",", "file_name, text"),
+        ),
+        ('image;caption\na.jpg;{}\na.jpg;"{}"\nb.jpg;{}\n', NOTE.format(";", "image, caption")),
+        # A spreadsheet's Unicode text.
+        (
+            'ID\tCaption\tFileName\n1\t"{}"\ta.jpg\n2\t{}\ta.jpg\n3\t"says ""hi"""\tb.jpg\n',
+            NOTE.format("\t", "caption, filename"),
+        ),
+        (
+            "{}\ta.jpg\n{}\ta.jpg\n{}\tb.jpg\n",
+            NOTE.format("\t", "caption, image; it has no header"),
+        ),
+        (
+            "a.jpg#0\t{}\na.jpg#1\t{}\nb.jpg#0\t{}\n",
+            NOTE.format("\t", "image, caption; it has no header"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_tables_as_they_are_published(folder, text, note, end, encoding):
+    content = text.format(*(caption for _, caption in ROWS)).replace("\n", end)
+    rows, notes = noted(folder, read_table, content.encode(encoding))
+    assert [(image, caption.strip()) for image, caption in rows] == ROWS
+    assert notes[:1] == ([note] if note else [])
+    assert notes[1:] == (["F:3: read as if '|' followed the 1"] if "comment_n" in text else [])
+
+
+@pytest.mark.parametrize("row", ["a.jpg| two dogs", "a.jpg| 4", "a.jpg"])
+def test_a_row_that_lacks_more_than_a_bar_is_a_problem(folder, row):
+    text = f"image_name| comment_number| comment\nb.jpg| 0| x\n{row}\n"
+    assert "captions.txt:3: must have 3 columns; it has" in complaint(folder, read_table, text)
+
+
+def test_json_lines_of_hugging_face(folder):
+    lines = [
+        {"file_name": "a.jpg", "text": "one dog", "more": [1]},
+        {"file_name": "b.jpg", "text": ["a cat", "one cat"]},
+        {"image": "b.jpg", "caption": "x"},
+    ]
+    rows, notes = noted(folder, read_json_lines, "\n".join(map(json.dumps, lines)))
+    assert rows == [("a.jpg", "one dog"), ("b.jpg", "a cat"), ("b.jpg", "one cat"), ("b.jpg", "x")]
+    assert notes == ["F: read file_name, text"]
+
+
+def test_the_first_of_the_columns_for_one_thing_counts(folder):
+    text = "text,file_name,image,caption\nno,no.jpg,a.jpg,a dog\n"
+    assert noted(folder, read_table, text) == ([("a.jpg", "a dog")], [])
+
+
+def test_a_carriage_return_within_a_row_is_a_blank(folder):
+    rows, _ = noted(folder, read_table, b"image,caption\na.jpg,a\rdog\r\r\n")
+    assert rows == [("a.jpg", "a dog")]
+
+
 def test_images_may_lie_anywhere(folder):
     absolute = str(folder / "images" / "b.jpg")
     lines = [f"{name}#0\tx" for name in (absolute, "sub/c.jpg", "sub/../a.jpg", "d#1.jpg")]
@@ -118,6 +199,7 @@ HEADER = (
         (read_table, "image;what\na.jpg;a dog\n", f"{HEADER} image, what"),
         (read_table, "https://x.org/a.jpg\ta dog\n", ":1: holds the address of an image: down"),
         (read_table, "caption,url\na dog,a.jpg\n", f"{HEADER} caption, url"),
+        (read_table, "1\ta dog, running\ta.jpg\n", f"{HEADER} 1, a dog, running, a.jpg"),
         (read_table, "a.jpg\tb.jpg\n", f"{HEADER} a.jpg, b.jpg"),
         (read_table, "image,caption,caption\na.jpg,x,y\n", f"{HEADER} image, caption, caption"),
         (read_table, "image,caption,split,split\na.jpg,x,dev,train\n", "once each"),

@@ -151,6 +151,15 @@ def test_lists_name_images_with_folder_or_without_and_without_extension(tmp_path
     assert divide(tmp_path, ("train", "dev"), *images) == (expected, [])
 
 
+def test_lists_name_images_by_names_that_look_alike(tmp_path):
+    write(tmp_path, train="Bäume.jpg\nB.JPG\nc\nd.jpg", val="D.jpg")
+    images = ("Ba\u0308ume.JPG", "x/b.jpg", "C.jpg", "d.jpg", "D.jpg")
+    expected = {"train": ["Ba\u0308ume.JPG", "x/b.jpg", "C.jpg", "d.jpg"], "dev": ["D.jpg"]}
+    assert divide(tmp_path, ("train", "dev"), *images) == (expected, [])
+    _, problems = divide(tmp_path, ("train",), *images, "y/B.jpg")
+    assert problems == ["train.txt:2: 'B.JPG' may be 'x/b.jpg' or 'y/B.jpg'"]
+
+
 def test_lists_by_other_editors(tmp_path):
     write(tmp_path, train="a.jpg\r\nb.jpg".encode("utf-16"), val="\ufeffc.jpg\rd.jpg\r")
     expected = {"train": ["a.jpg", "b.jpg"], "dev": ["c.jpg", "d.jpg"]}
@@ -187,6 +196,24 @@ def test_a_karpathy_document_has_splits_and_sentences(tmp_path):
     ]
     rows, _ = read_document(tmp_path / "k.json", read_karpathy, karpathy({"val": ["c.jpg"]}))
     assert [row.image for row in rows] == ["c.jpg"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "cocoid", "expected"),
+    [
+        ("c.jpg", 0, 0),
+        ("c.jpg", "x", "x"),
+        ("c.jpg", None, None),
+        ("COCO_val2014_000000000042.jpg", None, 42),
+        ("COCO_val2014_000000000042.jpg", 7, 7),
+    ],
+)
+def test_a_karpathy_document_has_the_ids_of_images(tmp_path, name, cocoid, expected):
+    document = karpathy({"val": [name]})
+    document["images"][0]["cocoid"] = cocoid
+    rows, problems = read_document(tmp_path / "k.json", read_karpathy, document)
+    assert not problems
+    assert [row.document_id for row in rows] == [expected] * 2
 
 
 @pytest.mark.parametrize(
