@@ -40,6 +40,9 @@ class ImageFiles:
         self._roots = list(dict.fromkeys(map(str, (folder, *nearby))))
         self._searches_subfolders = bool(nearby)
         self._listed: dict[str, _Listing] = {}
+        # By folder and what a name has before its last part: where that leads.
+        self._joined: dict[tuple[str, str], str] = {}
+        self._alike_folders: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         self._names: dict[str, str] = {}  # by the path of the file
         self._respelled: list[tuple[str, str]] = []  # name and path
         self._in_subfolder: list[str] = []
@@ -120,37 +123,48 @@ class ImageFiles:
 
     def _exact(self, folders: Iterable[str], name: str) -> list[str]:
         """Return the files of that name."""
+        above, base = os.path.split(name)
         found = []
         for folder in folders:
-            # As `Path` writes it, so that an image has one path.
-            path = str(Path(folder, name))
-            listing = self._list(os.path.dirname(path))
+            if (folder, above) not in self._joined:
+                # As `Path` writes it, so that an image has one path.
+                self._joined[folder, above] = str(Path(folder, above))
+            place = self._joined[folder, above]
+            listing = self._list(place)
             if listing.error:
-                raise UserError(
-                    f"{printable(os.path.dirname(path))}: can't be read: {listing.error}"
-                )
-            if name and os.path.basename(path) in listing.files:
-                found.append(path)
+                raise UserError(f"{printable(place)}: can't be read: {listing.error}")
+            if base in listing.files:
+                found.append(os.path.join(place, base))
         return found
 
     def _alike(self, folders: Iterable[str], name: str) -> list[str]:
         """Return the files whose names look alike."""
         name = _with_slashes(name).strip()
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        if not parts:
-            return []
-        roots = ["/"] if name.startswith("/") else folders
-        return list(dict.fromkeys(path for root in roots for path in self._descend(root, parts)))
+        *above, base = [part for part in name.split("/") if part not in ("", ".")] or [""]
+        key = name_key(base)
+        found = (
+            os.path.join(place, file)
+            for root in (["/"] if name.startswith("/") else folders)
+            for place in self._folders_alike(root, tuple(above))
+            for file in self._list(place).by_key.get(key, ())
+        )
+        return list(dict.fromkeys(found))
 
-    def _descend(self, folder: str, parts: Sequence[str]) -> list[str]:
-        head, *rest = parts
-        if not rest:
-            return [os.path.join(folder, file) for file in self._list(folder).alike(head)]
-        path = os.path.join(folder, head)
-        if os.path.isdir(path):  # needs no listing of the folders above, which may be long
-            return self._descend(path, rest)
-        folders = [x for x in self._list(folder).folders if name_key(x) == name_key(head)]
-        return [file for one in folders for file in self._descend(os.path.join(folder, one), rest)]
+    def _folders_alike(self, root: str, parts: tuple[str, ...]) -> list[str]:
+        """Return the folders below `root` to which these parts of a name lead."""
+        if not parts:
+            return [root]
+        if (root, parts) not in self._alike_folders:
+            found = self._alike_folders[root, parts] = []
+            for folder in self._folders_alike(root, parts[:-1]):
+                path = os.path.join(folder, parts[-1])
+                if os.path.isdir(path):  # without listing the folder above, which may be long
+                    found.append(path)
+                else:
+                    key = name_key(parts[-1])
+                    names = sorted(x for x in self._list(folder).folders if name_key(x) == key)
+                    found += [os.path.join(folder, one) for one in names]
+        return self._alike_folders[root, parts]
 
     def _list(self, folder: str) -> "_Listing":
         if folder not in self._listed:
@@ -172,12 +186,9 @@ class _Listing:
     folders: frozenset[str] = frozenset()
     error: str = ""
 
-    def alike(self, name: str) -> list[str]:
-        """Return the files whose names look like this one, with or without their ending."""
-        return self._by_key.get(name_key(name), [])
-
     @functools.cached_property
-    def _by_key(self) -> dict[str, list[str]]:
+    def by_key(self) -> dict[str, list[str]]:
+        """The files of each `name_key`, those of images without their ending too."""
         found: dict[str, list[str]] = {}
         for file in sorted(self.files):
             stem, ending = os.path.splitext(file)
