@@ -227,6 +227,19 @@ def test_coco_with_a_karpathy_document(coco2014, tmp_path):
     ]
 
 
+def test_records_have_the_ids_that_files_of_results_use(coco2014, flickr8k, tmp_path):
+    ids = [record.document_id for record in load_splits(coco2014, ("dev",))["dev"]]
+    assert ids == [100, 101, 102]
+    assert load_splits(flickr8k, ("dev",))["dev"][0].document_id is None
+    # As tensorflow-datasets has them, without a document.
+    unpacked, name = tmp_path / "tfds" / "coco_captions_files", "COCO_val2014_000000000042.jpg"
+    make_images(unpacked / "images", name)
+    line = {"image": name, "caption": "x", "split": "val"}
+    write_json(unpacked / "captions.jsonl", line)
+    config = DataConfig(dataset="coco", data_dir=str(tmp_path / "tfds"))
+    assert load_splits(config, ("dev",))["dev"][0].document_id == 42
+
+
 def test_problems_of_several_files_are_reported_together(coco2014, tmp_path):
     for part in ("train2014", "val2014"):
         path = tmp_path / "coco" / "annotations" / f"captions_{part}.json"
