@@ -56,7 +56,7 @@ def test_what_was_read_otherwise_is_noted(files):
     assert done.stdout.split("\n\n")[-2:] == [
         "notes: 2\n"
         f"{files}/captions.csv: read with ';' between columns, image, caption, split\n"
-        f"{files}: 1 images found under another spelling of their names, as 'A.PNG' for 'a.png'",
+        f"{files}: images found under another spelling: 1, as 'A.PNG' for 'a.png'",
         "problems: 0\n",
     ]
 

@@ -87,12 +87,12 @@ class ImageFiles:
         if self._in_subfolder:
             folders = sorted({os.path.dirname(path) for path in self._in_subfolder})
             shown = ", ".join(folders[:3]) + (", ..." if len(folders) > 3 else "")
-            problems.note(location, f"{len(self._in_subfolder):,} images found in {shown}")
+            problems.note(location, f"images found in {shown}: {len(self._in_subfolder):,}")
         if self._respelled:
             name, path = self._respelled[0]
             problems.note(
                 location,
-                f"{len(self._respelled):,} images found under another spelling of their names, as "
+                f"images found under another spelling: {len(self._respelled):,}, as "
                 f"{self._shown(path)} for {name!r}",
             )
 

@@ -138,7 +138,7 @@ def describe_notes(checked: ValidatedSplits, data: DataConfig) -> list[str]:
             "the words first, with a segmenter of the language"
         )
     if outside := count_outside(records, data.data_dir):
-        notes.append(f"{outside:,} of {len(records):,} images are outside of --data_dir")
+        notes.append(f"images outside of --data_dir: {outside:,} of {len(records):,}")
     return notes
 
 

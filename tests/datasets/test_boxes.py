@@ -168,5 +168,5 @@ def test_a_check_returns_problems_and_the_objects_that_are_known(config_of, tmp_
 
 def test_supervision_needs_boxes_of_the_training_images_alone(config_of, dogs):
     config = config_of(dogs, train=("wide.jpg",), dev=("b.jpg",))
-    splits = load_splits(config, ("train", "dev"), may_lack_objects=("train", "dev"))
+    splits = load_splits(config, ("train", "dev"), may_lack_objects=True)
     assert [bool(splits[split][0].objects) for split in ("train", "dev")] == [True, False]

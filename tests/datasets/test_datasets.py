@@ -431,8 +431,7 @@ def test_notes_are_printed_on_demand(files, tmp_path, capsys):
     load_splits(files, ("train", "dev", "test"), with_notes=True)
     (line,) = capsys.readouterr().out.splitlines()
     assert line == (
-        f"{tmp_path}: 1 images found under another spelling of their names, as 'images/0.PNG' for "
-        "'images/0.png'"
+        f"{tmp_path}: images found under another spelling: 1, as 'images/0.PNG' for 'images/0.png'"
     )
 
 

@@ -138,6 +138,6 @@ def test_what_was_found_otherwise_is_counted(tmp_path):
         assert files.find(name, AT, problems)
     files.add_notes(problems)
     assert problems.notes == [
-        f"{tmp_path}: 2 images found in {tmp_path}/Images",
-        f"{tmp_path}: 2 images found under another spelling of their names, as 'b.JPG' for 'b.jpg'",
+        f"{tmp_path}: images found in {tmp_path}/Images: 2",
+        f"{tmp_path}: images found under another spelling: 2, as 'b.JPG' for 'b.jpg'",
     ]

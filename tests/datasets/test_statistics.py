@@ -123,4 +123,4 @@ def test_images_outside_of_the_folder_are_counted(tmp_path):
     assert count_outside([Record("x", b"bytes", ("a",))], str(data)) == 0
     checked = ValidatedSplits({"dev": tuple(records)}, Problems())
     found = describe_notes(checked, DataConfig(dataset="files", data_dir=str(data)))
-    assert found[-1] == "4 of 7 images are outside of --data_dir"
+    assert found[-1] == "images outside of --data_dir: 4 of 7"
