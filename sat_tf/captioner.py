@@ -213,7 +213,9 @@ class Captioner:
         from sat_tf.metrics.text import training_captions
 
         own = self.config.data
-        records = load_splits(data or own, (split,))[split]
+        records = load_splits(data or own, (split,), may_lack_objects=True)[split]
+        if (data or own).boxes and not any(record.objects for record in records):
+            print(f"--boxes={(data or own).boxes} has no boxes of the split {split}")
         known: Collection[str] = ()
         if not data and split != "train" and "train" in available_splits(own):
             # A machine may have the images of this split only; then novelty is not scored.

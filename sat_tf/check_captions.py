@@ -6,8 +6,8 @@ from sat_tf.errors import UserError
 USAGE = """python -m sat_tf.check_captions --dataset=NAME --data_dir=DIR [--SETTING=VALUE ...]
 
 Prints the number of images and captions, their lengths and their words for each split of a data
-set, with --boxes the number of objects too, then every problem in its files of captions, splits and
-boxes. Exit status 1 if there is one."""
+set, with --boxes the number of objects too, then notes on how its files were read and every problem
+in its files of captions, splits and boxes. Exit status 1 if there is a problem."""
 
 
 def main(argv: list[str]) -> int:
@@ -17,7 +17,12 @@ def main(argv: list[str]) -> int:
         flags.import_tensorflow()  # tensorflow-datasets generates the scenes
     from sat_tf.data.records import describe_problems
     from sat_tf.datasets import available_splits, check_splits
-    from sat_tf.datasets.statistics import describe, describe_objects, split_statistics
+    from sat_tf.datasets.statistics import (
+        describe,
+        describe_notes,
+        describe_objects,
+        split_statistics,
+    )
 
     checked = check_splits(data, available_splits(data))
     if not any(checked.records.values()) and not checked.problems:
@@ -26,6 +31,8 @@ def main(argv: list[str]) -> int:
     print(describe(statistics, (data.vocabulary_size, data.min_word_count)))
     if data.boxes:
         print("\n" + describe_objects(checked.records))
+    if notes := describe_notes(checked, data):
+        print("\n" + "\n".join([f"notes: {len(notes):,}", *notes]))
     problems = describe_problems(checked.problems)
     print("\n" + "\n".join([f"problems: {len(problems):,}", *problems]))
     return 1 if problems else 0

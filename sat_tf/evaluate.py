@@ -84,8 +84,7 @@ def main(argv: list[str]) -> None:
         from sat_tf.datasets.results import results_document
 
         texts = [caption.text for caption in result.captions]
-        numbered = (data or captioner.config.data).dataset == "coco"
-        write_json(options.captions, results_document(result.records, texts, numbered))
+        write_json(options.captions, results_document(result.records, texts))
     if options.report:
         title = f"{split}: {len(result.records)} images"
         write_report(options.report, captioner, result, title, options.workdir)

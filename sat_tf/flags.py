@@ -30,7 +30,8 @@ from absl import logging as absl_logging
 
 from sat_tf import config
 from sat_tf.config import Config, Setting
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, printable
+from sat_tf.text_files import NOT_TEXT, open_text
 
 FLAGS = absl_flags.FLAGS
 
@@ -318,12 +319,14 @@ def _read_flagfile(
     if name in including:
         raise UserError(f"{where}--flagfile={path.strip()} includes itself")
     try:
-        lines = Path(name).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UserError(f"{where}--flagfile={path.strip()} can't be read: {reason}") from None
+        with open_text(Path(name)) as file:
+            lines = file.readlines()
+    except UserError as error:
+        raise UserError(f"{where}--flagfile={error}") from None
     found = []
     for number, line in enumerate(map(str.strip, lines), start=1):
+        if NOT_TEXT.search(line):
+            raise UserError(f"{name}:{number}: is not UTF-8 text: save the file as UTF-8")
         if not line or line.startswith(("#", "//")):
             continue
         flag, _, value = line.partition("=")
@@ -349,5 +352,6 @@ def _is_text(value: str) -> bool:
 
 def _report(message: str, status: int = 1) -> int:
     """Print an error; return the exit status."""
-    print(f"error: {message}", file=sys.stderr)
+    lines = (printable(line) for line in f"error: {message}".splitlines())
+    print("\n".join(lines), file=sys.stderr)
     return status

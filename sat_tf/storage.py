@@ -184,8 +184,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def read_json(path: str | os.PathLike[str], what: str) -> Any:
     """Read JSON from `path`; raise `UserError`, calling the file `what`, if it can't be read."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        # Of bytes, it finds the encoding, and drops a byte order mark.
+        return json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file ({what})") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: can't be read as {what}: {error}") from None

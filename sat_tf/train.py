@@ -26,7 +26,13 @@ def main(argv: list[str]) -> int:
 
     split = "test" if "test" in available_splits(config.data) else "dev"
     # Report problems of all splits now, not after training.
-    load_splits(config.data, ("train", "dev", split), objects_for=(split,))
+    load_splits(
+        config.data,
+        ("train", "dev", split),
+        objects_for=("dev", split),
+        may_lack_objects=config.training.attention_supervision > 0,
+        with_notes=True,
+    )
     if not train_and_evaluate(config, workdir):
         return 130
     evaluate_best(workdir, split)

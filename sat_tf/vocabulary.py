@@ -59,6 +59,28 @@ def tokenize(text: str) -> list[str]:
     return [part for word in _LOOSE.sub(" ", text).split() for part in _split_clitics(word)]
 
 
+# Scripts without spaces between words: Thai, Lao, Burmese and Khmer, Japanese syllables, Chinese
+# characters.
+_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
+)
+# Letters, without marks: a word of these scripts has 2 or 3 on average, a phrase 6 and more.
+_LONGEST_AVERAGE = 4
+
+
+def is_unsegmented(caption: str) -> bool:
+    """Return whether the tokenizer finds no words in a caption, but phrases or all of it as one.
+
+    True for a caption of one word in any script.
+    """
+    words = tokenize(caption)
+    if len(words) == 1:
+        return True
+    found = [word for word in words if _WITHOUT_SPACES.search(word)]
+    letters = sum(character.isalpha() for word in found for character in word)
+    return letters > _LONGEST_AVERAGE * len(found)
+
+
 def _split_clitics(word: str) -> list[str]:
     parts: list[str] = []
     while word:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sat_tf.data.records import Problems, describe_problems, raise_if_problems
+from sat_tf.datasets.image_files import ImageFiles
 from sat_tf.datasets.source import group_by_image, make_records, split_by_rows
 from sat_tf.errors import UserError
 
@@ -26,7 +27,8 @@ def read(folder, reader, content, splits=("train",)):
     images = group_by_image(reader(path, problems), problems)
     divided = split_by_rows(images, lambda image: "train", problems)
     records = {
-        split: make_records(divided.get(split, {}), folder / "images", problems) for split in splits
+        split: make_records(divided.get(split, {}), ImageFiles(folder / "images"), problems)
+        for split in splits
     }
     raise_if_problems(problems)
     return records

@@ -40,11 +40,25 @@ def test_every_problem_is_printed_not_only_the_first(files):
     told = done.stdout.split("problems: ")[1].splitlines()
     assert told[0] == "51"
     assert told[1:-1] == [
-        f"{files}/captions.csv:{number + 4}: no such image: 'none{number}.png'"
+        f"{files}/captions.csv:{number + 4}: no such image in {files}: 'none{number}.png'"
         for number in range(50)
     ]
     assert told[-1] == f"{files}/captions.csv:54: the caption of 'b.png' is empty"
     assert "images                                   1           1" in done.stdout
+
+
+def test_what_was_read_otherwise_is_noted(files):
+    (files / "a.png").rename(files / "A.PNG")
+    text = (files / "captions.csv").read_text().replace(",", ";")
+    (files / "captions.csv").write_text(text)
+    done = check("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n\n")[-2:] == [
+        "notes: 2\n"
+        f"{files}/captions.csv: read with ';' between columns, image, caption, split\n"
+        f"{files}: images found under another spelling: 1, as 'A.PNG' for 'a.png'",
+        "problems: 0\n",
+    ]
 
 
 def test_a_document_that_is_none(tmp_path):
@@ -101,8 +115,8 @@ def test_a_mistake_gets_one_line(arguments, what):
 def test_a_file_without_a_caption(files):
     (files / "captions.csv").write_text("image,caption\n")
     done = check("--dataset=files", f"--data_dir={files}", blocked=HEAVY)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "holds no image with a caption" in done.stderr
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.endswith(f"problems: 1\n{files}/captions.csv: holds no caption\n")
 
 
 def check_boxes(files, boxes):
@@ -116,11 +130,12 @@ def test_objects_are_counted_by_split(files):
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr
     told = done.stdout.split("\n\n")
-    assert [line.split() for line in told[-2].splitlines()[1:]] == [
+    assert [line.split() for line in told[-3].splitlines()[1:]] == [
         ["train", "0", "in", "0", "of", "1", "images"],
         ["dev", "2", "in", "1", "of", "1", "images"],
     ]
-    assert told[-1] == "problems: 0\n"
+    note = f"{boxes}: has no boxes of the split train, as of 'a.png'"
+    assert told[-2:] == [f"notes: 1\n{note}", "problems: 0\n"]
 
 
 def test_problems_of_boxes_are_told_after_those_of_captions(files):
@@ -139,16 +154,19 @@ def test_problems_of_boxes_are_told_after_those_of_captions(files):
     ]
 
 
-def test_a_split_to_be_scored_needs_boxes(files):
-    make_entities(files, "a", [entity(["1"], (1, 1, 9, 9))], ["[/EN#1/animals A dog] runs ."])
+def test_boxes_of_other_images_are_a_problem(files):
+    make_entities(files, "x", [entity(["1"], (1, 1, 9, 9))], ["[/EN#1/animals A dog] runs ."])
     done = check_boxes(files, files)
     assert done.returncode == 1
-    problem = f"{files}: has no boxes of the split dev, as of 'b.png'"
-    assert done.stdout.endswith(f"\n\nproblems: 1\n{problem}\n")
+    found = [
+        f"{files}: has no boxes of the split {split}, as of '{image}.png'"
+        for split, image in (("train", "a"), ("dev", "b"))
+    ]
+    assert done.stdout.split("problems: ")[1].splitlines() == ["2", *found]
 
 
 def test_boxes_that_are_not_there_get_one_line(files):
     done = check_boxes(files, "none")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: --boxes=none: is neither a file")
+    assert done.stderr.startswith("error: --boxes=none: no such file or folder in the ")
     assert len(done.stderr.splitlines()) == 1

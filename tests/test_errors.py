@@ -1,6 +1,6 @@
 import pytest
 
-from sat_tf.errors import reason
+from sat_tf.errors import printable, reason
 
 
 @pytest.mark.parametrize(
@@ -8,3 +8,10 @@ from sat_tf.errors import reason
 )
 def test_reason_is_the_first_line_of_the_message_or_the_name(message, line):
     assert reason(NotImplementedError(message)) == line
+
+
+def test_printable_escapes_what_a_terminal_would_obey():
+    assert (
+        printable("Bäume \x1b[2J\r\n\u202e\udcff.jpg") == "Bäume \\x1b[2J\\r\\n\\u202e\\udcff.jpg"
+    )
+    assert printable(printable("a\tb")) == "a\\tb"

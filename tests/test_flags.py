@@ -140,7 +140,7 @@ def test_included_paths_are_relative_to_the_working_directory(tmp_path, monkeypa
     [
         ("--sed=1", ":2: unknown flag --sed"),
         ("seed=1", ":2: 'seed=1'"),
-        ("--flagfile=/nowhere/y.flags", ": --flagfile=/nowhere/y.flags can't be read"),
+        ("--flagfile=/nowhere/y.flags", ": --flagfile=/nowhere/y.flags: can't be read"),
     ],
 )
 def test_a_bad_line_of_a_flagfile_is_named(tmp_path, line, complaint):

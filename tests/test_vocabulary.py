@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from sat_tf.errors import UserError
-from sat_tf.vocabulary import END, FUNCTION_WORDS, PAD, UNK, Vocabulary, tokenize, word_class
+from sat_tf.vocabulary import (
+    END,
+    FUNCTION_WORDS,
+    PAD,
+    UNK,
+    Vocabulary,
+    is_unsegmented,
+    tokenize,
+    word_class,
+)
 
 CAPTIONS = [text.split() for text in ("a dog runs", "a dog", "a cat sleeps")]
 
@@ -41,6 +50,42 @@ CAPTIONS = [text.split() for text in ("a dog runs", "a dog", "a cat sleeps")]
 )
 def test_tokenize(text, words):
     assert tokenize(text) == words
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "在灰色的背景右边有一个小的红色方块。",
+        "一只狗，在草地上奔跑。",
+        "狗",
+        "灰色の背景の上に小さな赤い四角がある",
+        "สุนัขสีน้ำตาลตัวหนึ่งกำลังวิ่งเล่นอยู่บนสนามหญ้า",
+        "ຫມາສີນ້ຳຕານກຳລັງແລ່ນຢູ່ໃນສະໜາມຫຍ້າ",
+        "ឆ្កែពណ៌ត្នោតមួយក្បាលកំពុងរត់លើស្មៅ",
+        "ခွေးညိုတစ်ကောင်သည်မြက်ခင်းပေါ်တွင်ပြေးနေသည်",
+        "dog",
+    ],
+)
+def test_captions_that_spaces_do_not_separate(caption):
+    assert is_unsegmented(caption)
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "a dog",
+        "Donaudampfschifffahrtsgesellschaftskapitäne fahren",
+        "在 灰色 的 背景 右边 有 一个 小 的 红色 方块 。",
+        "灰色 の 背景 の 上 に 小さな 赤い 四角 が ある",
+        "สุนัข สีน้ำตาล ตัว หนึ่ง กำลัง วิ่ง เล่น อยู่ บน สนาม หญ้า",
+        "ខ្ញុំ ស្រឡាញ់ ឆ្កែ ពណ៌ ត្នោត",
+        "갈색 개 한 마리가 잔디밭에서 뛰고 있다",
+        "एक भूरा कुत्ता घास पर दौड़ रहा है",
+        "...",
+    ],
+)
+def test_captions_of_words(caption):
+    assert not is_unsegmented(caption)
 
 
 def test_tokenizing_twice_changes_nothing():

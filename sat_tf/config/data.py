@@ -28,8 +28,8 @@ class DataConfig(Section):
     )
     captions_file: str = _stored(
         "",
-        "CSV or JSON-lines file with image, caption and optionally split; default: captions.csv "
-        "or captions.jsonl in --data_dir.",
+        "Table (.csv, .tsv, .txt) or JSON-lines file (.jsonl) with image, caption and optionally "
+        "split; default: captions.csv or another usual name in --data_dir.",
         only_for={"dataset": "files"},
         commands=("evaluate", "export", "doctor", "import_arctic"),
     )
@@ -44,8 +44,8 @@ class DataConfig(Section):
     boxes: str = _stored(
         "",
         "Bounding boxes of objects, for scores and supervision of attention: the folder of "
-        "Flickr30k Entities (with Annotations and Sentences) or a COCO file "
-        "(instances_val2014.json).",
+        "Flickr30k Entities (with Annotations and Sentences), a COCO file "
+        "(instances_val2014.json), several separated by commas, or their folder.",
         only_for={"dataset": Not("shapes")},
     )
     vocabulary_size: int = setting(

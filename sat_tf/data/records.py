@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sat_tf.data.objects import ObjectBoxes
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, printable
 
 SPLITS = ("train", "dev", "test")
 MAX_LISTED_PROBLEMS = 20
@@ -18,16 +18,19 @@ class Record:
     """An image with its captions.
 
     Attributes:
-      image_id: name of the image, unique in the data set.
+      image_id: name of the image as the data set writes it, unique in the data set.
       image: path of a file, or the bytes of one.
       captions: as written, not tokenized.
       objects: with their boxes, if the data set or `--boxes` has them.
+      document_id: the `id` of the image in a document such as COCO's, by which files of results
+        name it; None: they use the name.
     """
 
     image_id: str
     image: str | bytes
     captions: tuple[str, ...]
     objects: ObjectBoxes | None = None
+    document_id: int | str | None = None
 
 
 class SourceLocation(NamedTuple):
@@ -54,11 +57,23 @@ class Problem(NamedTuple):
 
 
 class Problems(list[Problem]):
-    """Every problem found so far."""
+    """Every problem found so far.
+
+    Attributes:
+      notes: how a data set was read that is not as documented, or lacks a part; nothing to correct.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
 
     def add(self, location: SourceLocation, message: str) -> None:
         """Append a problem."""
         self.append(Problem(location, message))
+
+    def note(self, location: SourceLocation, message: str) -> None:
+        """Append a note."""
+        self.notes.append(printable(f"{location}: {message}"))
 
 
 class ValidatedSplits(NamedTuple):
@@ -82,14 +97,15 @@ def describe_problems(problems: Sequence[Problem]) -> list[str]:
             parts = [int(x) if x.isdecimal() else x for x in re.split(r"(\d+)", position)]
         return ranks[path], parts
 
-    return [f"{problem.location}: {problem.message}" for problem in sorted(problems, key=sort_key)]
+    ordered = sorted(problems, key=sort_key)
+    return [printable(f"{problem.location}: {problem.message}") for problem in ordered]
 
 
 def raise_if_problems(problems: Sequence[Problem]) -> None:
     """Raise a `UserError` that lists the problems by location, up to a limit, if there are any."""
     if not problems:
         return
-    paths = ", ".join(dict.fromkeys(str(problem.location.path) for problem in problems))
+    paths = ", ".join(dict.fromkeys(printable(problem.location.path) for problem in problems))
     lines = [f"{len(problems)} problems in {paths}"] if len(problems) > 1 else []
     lines += describe_problems(problems)[:MAX_LISTED_PROBLEMS]
     if len(problems) > MAX_LISTED_PROBLEMS:

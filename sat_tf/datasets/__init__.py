@@ -21,8 +21,10 @@ from sat_tf.datasets.coco import find_coco, read_instances
 from sat_tf.datasets.entities import ANNOTATIONS, SENTENCES, read_entities
 from sat_tf.datasets.files import find_files
 from sat_tf.datasets.flickr import find_flickr
-from sat_tf.datasets.source import Source
-from sat_tf.errors import UserError
+from sat_tf.datasets.source import Source, missing_path
+from sat_tf.datasets.statistics import describe_notes
+from sat_tf.errors import UserError, printable
+from sat_tf.storage import split_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +67,8 @@ def load_splits(
     config: DataConfig,
     splits: Sequence[str],
     objects_for: Collection[str] | None = None,
-    may_lack_objects: Collection[str] = ("train",),
+    may_lack_objects: bool = False,
+    with_notes: bool = False,
 ) -> dict[str, tuple[Record, ...]]:
     """Return the records of splits; what only concerns other splits is not validated.
 
@@ -73,15 +76,18 @@ def load_splits(
       config: of the data set.
       splits: of train, dev and test.
       objects_for: those of the splits whose objects are wanted from `--boxes`; None: all.
-      may_lack_objects: those of which `--boxes` need not have an image, if it has others: a file
-        of COCO's has the boxes of one split.
+      may_lack_objects: whether `--boxes` may have no image of these splits.
+      with_notes: whether to print what is worth knowing of the data set, see `describe_notes`.
 
     Raises:
       UserError: a split is missing or empty, something is wrong in a caption file, a list or the
-        boxes, or `--boxes` has no image of a split; the problems are named, up to a limit.
+        boxes, or `--boxes` has no image of the splits; the problems are named, up to a limit.
     """
     validated = check_splits(config, splits, objects_for, may_lack_objects)
     raise_if_problems(validated.problems)
+    if with_notes:
+        for note in describe_notes(validated, config):
+            print(note, flush=True)
     return validated.records
 
 
@@ -89,7 +95,7 @@ def check_splits(
     config: DataConfig,
     splits: Sequence[str],
     objects_for: Collection[str] | None = None,
-    may_lack_objects: Collection[str] = ("train",),
+    may_lack_objects: bool = False,
 ) -> ValidatedSplits:
     """Return what `load_splits` does, and every problem instead of raising an error for them.
 
@@ -100,38 +106,63 @@ def check_splits(
     wanted = splits if objects_for is None else [split for split in splits if split in objects_for]
     if not config.boxes:
         return validated
-    return _attach_objects(validated, Path(config.boxes), wanted, may_lack_objects)
+    return _attach_objects(validated, config, wanted, may_lack_objects)
 
 
 def _attach_objects(
-    validated: ValidatedSplits, path: Path, splits: Sequence[str], may_lack: Collection[str]
+    validated: ValidatedSplits, config: DataConfig, splits: Sequence[str], may_lack: bool
 ) -> ValidatedSplits:
     """Return the records with the objects that `--boxes` has of the images of these splits."""
     records, problems = dict(validated.records), validated.problems
-    # All splits at once: a file that holds several of them is read once.
-    image_ids = [record.image_id for split in splits for record in records[split]]
+    # All splits at once: a file that holds several of them is read once. By their files, whose
+    # names may be spelled otherwise in the caption files.
+    images = [str(record.image) for split in splits for record in records[split]]
     before = len(problems)
-    objects = _read_boxes(path, image_ids, problems) if image_ids else {}
+    objects: dict[str, ObjectBoxes] = {}
+    for path in _box_files(config) if images else ():
+        if missing := [image for image in images if image not in objects]:
+            objects |= _read_boxes(path, missing, problems)
+    is_damaged = len(problems) > before
+    location = SourceLocation(Path(config.boxes))
     for split in splits:
         records[split] = tuple(
-            dataclasses.replace(record, objects=objects.get(record.image_id))
+            dataclasses.replace(record, objects=objects.get(str(record.image)))
             for record in records[split]
         )
-        are_needed = split not in may_lack or len(splits) == 1
         has_none = records[split] and not any(record.objects for record in records[split])
-        if are_needed and has_none and len(problems) == before:
+        if has_none and not is_damaged:
             what = f"has no boxes of the split {split}, as of {records[split][0].image_id!r}"
-            problems.add(SourceLocation(path), what)
+            if objects or may_lack:
+                problems.note(location, what)
+            else:
+                problems.add(location, what)
     return ValidatedSplits(records, problems)
 
 
-def _read_boxes(path: Path, image_ids: Sequence[str], problems: Problems) -> dict[str, ObjectBoxes]:
+def _box_files(config: DataConfig) -> list[Path]:
+    """Return the files of COCO's instances and the folders of Entities that `--boxes` names."""
+    found = []
+    for path in map(Path, split_paths(config.boxes)):
+        instances = sorted(path.glob("instances_*.json"))
+        if path.is_file() or _is_entities(path):
+            found.append(path)
+        elif instances:
+            found += instances
+        elif path.exists():
+            raise UserError(
+                f"--boxes={printable(path)}: is neither a file (COCO's instances_*.json) nor a "
+                f"folder with such files, or with {ANNOTATIONS} and {SENTENCES} (Flickr30k "
+                "Entities)"
+            )
+        else:
+            raise missing_path("boxes", path, config, "file or folder")
+    return found
+
+
+def _is_entities(path: Path) -> bool:
+    return (path / ANNOTATIONS).is_dir() and (path / SENTENCES).is_dir()
+
+
+def _read_boxes(path: Path, images: Sequence[str], problems: Problems) -> dict[str, ObjectBoxes]:
     """Return the objects of images by a file or folder in the format that it has."""
-    if path.is_file():
-        return read_instances(path, image_ids, problems)
-    if (path / ANNOTATIONS).is_dir() and (path / SENTENCES).is_dir():
-        return read_entities(path, image_ids, problems)
-    raise UserError(
-        f"--boxes={path}: is neither a file (COCO's instances_*.json) nor a folder with "
-        f"{ANNOTATIONS} and {SENTENCES} (Flickr30k Entities)"
-    )
+    return (read_entities if _is_entities(path) else read_instances)(path, images, problems)

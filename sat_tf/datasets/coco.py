@@ -19,6 +19,7 @@ from sat_tf.datasets.source import (
     JsonDocument,
     Row,
     Source,
+    coco_id,
     data_folder,
     find_splits,
     read_karpathy,
@@ -56,7 +57,13 @@ def find_coco(config: DataConfig) -> Source:
     from sat_tf.datasets.coco_tfds import CAPTIONS, IMAGES, unpacked_folder
 
     unpacked = unpacked_folder(folder)
-    return Source((CaptionFile(unpacked / CAPTIONS, read_json_lines),), unpacked / IMAGES, lists)
+    return Source((CaptionFile(unpacked / CAPTIONS, _read_unpacked),), unpacked / IMAGES, lists)
+
+
+def _read_unpacked(path: Path, problems: Problems) -> Iterator[Row]:
+    """Yield the captions of tensorflow-datasets' COCO, whose ids are in the names of its files."""
+    for row in read_json_lines(path, problems):
+        yield row._replace(document_id=coco_id(row.image))
 
 
 def read_captions(path: Path, problems: Problems, folder: str, split: str) -> Iterator[Row]:
@@ -86,7 +93,8 @@ def read_captions(path: Path, problems: Problems, folder: str, split: str) -> It
             with_caption.add(number)
             _, image = images[number]
             if image:
-                yield Row(location, f"{folder}/{image['file_name']}", entry["caption"], split)
+                path_in_folder = f"{folder}/{image['file_name']}"
+                yield Row(location, path_in_folder, entry["caption"], split, number)
     for number, (location, image) in images.items():
         name = image.get("file_name")
         if name and first_of_name.setdefault(name, location) is not location:

@@ -14,7 +14,8 @@ from pathlib import Path
 from sat_tf.config import MOST_PIXELS
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes, intersect
 from sat_tf.data.records import Problems, SourceLocation
-from sat_tf.datasets.source import read_bytes, read_lines
+from sat_tf.datasets.source import read_lines
+from sat_tf.errors import UserError, printable
 from sat_tf.vocabulary import CONTENT, tokenize, word_class
 
 ANNOTATIONS, SENTENCES = "Annotations", "Sentences"
@@ -89,7 +90,10 @@ def _head(phrase: str) -> str:
 def _read_xml(path: Path, problems: Problems) -> tuple[int, int, list[tuple[list[str], Box]]]:
     """Return the height and width of an image, and its boxes with the chains that each is of."""
     try:
-        root = ET.fromstring(read_bytes(path))
+        # Bytes, as XML names its encoding itself.
+        root = ET.fromstring(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{printable(path)}: can't be read: {error.strerror}") from None
     except ET.ParseError as error:
         location = SourceLocation(path, error.position[0])
         problems.add(location, f"is not XML: {error}")

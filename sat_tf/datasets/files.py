@@ -1,22 +1,28 @@
-"""The user's own images, with captions in a CSV or JSON-lines file."""
+"""The user's own images, with captions in a table (CSV and its kin) or a JSON-lines file."""
 
 import csv
 import hashlib
-from collections.abc import Iterator
+import itertools
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from sat_tf.config import DataConfig
 from sat_tf.data.records import Problems, SourceLocation
+from sat_tf.datasets.image_files import ENDINGS
 from sat_tf.datasets.source import (
     OPTIONAL_TEXT,
     TEXT,
     CaptionFile,
+    Field,
     Reader,
     Row,
     Source,
     data_folder,
     find_splits,
     has_fields,
+    missing_path,
     parse_json,
     read_karpathy,
     read_lines,
@@ -25,7 +31,21 @@ from sat_tf.errors import UserError
 
 # Images go to dev below the first share and to test below the second, if nothing names a split.
 _DEV_BELOW, _TEST_BELOW = 0.1, 0.2
-_FIELDS = {"image": TEXT, "caption": TEXT, "split": OPTIONAL_TEXT}
+# Caption files in --data_dir: the first that is there is read. Hugging Face's folders of images
+# have metadata, Kaggle's Flickr8k captions.txt and its Flickr30k results.csv.
+_DEFAULT_NAMES = (
+    *("captions.csv", "captions.jsonl", "captions.tsv", "captions.txt"),
+    *("metadata.csv", "metadata.jsonl", "results.csv"),
+)
+# Columns, or keys, of published files: the first that is there counts.
+IMAGE_COLUMNS = ("image", "image_name", "image_path", "file_name", "filename", "file")
+CAPTION_COLUMNS = ("caption", "captions", "comment", "text", "sentence", "description")
+_SPLIT = "split"
+_DELIMITERS = "\t|;,"  # a comma may be a part of a caption between others
+_URL = re.compile("https?://", re.IGNORECASE)
+# The name of an image in a table without header; Flickr's have the number of the caption.
+_IMAGE_NAME = re.compile(rf"[^\t|]*({'|'.join(map(re.escape, ENDINGS))})(#\d+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"#\d+$")
 
 
 def find_files(config: DataConfig) -> Source:
@@ -37,14 +57,16 @@ def find_files(config: DataConfig) -> Source:
             f"--splits={document} holds captions too: leave --captions_file out, or give lists"
         )
     if document:
-        return Source((CaptionFile(document, read_karpathy),), folder)
+        return Source((CaptionFile(document, read_karpathy),), folder, nearby=(folder,))
     path = _captions_file(config)
     advice = (
         "a column split says where each is, and without one a tenth of the images goes to dev and "
         "to test: add images or the column"
     )
     file = CaptionFile(path, READERS[path.suffix.lower()])
-    return Source((file,), folder, lists, _split_by_hash, "" if lists else advice)
+    return Source(
+        (file,), folder, lists, _split_by_hash, "" if lists else advice, nearby=(path.parent,)
+    )
 
 
 def _captions_file(config: DataConfig) -> Path:
@@ -53,15 +75,14 @@ def _captions_file(config: DataConfig) -> Path:
         if path.suffix.lower() not in READERS:
             raise UserError(f"--captions_file={path}: must end in {' or '.join(READERS)}")
         if not path.is_file():
-            raise UserError(f"--captions_file={path}: no such file")
+            raise missing_path("captions_file", path, config, "file")
         return path
-    names = [f"captions{suffix}" for suffix in READERS]
-    for name in names:
+    for name in _DEFAULT_NAMES:
         if (Path(config.data_dir) / name).is_file():
             return Path(config.data_dir) / name
     raise UserError(
-        f"--data_dir={config.data_dir}: holds neither {' nor '.join(names)}; name the "
-        "file with --captions_file"
+        f"--data_dir={config.data_dir}: holds none of {', '.join(_DEFAULT_NAMES)}; name the file "
+        "with --captions_file"
     )
 
 
@@ -72,31 +93,123 @@ def _split_by_hash(image_id: str) -> str:
     return "dev" if share < _DEV_BELOW else "test" if share < _TEST_BELOW else "train"
 
 
-def read_csv(path: Path, problems: Problems) -> Iterator[Row]:
-    """Yield the captions of a CSV file with columns image, caption and, optionally, split."""
-    before = len(problems)
-    table = _parse_csv(path, problems)
-    location, columns = next(table, (SourceLocation(path, 1), []))
+class _Dialect(NamedTuple):
+    """How a table is written.
+
+    delimiter: between columns.
+    columns: their names.
+    has_header: whether the first row names them.
+    """
+
+    delimiter: str
+    columns: list[str]
+    has_header: bool
+
+    @property
+    def is_quoted(self) -> bool:
+        """Whether quotation marks may enclose a value; otherwise they are part of it."""
+        return self.delimiter in ",;" or (self.delimiter == "\t" and self.has_header)
+
+    @property
+    def image(self) -> str:
+        return next(filter(self.columns.__contains__, IMAGE_COLUMNS), "")
+
+    @property
+    def caption(self) -> str:
+        return next(filter(self.columns.__contains__, CAPTION_COLUMNS), "")
+
+
+def read_table(path: Path, problems: Problems) -> Iterator[Row]:
+    """Yield the captions of a table: CSV, or with semicolons, tabs or bars between the columns.
+
+    The header names a column of `IMAGE_COLUMNS`, one of `CAPTION_COLUMNS` and, optionally, split.
+    A table of two columns, names of images and captions, needs no header.
+    """
+    before, location = len(problems), SourceLocation(path, 1)
+    lines = read_lines(path, problems)
+    start: list[str] = []
+    for at, line in lines:
+        location = at
+        start.append(line)
+        if line.strip():
+            break
     if len(problems) > before:
         return  # the header can't be read
-    columns = [name.strip() for name in columns]
-    if [columns.count(name) for name in _FIELDS] not in ([1, 1, 0], [1, 1, 1]):
-        what = "the header must name image and caption, and maybe split, once each; it has "
-        problems.add(location, what + (", ".join(columns) or "nothing"))
+    dialect = _find_dialect(start[-1] if start else "", location, problems)
+    if not dialect:
         return
-    for location, values in table:
-        if len(values) == len(columns):
-            named = dict(zip(columns, values, strict=True))
-            yield Row(location, named["image"], named["caption"], named.get("split", ""))
+    used = [name for name in dialect.columns if name in (dialect.image, dialect.caption, _SPLIT)]
+    if dialect.delimiter != "," or not dialect.has_header or {*used} - {"image", "caption", _SPLIT}:
+        without = "" if dialect.has_header else "; it has no header"
+        what = f"read with {dialect.delimiter!r} between columns, {', '.join(used)}{without}"
+        problems.note(SourceLocation(path), what)
+    rows = _parse(path, itertools.chain(start, (line for _, line in lines)), dialect, problems)
+    if dialect.has_header:
+        next(rows, None)
+    for location, values in rows:
+        values = _complete(values, dialect, location, problems)
+        if len(values) == len(dialect.columns):
+            named = dict(zip(dialect.columns, values, strict=True))
+            image = named[dialect.image].strip()
+            if not dialect.has_header:
+                image = _NUMBER.sub("", image)
+            yield Row(location, image, named[dialect.caption], named.get(_SPLIT, ""))
         else:
-            problems.add(location, f"must have {len(columns)} columns; it has {len(values)}")
+            what = f"must have {len(dialect.columns)} columns; it has {len(values)}"
+            if len(values) > len(dialect.columns) and dialect.is_quoted:
+                what += f": enclose a caption that holds {dialect.delimiter!r} in quotation marks"
+            problems.add(location, what)
 
 
-def _parse_csv(path: Path, problems: Problems) -> Iterator[tuple[SourceLocation, list[str]]]:
-    """Yield the rows of a CSV file that are not empty, with the lines in which they begin."""
-    # A line that can't be read is yielded empty, which keeps the parser's count of lines.
-    lines = (line + "\n" for _, line in read_lines(path, problems))
-    reader = csv.reader(lines, strict=True, skipinitialspace=True)
+def _find_dialect(line: str, location: SourceLocation, problems: Problems) -> _Dialect | None:
+    """Return how a table with this first line is written; None if it can't be one."""
+    parsed = {delimiter: _parse_line(line, delimiter) for delimiter in _DELIMITERS}
+    headers = [
+        _Dialect(delimiter, [name.lower() for name in values], True)
+        for delimiter, values in parsed.items()
+    ]
+    for dialect in headers:
+        needed = (dialect.image, dialect.caption)
+        counts = [dialect.columns.count(name) for name in (*needed, _SPLIT)]
+        if all(needed) and counts in ([1, 1, 0], [1, 1, 1]):
+            return dialect
+    for delimiter, values in parsed.items():
+        named = [bool(_IMAGE_NAME.fullmatch(x)) and not _URL.match(x) for x in values]
+        if sorted(named) == [False, True] and not any(map(_URL.match, values)):
+            columns = ["image" if is_image else "caption" for is_image in named]
+            return _Dialect(delimiter, columns, False)
+    columns = max(parsed.values(), key=len)
+    what = (
+        f"the header must name image (or {', '.join(IMAGE_COLUMNS[1:])}), caption (or "
+        f"{', '.join(CAPTION_COLUMNS[1:])}) and maybe split, once each; it has "
+        f"{', '.join(columns) or 'nothing'}"
+    )
+    if any(map(_URL.match, columns)):
+        what = (
+            "holds the address of an image: download the images, and write the names of their "
+            "files in place of the addresses"
+        )
+    problems.add(location, what)
+    return None
+
+
+def _parse_line(line: str, delimiter: str) -> list[str]:
+    # No header is longer, and the parser would refuse a very long value.
+    reader = csv.reader([line[:10_000]], delimiter=delimiter, skipinitialspace=True)
+    return [value.strip() for value in next(reader, [])]
+
+
+def _parse(
+    path: Path, lines: Iterable[str], dialect: _Dialect, problems: Problems
+) -> Iterator[tuple[SourceLocation, list[str]]]:
+    """Yield the rows of a table that are not empty, with the lines in which they begin."""
+    reader = csv.reader(
+        (line + "\n" for line in lines),
+        delimiter=dialect.delimiter,
+        quoting=csv.QUOTE_MINIMAL if dialect.is_quoted else csv.QUOTE_NONE,
+        strict=True,
+        skipinitialspace=True,
+    )
     while True:
         location = SourceLocation(path, reader.line_num + 1)
         try:
@@ -110,13 +223,57 @@ def _parse_csv(path: Path, problems: Problems) -> Iterator[tuple[SourceLocation,
                 yield location, values
 
 
+def _complete(
+    values: list[str], dialect: _Dialect, location: SourceLocation, problems: Problems
+) -> list[str]:
+    """Return a row with the bar that one of Kaggle's Flickr30k lacks, after a caption's number."""
+    is_short = len(values) == len(dialect.columns) - 1
+    if is_short and dialect.columns[-2:] == ["comment_number", dialect.caption]:
+        number, _, caption = values[-1].strip().partition(" ")
+        if number.isdigit() and caption.strip():
+            problems.note(location, f"read as if {dialect.delimiter!r} followed the {number}")
+            return [*values[:-1], number, caption]
+    return values
+
+
+_TEXTS = Field(
+    "a text or a list of texts",
+    lambda value: (
+        TEXT.is_valid(value)
+        or (isinstance(value, list) and bool(value) and all(map(TEXT.is_valid, value)))
+    ),
+)
+
+
 def read_json_lines(path: Path, problems: Problems) -> Iterator[Row]:
-    """Yield the captions of a file with one JSON object a line: image, caption, optional split."""
+    """Yield the captions of a file with one JSON object a line: image, caption, optional split.
+
+    Keys may be any of `IMAGE_COLUMNS` and `CAPTION_COLUMNS`, and the caption a list of several.
+    """
+    noted: set[tuple[str, str]] = {("image", "caption")}
     for location, line in read_lines(path, problems):
         entry = parse_json(line, location, problems) if line.strip() else None
-        if entry is not None and has_fields(entry, _FIELDS, location, problems):
-            yield Row(location, entry["image"], entry["caption"], entry.get("split") or "")
+        if entry is None:
+            continue
+        image, caption = (
+            next(filter(entry.__contains__, names), names[0])
+            for names in (IMAGE_COLUMNS, CAPTION_COLUMNS)
+        )
+        if has_fields(
+            entry, {image: TEXT, caption: _TEXTS, _SPLIT: OPTIONAL_TEXT}, location, problems
+        ):
+            if (image, caption) not in noted:
+                noted.add((image, caption))
+                problems.note(SourceLocation(path), f"read {image}, {caption}")
+            texts = entry[caption]
+            for text in [texts] if isinstance(texts, str) else texts:
+                yield Row(location, entry[image], text, entry.get(_SPLIT) or "")
 
 
 # By the extension of the file.
-READERS: dict[str, Reader] = {".csv": read_csv, ".jsonl": read_json_lines}
+READERS: dict[str, Reader] = {
+    ".csv": read_table,
+    ".tsv": read_table,
+    ".txt": read_table,
+    ".jsonl": read_json_lines,
+}

@@ -1,50 +1,40 @@
 """Captions of any system: COCO's results format, and text files with one caption a line."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sat_tf.data.records import Problems, Record, SourceLocation, raise_if_problems
-from sat_tf.datasets.source import TEXT, has_fields, read_lines
+from sat_tf.datasets.source import ID, TEXT, has_fields, read_lines
 from sat_tf.errors import UserError
 from sat_tf.storage import read_json
 
-# The file of image 42 is COCO_val2014_000000000042.jpg.
-_COCO_ID = re.compile(r"(\d{12})\.\w+$")
 
+def results_document(records: Sequence[Record], captions: Sequence[str]) -> list[dict[str, Any]]:
+    """Return captions in COCO's results format, which COCO's server and pycocotools take.
 
-def coco_id(image_id: str) -> int | None:
-    """Return COCO's number of an image, by the name of its file; None for other names."""
-    found = _COCO_ID.search(image_id)
-    return int(found[1]) if found else None
-
-
-def results_document(
-    records: Sequence[Record], captions: Sequence[str], use_coco_ids: bool
-) -> list[dict[str, Any]]:
-    """Return captions, one an image, in COCO's results format.
+    An image is named by its id in the document of its data set, if it has one, else by its name.
 
     Args:
       records: of the images.
       captions: one an image.
-      use_coco_ids: whether images have COCO's number where their name has one, as COCO's server
-        takes them, or their name.
     """
     return [
-        {
-            "image_id": (use_coco_ids and coco_id(record.image_id)) or record.image_id,
-            "caption": caption,
-        }
+        {"image_id": _result_id(record), "caption": caption}
         for record, caption in zip(records, captions, strict=True)
     ]
+
+
+def _result_id(record: Record) -> int | str:
+    return record.image_id if record.document_id is None else record.document_id
 
 
 def read_results(path: Path, records: Sequence[Record]) -> list[str]:
     """Return the captions of a file in COCO's results format, in the order of the records.
 
     Args:
-      path: of a JSON list of objects with `image_id`, a name or COCO's number, and `caption`.
+      path: of a JSON list of objects with `caption` and `image_id`: the id of the image in the
+        document of its data set, as number or text, or its name.
       records: of the images, each of which must have one caption; no other image may have one.
 
     Raises:
@@ -53,8 +43,10 @@ def read_results(path: Path, records: Sequence[Record]) -> list[str]:
     entries = read_json(path, "captions in COCO's results format")
     if not isinstance(entries, list):
         raise UserError(f"{path}: must be a list of objects with image_id and caption")
-    rows: dict[Any, int] = {record.image_id: row for row, record in enumerate(records)}
-    rows |= {coco_id(r.image_id) or r.image_id: row for row, r in enumerate(records)}
+    # The id itself comes last: it takes precedence.
+    rows: dict[int | str, int] = {record.image_id: row for row, record in enumerate(records)}
+    rows |= {str(_result_id(record)): row for row, record in enumerate(records)}
+    rows |= {_result_id(record): row for row, record in enumerate(records)}
     captions: dict[int, str] = {}
     problems = Problems()
     for number, entry in enumerate(entries):
@@ -62,9 +54,10 @@ def read_results(path: Path, records: Sequence[Record]) -> list[str]:
         if not has_fields(entry, {"caption": TEXT}, location, problems):
             continue
         image = entry.get("image_id")
-        row = rows.get(image) if isinstance(image, str | int) else None
+        row = rows.get(image) if ID.is_valid(image) else None
         if row is None:
-            problems.add(location, f"image_id {image!r} is no image of the split")
+            example = repr(_result_id(records[0]))
+            problems.add(location, f"image_id {image!r} is no image of the split, as {example} is")
         elif row in captions:
             problems.add(location, f"image_id {image!r} has a caption already")
         else:
@@ -112,5 +105,4 @@ def read_text_results(
 
 
 def _read_column(path: Path, problems: Problems) -> list[str]:
-    lines = [line.strip() for _, line in read_lines(path, problems)]
-    return lines if lines[-1] else lines[:-1]  # after the newline of the last line
+    return [line.strip() for _, line in read_lines(path, problems)]

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 from sat_tf.config import DataConfig
 from sat_tf.data.records import SPLITS, Problems, Record, SourceLocation, ValidatedSplits
-from sat_tf.errors import UserError
+from sat_tf.datasets.image_files import ImageFiles, name_key
+from sat_tf.errors import UserError, printable
+from sat_tf.text_files import NOT_TEXT, open_text
 from sat_tf.vocabulary import tokenize
 
 # Names of splits in files; restval is the part of COCO's validation images that Karpathy's splits
@@ -29,16 +31,24 @@ SPLIT_NAMES = {name: name for name in SPLITS} | {
 }
 # A text with one of these has a word: most captions need no tokenizer to be checked.
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
+_NOT_UTF8 = "is not UTF-8 text: save the file as UTF-8"
 
 
 class Row(NamedTuple):
-    """A caption of an image as a file has it; `split` is "" if the file names none."""
+    """A caption of an image as a file has it.
+
+    location: in the file.
+    image: name of the image.
+    caption: not tokenized.
+    split: "" if the file names none.
+    document_id: see `Record`.
+    """
 
     location: SourceLocation
     image: str
     caption: str
     split: str = ""
+    document_id: int | str | None = None
 
 
 Reader = Callable[[Path, Problems], Iterable[Row]]
@@ -46,25 +56,19 @@ Reader = Callable[[Path, Problems], Iterable[Row]]
 Images = dict[str, list[Row]]
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a file without a byte order mark; raise a `UserError` that names it."""
-    try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise UserError(f"{path}: can't be read: {error.strerror}") from None
-
-
 def read_lines(path: Path, problems: Problems) -> Iterator[tuple[SourceLocation, str]]:
-    """Yield the lines of a UTF-8 file; lines that can't be read are reported, and yielded as ""."""
-    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
-        location, text = SourceLocation(path, number), ""
-        try:
-            text = line.removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError:
-            problems.add(location, "is not UTF-8 text")
-        if "\0" in text:
-            problems.add(location, "holds a NUL byte")
-        yield location, "" if "\0" in text else text
+    """Yield the lines of a text file; those that can't be read are reported, and yielded as ""."""
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            location, what = SourceLocation(path, number), ""
+            if NOT_TEXT.search(line):
+                what = _NOT_UTF8
+            elif "\0" in line:
+                what = "holds a NUL byte"
+            if what:
+                problems.add(location, what)
+            # A CR within the line is a blank; the CSV parser would take it for the end of a row.
+            yield location, "" if what else line.rstrip("\r\n").replace("\r", " ")
 
 
 class Field(NamedTuple):
@@ -75,6 +79,7 @@ class Field(NamedTuple):
 
 
 ID = Field("a number or text", lambda value: type(value) in (int, str))
+OPTIONAL_ID = Field("a number or text, optional", lambda value: value is None or ID.is_valid(value))
 TEXT = Field("a text", lambda value: isinstance(value, str))
 NAME = Field("a text", lambda value: isinstance(value, str) and bool(value.strip()))
 OPTIONAL_TEXT = Field("a text, optional", lambda value: value is None or isinstance(value, str))
@@ -136,14 +141,13 @@ class JsonDocument:
 
     def __init__(self, path: Path, lists: Mapping[str, Fields], problems: Problems) -> None:
         self._path, self._lists, self._problems = path, lists, problems
-        content = read_bytes(path)
+        self._content = None
         keep = {*lists, *itertools.chain.from_iterable(lists.values())}
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            problems.add(SourceLocation(path, line), "is not UTF-8 text")
-            self._content = None
+        with open_text(path) as file:
+            text = file.read()
+        if wrong := NOT_TEXT.search(text):
+            line = text.count("\n", 0, wrong.start()) + 1
+            problems.add(SourceLocation(path, line), _NOT_UTF8)
         else:
             self._content = parse_json(text, SourceLocation(path), problems, [*keep])
 
@@ -180,9 +184,23 @@ class JsonDocument:
 
 _SENTENCES = Field("a list, not empty", lambda value: isinstance(value, list) and bool(value))
 _KARPATHY = {
-    "images": {"filename": NAME, "filepath": OPTIONAL_TEXT, "split": NAME, "sentences": _SENTENCES},
+    "images": {
+        "filename": NAME,
+        "filepath": OPTIONAL_TEXT,
+        "split": NAME,
+        "sentences": _SENTENCES,
+        "cocoid": OPTIONAL_ID,
+    },
     "sentences": {"raw": TEXT},
 }
+# Names of COCO's own files, which hold their ids.
+_COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})\.jpg")
+
+
+def coco_id(image: str) -> int | None:
+    """Return COCO's id of an image by the name of its file; None for names that are not COCO's."""
+    found = _COCO_NAME.fullmatch(os.path.basename(image))
+    return int(found[1]) if found else None
 
 
 def read_karpathy(path: Path, problems: Problems) -> Iterator[Row]:
@@ -194,10 +212,12 @@ def read_karpathy(path: Path, problems: Problems) -> Iterator[Row]:
         if first.setdefault(image, location) is not location:
             problems.add(location, f"{image!r} is {first[image].position} already")
             continue
+        own = entry.get("cocoid")
+        document_id = coco_id(image) if own is None else own
         for number, sentence in enumerate(entry["sentences"]):
             at = SourceLocation(path, f"{location.position}.sentences[{number}]")
             if has_fields(sentence, _KARPATHY["sentences"], at, problems):
-                yield Row(at, image, sentence["raw"], entry["split"])
+                yield Row(at, image, sentence["raw"], entry["split"], document_id)
 
 
 class CaptionFile(NamedTuple):
@@ -206,6 +226,15 @@ class CaptionFile(NamedTuple):
     path: Path
     read: Reader
     split: str = ""
+
+    def rows(self, problems: Problems) -> Iterator[Row]:
+        """Yield the captions; that there is none is a problem."""
+        before, is_empty = len(problems), True
+        for row in self.read(self.path, problems):
+            is_empty = False
+            yield row
+        if is_empty and len(problems) == before:
+            problems.add(SourceLocation(self.path), "holds no caption")
 
 
 # Files with one image name a line, by split; COCO has two for train (train and restval).
@@ -219,6 +248,7 @@ class Source:
     Attributes:
       files: with captions.
       image_dir: the folder that image names are relative to.
+      nearby: further folders of images, see `ImageFiles`.
       lists: which image is in which split; without lists, the caption files say so.
       default_split: maps the name of an image to its split if nothing else does; "": to none.
       advice: what to do if a split has no image; {split} is its name.
@@ -229,6 +259,7 @@ class Source:
     lists: SplitLists = dataclasses.field(default_factory=dict)
     default_split: Callable[[str], str] = lambda image: ""
     advice: str = ""
+    nearby: tuple[Path, ...] = ()
 
     def available(self) -> tuple[str, ...]:
         """Return the splits that have an image, as far as is known without validation."""
@@ -248,12 +279,12 @@ class Source:
         """
         problems = Problems()
         images = self._images_by_split(splits, problems)
-        records = {
-            split: make_records(images.get(split, {}), self.image_dir, problems) for split in splits
-        }
+        files = ImageFiles(self.image_dir, self.nearby)
+        records = {split: make_records(images.get(split, {}), files, problems) for split in splits}
+        files.add_notes(problems)
         empty = [split for split in splits if not records[split]]
         if empty and not problems:
-            paths = ", ".join(str(file.path) for file in self.files)
+            paths = ", ".join(printable(file.path) for file in self.files)
             available = ", ".join(self.available()) or "none"
             advice = f": {self.advice.format(split=empty[0])}" if self.advice else ""
             raise UserError(
@@ -265,8 +296,7 @@ class Source:
         """Return the rows of these splits at least."""
         files = [f for f in self.files if self.lists or not f.split or f.split in splits]
         images = group_by_image(
-            itertools.chain.from_iterable(file.read(file.path, problems) for file in files),
-            problems,
+            itertools.chain.from_iterable(file.rows(problems) for file in files), problems
         )
         if not self.lists:
             return split_by_rows(images, self.default_split, problems)
@@ -278,7 +308,7 @@ def group_by_image(rows: Iterable[Row], problems: Problems) -> Images:
     """Return the rows of each image; rows whose text can't be printed or written are reported."""
     images: Images = {}
     for row in rows:
-        if any(map(_SURROGATES.search, (row.image, row.caption, row.split))):
+        if any(map(NOT_TEXT.search, (row.image, row.caption, row.split))):
             problems.add(row.location, "holds half a character (a lone surrogate)")
         elif "\0" in row.caption:
             problems.add(row.location, "holds a NUL character")
@@ -333,14 +363,21 @@ def split_by_lists(
         # Lists name an image with its folder or without, or without its extension.
         forms = (image, base, os.path.splitext(base)[0])
         images_of.setdefault(next(filter(listed.__contains__, forms), ""), []).append(image)
+    # Images of no list, by what names that look alike have in common.
+    alike: dict[str, list[str]] = {}
+    if not images_of.keys() >= listed.keys():
+        for image in images_of.get("", ()):
+            base = os.path.basename(image)
+            for form in {name_key(form) for form in (image, base, os.path.splitext(base)[0])}:
+                alike.setdefault(form, []).append(image)
     by_split: dict[str, Images] = {split: {} for split in lists}
     for name, (split, location) in listed.items():
-        found = images_of.get(name, [])
+        found = images_of.get(name) or alike.get(name_key(name), [])
         by_split[split].update((image, images[image]) for image in found)
         if not found:
             problems.add(location, f"{name!r} has no caption in {captions}")
         elif len(found) > 1:
-            problems.add(location, f"{name!r} may be {' or '.join(found)}")
+            problems.add(location, f"{name!r} may be {' or '.join(map(repr, found))}")
     return by_split
 
 
@@ -354,54 +391,47 @@ def _read_list(path: Path, problems: Problems) -> list[tuple[str, SourceLocation
     return names
 
 
-def make_records(images: Images, image_dir: Path, problems: Problems) -> tuple[Record, ...]:
+def make_records(images: Images, files: ImageFiles, problems: Problems) -> tuple[Record, ...]:
     """Return the records of images that exist, with the captions that have a word."""
-    existing = _existing(image_dir, images)
     records = []
     for image, rows in images.items():
-        if image not in existing:
-            problems.add(rows[0].location, f"no such image: {image!r}")
+        location, *_, document_id = rows[0]
+        path = files.find(image, location, problems)
         captions = []
         for row in rows:
             if _LETTER_OR_DIGIT.search(row.caption) or tokenize(row.caption):
                 captions.append(row.caption.strip())
             else:
                 problems.add(row.location, f"the caption of {image!r} is empty")
-        if captions and image in existing:
-            records.append(Record(image, str(image_dir / image), tuple(captions)))
+        if captions and path:
+            records.append(Record(image, path, tuple(captions), document_id=document_id))
     return tuple(records)
-
-
-def _existing(image_dir: Path, images: Iterable[str]) -> set[str]:
-    """Return the images that are files; lists each folder once, which is fast on network drives."""
-    by_folder: dict[str, list[str]] = {}
-    for image in images:
-        by_folder.setdefault(os.path.dirname(image), []).append(image)
-    existing: set[str] = set()
-    for folder, members in by_folder.items():
-        try:
-            with os.scandir(image_dir / folder) as entries:
-                names = {entry.name for entry in entries if _is_file(entry)}
-        except PermissionError as error:
-            raise UserError(f"{image_dir / folder}: can't be read: {error.strerror}") from None
-        except (OSError, ValueError):  # no such folder, or no valid name of a file
-            continue
-        existing.update(image for image in members if os.path.basename(image) in names)
-    return existing
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # circular links
-        return False
 
 
 def data_folder(config: DataConfig) -> Path:
     """Return `--data_dir`; raise a `UserError` if it is no folder."""
-    if not Path(config.data_dir).is_dir():
-        raise UserError(f"--data_dir={config.data_dir}: no such folder")
-    return Path(config.data_dir)
+    folder = Path(config.data_dir)
+    if not folder.is_dir():
+        where = "" if folder.is_absolute() else f" in the current folder, {Path.cwd()}"
+        raise UserError(printable(f"--data_dir={folder}: no such folder{where}"))
+    return folder
+
+
+def missing_path(flag: str, path: Path, config: DataConfig, what: str) -> UserError:
+    """Return the error for a path of a flag that does not exist.
+
+    Args:
+      flag: without dashes.
+      path: that the flag names.
+      config: of the data set; `--data_dir` may hold the path.
+      what: that the path should be.
+    """
+    message = f"--{flag}={path}: no such {what}"
+    if not path.is_absolute():
+        message += f" in the current folder, {Path.cwd()}"
+        if (inside := Path(config.data_dir) / path).exists():
+            message += f"; there is --{flag}={inside}"
+    return UserError(printable(message))
 
 
 def find_splits(config: DataConfig, patterns: Sequence[str]) -> tuple[Path | None, SplitLists]:
@@ -423,7 +453,7 @@ def find_splits(config: DataConfig, patterns: Sequence[str]) -> tuple[Path | Non
     if path.is_file():
         return path, {}
     if not path.is_dir():
-        raise UserError(f"--splits={path}: no such file or folder")
+        raise missing_path("splits", path, config, "file or folder")
     patterns = (*patterns, "{}.txt")
     lists = _find_lists(path, patterns)
     if not lists:

@@ -1,11 +1,15 @@
 """Statistics of a data set: images, captions, their lengths and their words."""
 
+import functools
+import itertools
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from sat_tf.data.records import Record
-from sat_tf.vocabulary import SPECIAL, Vocabulary, tokenize
+from sat_tf.config import DataConfig
+from sat_tf.data.records import Record, ValidatedSplits
+from sat_tf.vocabulary import SPECIAL, Vocabulary, is_unsegmented, tokenize
 
 # Sizes and minimum counts of vocabularies to compare: --vocabulary_size and --min_word_count.
 _LIMITS = ((1_000, 1), (2_000, 1), (5_000, 1), (10_000, 1), (0, 1), (0, 2), (0, 3), (0, 5), (0, 10))
@@ -19,6 +23,8 @@ _QUANTILES = {
 # Lengths per row of the histogram; its last row has all captions from this length on.
 _BIN, _LAST_BIN = 5, 51
 _BAR_WIDTH = 40  # characters
+_SAMPLE = 1_000  # images whose captions are looked at for spaces
+_SHOWN = 30  # characters of a caption
 
 
 class SplitStatistics(NamedTuple):
@@ -111,6 +117,42 @@ def describe_objects(splits: Mapping[str, Sequence[Record]]) -> str:
         known = [len(record.objects.objects) for record in records if record.objects]
         lines.append(f"{split:<14}{sum(known):>10,} in {len(known):,} of {len(records):,} images")
     return "\n".join(lines)
+
+
+def describe_notes(checked: ValidatedSplits, data: DataConfig) -> list[str]:
+    """Return lines on what is worth knowing of a data set and needs no correction.
+
+    That is how its files were read, where that is not as documented; captions without spaces
+    between words; and how many images are outside of `--data_dir`.
+    """
+    records = list(itertools.chain.from_iterable(checked.records.values()))
+    notes = list(checked.problems.notes)
+    step = -(-len(records) // _SAMPLE) or 1
+    captions = [record.captions[0] for record in records[::step]]
+    unsegmented = list(filter(is_unsegmented, captions))
+    if 2 * len(unsegmented) > len(captions):
+        notes.append(
+            "warning: most captions are not separated into words by spaces, as "
+            f"{unsegmented[0][:_SHOWN]!r}: each piece without a space would be one word "
+            "of the vocabulary, and new captions could only repeat such pieces; put spaces between "
+            "the words first, with a segmenter of the language"
+        )
+    if outside := count_outside(records, data.data_dir):
+        notes.append(f"images outside of --data_dir: {outside:,} of {len(records):,}")
+    return notes
+
+
+def count_outside(records: Iterable[Record], folder: str) -> int:
+    """Return how many images are files outside of a folder, whether named there or linked."""
+    root = os.path.realpath(folder)
+    real_folder = functools.cache(os.path.realpath)
+    count = 0
+    for record in records:
+        if isinstance(record.image, str):
+            above = real_folder(os.path.dirname(record.image))
+            path = os.path.realpath(record.image) if os.path.islink(record.image) else above
+            count += os.path.commonpath([root, path]) != root
+    return count
 
 
 def _table(statistics: Mapping[str, SplitStatistics]) -> list[str]:

@@ -267,6 +267,9 @@ def _prepared(config: DataConfig) -> ShapesCaptions:
             except OSError as error:
                 raise UserError(
                     f"--data_dir={folder}: the data set can't be written there: {error.strerror}"
+                    if config.data_dir
+                    else f"{folder.absolute()}: the data set can't be written there, name "
+                    f"another folder with --data_dir: {error.strerror}"
                 ) from None
             builder = ShapesCaptions(data_dir=folder, config=variant)
     return builder

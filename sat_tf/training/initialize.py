@@ -12,6 +12,7 @@ from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import build_encoder, load_encoder, set_finetuning
 from sat_tf.model.weights import load_weights, provenance
 from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE
+from sat_tf.text_files import NOT_TEXT, open_text
 from sat_tf.training.checkpoints import has_state
 from sat_tf.vocabulary import SPECIAL, Vocabulary, tokenize
 
@@ -122,7 +123,7 @@ def read_embeddings(path: Path, vocabulary: Vocabulary, size: int) -> dict[int, 
     word is used. A first line of two numbers, as word2vec writes it, is skipped.
 
     Args:
-      path: of the file, UTF-8.
+      path: of the file.
       vocabulary: of the model.
       size: E, length of a vector.
 
@@ -135,26 +136,21 @@ def read_embeddings(path: Path, vocabulary: Vocabulary, size: int) -> dict[int, 
     """
     vectors: dict[int, np.ndarray] = {}
     ids = {word: number for number, word in enumerate(vocabulary.words)}
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                # From the right: some files have words with spaces in them.
-                word, *values = line.decode("utf-8").rstrip().rsplit(" ", size)
-                if number == 1 and len(values) == 1 and (word + values[0]).isdigit():
-                    continue
-                if len(values) != size or (" " in word and _is_number(word.rsplit(" ", 1)[1])):
-                    raise UserError(
-                        f"--pretrained_embeddings={path}:{number}: is not a word and {size} "
-                        "numbers, which --embedding_size asks for"
-                    )
-                if word in ids:
-                    vectors.setdefault(ids[word], _vector(path, number, values))
-    except OSError as error:
-        raise UserError(
-            f"--pretrained_embeddings={path}: can't be read: {error.strerror}"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"--pretrained_embeddings={path}:{number}: is not UTF-8 text") from None
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            # From the right: some files have words with spaces in them.
+            word, *values = line.rstrip().rsplit(" ", size)
+            if number == 1 and len(values) == 1 and (word + values[0]).isdigit():
+                continue
+            if NOT_TEXT.search(word):
+                raise UserError(f"--pretrained_embeddings={path}:{number}: is not UTF-8 text")
+            if len(values) != size or (" " in word and _is_number(word.rsplit(" ", 1)[1])):
+                raise UserError(
+                    f"--pretrained_embeddings={path}:{number}: is not a word and {size} "
+                    "numbers, which --embedding_size asks for"
+                )
+            if word in ids:
+                vectors.setdefault(ids[word], _vector(path, number, values))
     if not vectors:
         raise UserError(f"--pretrained_embeddings={path}: has no word of the vocabulary")
     return vectors

@@ -186,9 +186,11 @@ def prepare(config: Config, workdir: str | os.PathLike[str]) -> TrainingRun:
     check_scores(config)
     if training.attention_supervision:
         # Tokenizing the captions rejects training images without boxes.
-        records = load_splits(config.data, ("train", "dev"), may_lack_objects=("train", "dev"))
+        records = load_splits(config.data, ("train", "dev"), may_lack_objects=True)
     else:
-        records = load_splits(config.data, ("train", "dev"), objects_for=("dev",))
+        records = load_splits(
+            config.data, ("train", "dev"), objects_for=("dev",), may_lack_objects=True
+        )
     vocabulary = open_vocabulary(config, workdir, records["train"])
     keras.utils.set_random_seed(training.seed)
     strategy = make_strategy()

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from sat_tf.data.records import Problem, SourceLocation, describe_problems, raise_if_problems
+from sat_tf.data.records import (
+    Problem,
+    Problems,
+    SourceLocation,
+    describe_problems,
+    raise_if_problems,
+)
 from sat_tf.errors import UserError
 
 
@@ -28,6 +34,16 @@ def test_problems_are_in_the_order_of_the_files():
     ]
     with pytest.raises(UserError, match=r"^2 problems in b\.txt, a\.json\n"):
         raise_if_problems([Problem(locations[1], "x"), Problem(locations[0], "y")])
+
+
+def test_what_a_terminal_would_obey_is_escaped():
+    problem = Problem(SourceLocation(Path("\x1b[2J.csv"), 1), "no such image: \udcff\r")
+    assert describe_problems([problem]) == ["\\x1b[2J.csv:1: no such image: \\udcff\\r"]
+    with pytest.raises(UserError, match=r"^2 problems in \\x1b\[2J\.csv\n"):
+        raise_if_problems([problem, problem])
+    problems = Problems()
+    problems.note(problem.location, "a\nb")
+    assert problems.notes == ["\\x1b[2J.csv:1: a\\nb"]
 
 
 def test_many_problems_are_counted_not_listed():

@@ -113,6 +113,35 @@ def test_boxes_of_other_images_are_refused(config_of, dogs, split, splits):
     config = config_of(dogs, train=("a.jpg",), dev=("b.jpg",))
     with pytest.raises(UserError, match=rf"has no boxes of the split {split}, as of '[ab]\.jpg'"):
         load_splits(config, splits)
+    assert load_splits(config, splits, may_lack_objects=True)[split][0].objects is None
+
+
+@pytest.mark.parametrize("named", ["{0}/train.json,{0}/val.json", "{0}/ann", "{0}/val.json,{0}"])
+def test_boxes_come_in_several_files(config_of, tmp_path, named):
+    """COCO has a file for each split; Entities may have the images of one."""
+    for split, name in (("train", "1.jpg"), ("val", "2.jpg")):
+        document = ({name: (100, 200)}, [(name, "dog", [50, 0, 50, 100])], ["dog"])
+        make_instances(tmp_path / f"{split}.json", *document)
+        make_instances(tmp_path / "ann" / f"instances_{split}2014.json", *document)
+    make_entities(tmp_path, "1", [entity(["1"], (51, 1, 100, 100))], DOG)
+    config = config_of(named.format(tmp_path), train=("1.jpg",), dev=("2.jpg",), test=("3.jpg",))
+    checked = check_splits(config, ("train", "dev", "test"))
+    boxes = {split: checked.records[split][0].objects for split in checked.records}
+    assert cells(boxes["train"], CROP) == cells(boxes["dev"], CROP) == {1: [0, 1]}
+    assert boxes["test"] is None and not checked.problems
+    (note,) = checked.problems.notes
+    assert note.endswith(": has no boxes of the split test, as of '3.jpg'")
+
+
+def test_a_file_of_boxes_may_have_a_comma(config_of, dogs, tmp_path):
+    path = dogs.rename(tmp_path / "a,b.json")
+    assert load_splits(config_of(path, dev=("wide.jpg",)), ("dev",))["dev"][0].objects
+
+
+def test_boxes_belong_to_the_file_of_an_image_not_to_its_spelling(config_of, dogs, tmp_path):
+    config = config_of(dogs, dev=("WIDE",))
+    (tmp_path / "WIDE").rename(tmp_path / "wide.jpg")
+    assert load_splits(config, ("dev",))["dev"][0].objects
 
 
 def test_every_problem_of_captions_and_boxes_is_reported(config_of, tmp_path):
@@ -139,5 +168,5 @@ def test_a_check_returns_problems_and_the_objects_that_are_known(config_of, tmp_
 
 def test_supervision_needs_boxes_of_the_training_images_alone(config_of, dogs):
     config = config_of(dogs, train=("wide.jpg",), dev=("b.jpg",))
-    splits = load_splits(config, ("train", "dev"), may_lack_objects=("train", "dev"))
+    splits = load_splits(config, ("train", "dev"), may_lack_objects=True)
     assert [bool(splits[split][0].objects) for split in ("train", "dev")] == [True, False]

@@ -28,6 +28,18 @@ def test_coco_annotations_find_their_images(tmp_path):
     assert rows[2].location.position == "annotations[2]"
 
 
+@pytest.mark.parametrize("ids", [[0, 1], ["first", "second"], [7, "7"]])
+def test_the_id_of_an_image_is_that_of_the_document(tmp_path, ids):
+    document = coco(["VizWiz_train_00000000.jpg", "000000000042.jpg"], first=0)
+    for entry in document["images"]:
+        entry["id"] = ids[entry["id"]]
+    for entry in document["annotations"]:
+        entry["image_id"] = ids[entry["image_id"]]
+    rows, problems = read_in(tmp_path, document)
+    assert not problems
+    assert [row.document_id for row in rows] == ids * 2
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

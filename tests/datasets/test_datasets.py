@@ -63,7 +63,7 @@ def test_a_split_is_missing_only_when_it_is_asked_for(flickr8k):
         ("", ": lists no image"),
         ("c.jpg\nnew.jpg\n", ":2: 'new.jpg' has no caption in Flickr8k.token.txt"),
         ("c.jpg\nb.jpg\n", ":2: 'b.jpg' is in the split train already"),
-        (b"c.jpg\n\xff\n", ":2: is not UTF-8 text"),
+        (b"c.jpg\n\xff\n", ":2: is not UTF-8 text: save the file as UTF-8"),
     ],
 )
 def test_a_wrong_list_is_named_with_its_line(flickr8k, tmp_path, content, what):
@@ -84,7 +84,7 @@ def test_a_missing_part_of_flickr8k_is_one_line(flickr8k, tmp_path, name):
 def test_a_missing_image_of_another_split_does_not_matter(flickr8k, tmp_path):
     (tmp_path / "Flicker8k_Dataset" / "a.jpg").unlink()
     assert len(load_splits(flickr8k, ("dev",))["dev"]) == 1
-    with pytest.raises(UserError, match=r"token\.txt:2: no such image: 'a\.jpg'"):
+    with pytest.raises(UserError, match=r"token\.txt:2: no such image in .*: 'a\.jpg'"):
         load_splits(flickr8k, ("train",))
 
 
@@ -220,11 +220,24 @@ def test_coco_with_a_karpathy_document(coco2014, tmp_path):
     problems = str(caught.value).replace(f"{path}: ", "").splitlines()[1:]
     names = "train, dev, test, val, valid, validation, restval"
     assert problems == [
-        "images[0].sentences[0]: no such image: 'train2014/../gone.jpg'",
+        f"images[0].sentences[0]: no such image in {tmp_path}/coco: 'train2014/../gone.jpg'",
         f"images[3].sentences[0]: split 'spare' must be one of {names}",
         f"images[3].sentences[1]: split 'spare' must be one of {names}",
         "images[4].sentences[1]: must have raw (a text)",
     ]
+
+
+def test_records_have_the_ids_that_files_of_results_use(coco2014, flickr8k, tmp_path):
+    ids = [record.document_id for record in load_splits(coco2014, ("dev",))["dev"]]
+    assert ids == [100, 101, 102]
+    assert load_splits(flickr8k, ("dev",))["dev"][0].document_id is None
+    # As tensorflow-datasets has them, without a document.
+    unpacked, name = tmp_path / "tfds" / "coco_captions_files", "COCO_val2014_000000000042.jpg"
+    make_images(unpacked / "images", name)
+    line = {"image": name, "caption": "x", "split": "val"}
+    write_json(unpacked / "captions.jsonl", line)
+    config = DataConfig(dataset="coco", data_dir=str(tmp_path / "tfds"))
+    assert load_splits(config, ("dev",))["dev"][0].document_id == 42
 
 
 def test_problems_of_several_files_are_reported_together(coco2014, tmp_path):
@@ -296,7 +309,7 @@ def test_json_lines_are_found_and_splits_obeyed(tmp_path):
         load_splits(config, ("test",))
     (tmp_path / "a.png").unlink()
     assert len(load_splits(config, ("dev",))["dev"]) == 1
-    with pytest.raises(UserError, match=r"captions\.jsonl:1: no such image: 'a\.png'"):
+    with pytest.raises(UserError, match=r"captions\.jsonl:1: no such image in .*: 'a\.png'"):
         load_splits(config, ("train",))
 
 
@@ -309,7 +322,7 @@ def test_everything_wrong_is_reported_at_once_whatever_is_loaded_first(files, tm
     with pytest.raises(UserError) as caught:
         load_splits(files, available_splits(files))
     assert "captions.csv:602: must have 2 columns" in str(caught.value)
-    assert "captions.csv:603: no such image: 'missing.png'" in str(caught.value)
+    assert f"captions.csv:603: no such image in {tmp_path}: 'missing.png'" in str(caught.value)
 
 
 def test_the_registry_is_that_of_the_setting():
@@ -321,8 +334,11 @@ def test_the_registry_is_that_of_the_setting():
     [
         ({"data_dir": "/nowhere"}, "--data_dir=/nowhere"),
         ({"captions_file": "/nowhere.csv"}, "--captions_file=/nowhere.csv"),
-        ({"captions_file": "captions.xml"}, r"--captions_file=.*\.csv or \.jsonl"),
-        ({"captions_file": "/"}, r"--captions_file=.*\.csv or \.jsonl"),
+        (
+            {"captions_file": "captions.xml"},
+            r"--captions_file=.*\.csv or .* \.jsonl",
+        ),
+        ({"captions_file": "/"}, r"--captions_file=.*\.csv or .* \.jsonl"),
         ({"splits": "/nowhere"}, "--splits=/nowhere: no such file or folder"),
         ({"splits": "/proc"}, r"--splits=/proc: holds no list of image names \(train\.txt"),
         ({"splits": __file__, "captions_file": "x.csv"}, "leave --captions_file out"),
@@ -340,6 +356,91 @@ def test_a_folder_without_captions_says_what_it_needs(tmp_path):
     config = DataConfig(dataset="files", data_dir=str(tmp_path))
     with pytest.raises(UserError, match=r"captions\.csv.*--captions_file"):
         load_splits(config, ("train",))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("captions.txt", "image,caption\na.jpg,x\n"),
+        ("results.csv", "image_name| comment_number| comment\na.jpg| 0| x\n"),
+        ("metadata.csv", "file_name,text\na.jpg,x\n"),
+        ("metadata.jsonl", '{"file_name": "a.jpg", "text": "x"}\n'),
+        ("captions.tsv", "a.jpg\tx\n"),
+    ],
+)
+@pytest.mark.parametrize("image", ["a.jpg", "Images/a.jpg"])
+def test_published_layouts_are_found_without_flags(tmp_path, file, content, image):
+    make_images(tmp_path, image)
+    (tmp_path / file).write_text(content)
+    config = DataConfig(dataset="files", data_dir=str(tmp_path))
+    (split,) = available_splits(config)
+    (record,) = load_splits(config, (split,))[split]
+    assert (record.image_id, record.image) == ("a.jpg", str(tmp_path / image))
+    # Of the two, the captions beside the images.
+    (tmp_path / "captions.csv").write_text("image,caption\na.jpg,y\n")
+    assert load_splits(config, (split,))[split][0].captions == ("y",)
+
+
+def test_images_may_be_beside_a_caption_file_elsewhere(tmp_path):
+    (tmp_path / "data").mkdir()
+    make_images(tmp_path / "photos", "a.jpg")
+    path = tmp_path / "photos" / "list.csv"
+    path.write_text("image,caption\na.jpg,x\n")
+    config = DataConfig(dataset="files", data_dir=str(tmp_path / "data"), captions_file=str(path))
+    (split,) = available_splits(config)
+    assert load_splits(config, (split,))[split][0].image == str(tmp_path / "photos" / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("captions.jsonl", ""), ("captions.jsonl", "\n\n"), ("captions.csv", "image,caption\n")],
+)
+def test_a_file_without_captions_is_named(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    config = DataConfig(dataset="files", data_dir=str(tmp_path))
+    assert available_splits(config) == ()
+    with pytest.raises(UserError) as caught:
+        load_splits(config, ("train", "dev"))
+    assert str(caught.value) == f"{tmp_path / name}: holds no caption"
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [("captions_file", "own.csv"), ("splits", "lists"), ("boxes", "boxes.json")],
+)
+def test_a_relative_path_is_said_to_be_of_the_current_folder(
+    files, tmp_path, monkeypatch, setting, name
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / name).touch()
+    with pytest.raises(UserError) as caught:
+        load_splits(dataclasses.replace(files, **{setting: name}), ("train",))
+    message = str(caught.value)
+    assert message.startswith(f"--{setting}={name}: no such f")
+    assert (
+        f"in the current folder, {tmp_path}/elsewhere; there is --{setting}={tmp_path}/{name}"
+        in message
+    )
+
+
+def test_notes_are_printed_on_demand(files, tmp_path, capsys):
+    (tmp_path / "images" / "0.png").rename(tmp_path / "images" / "0.PNG")
+    load_splits(files, ("train", "dev", "test"))
+    assert capsys.readouterr().out == ""
+    load_splits(files, ("train", "dev", "test"), with_notes=True)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == (
+        f"{tmp_path}: images found under another spelling: 1, as 'images/0.PNG' for 'images/0.png'"
+    )
+
+
+def test_one_image_of_two_names_is_a_problem_across_splits(tmp_path):
+    make_images(tmp_path, "a.JPG")
+    (tmp_path / "captions.csv").write_text("image,caption,split\na.jpg,x,train\na.JPG,y,dev\n")
+    config = DataConfig(dataset="files", data_dir=str(tmp_path))
+    with pytest.raises(UserError, match=r"captions\.csv:3: 'a\.JPG' is the file of 'a\.jpg' too"):
+        load_splits(config, ("train", "dev"))
 
 
 def test_available_splits_of_a_missing_folder(tmp_path):

@@ -108,7 +108,7 @@ def test_bytes_that_are_no_xml_are_reported(tmp_path):
         (b"[/EN#1/people A man sits .", "is not [/EN#CHAIN/KIND WORDS]"),
         (b"[/EN#1/people A [/EN#2/people man] ] .", "is not [/EN#CHAIN/KIND WORDS]"),
         (b"[/EN#x/people A man] .", "is not [/EN#CHAIN/KIND WORDS]"),
-        (b"a caf\xe9", "is not UTF-8 text"),
+        (b"a caf\xe9", "is not UTF-8 text: save the file as UTF-8"),
     ],
 )
 def test_malformed_sentences_are_reported_with_their_line(tmp_path, line, complaint):

@@ -5,12 +5,13 @@ import json
 import pytest
 
 from sat_tf.data.records import Problems, Record
-from sat_tf.datasets.results import coco_id, read_results, read_text_results, results_document
+from sat_tf.datasets.results import read_results, read_text_results, results_document
+from sat_tf.datasets.source import coco_id
 from sat_tf.errors import UserError
 
 RECORDS = [
-    Record("val2014/COCO_val2014_000000000042.jpg", "", ("a dog",)),
-    Record("000000000007.jpg", "", ("a cat",)),
+    Record("val2014/COCO_val2014_000000000042.jpg", "", ("a dog",), document_id=42),
+    Record("000000000007.jpg", "", ("a cat",), document_id=7),
 ]
 
 
@@ -25,6 +26,8 @@ def written(tmp_path, entries):
     [
         ("COCO_val2014_000000391895.jpg", 391895),
         ("train2017/000000000009.jpg", 9),
+        ("VizWiz_train_00000000.jpg", None),
+        ("IMG_202001011234.jpg", None),
         ("1000268201_693b08cb0e.jpg", None),
         ("dog.jpg", None),
     ],
@@ -33,15 +36,21 @@ def test_coco_ids_are_in_the_names_of_files(image_id, number):
     assert coco_id(image_id) == number
 
 
-def test_what_is_written_is_read_again(tmp_path):
-    captions = ["one", ""]
-    for numbered, ids in ((True, [42, 7]), (False, [record.image_id for record in RECORDS])):
-        document = results_document(RECORDS, captions, numbered)
-        assert document == [
-            {"image_id": ids[0], "caption": "one"},
-            {"image_id": ids[1], "caption": ""},
-        ]
-        assert read_results(written(tmp_path, document[::-1]), RECORDS) == captions
+@pytest.mark.parametrize("ids", [(42, 7), (0, 1), ("a", "b"), ("1.jpg", 0), (None, None)])
+def test_what_is_written_is_read_again(tmp_path, ids):
+    records = [Record(f"{n}.jpg", "", ("a",), document_id=own) for n, own in enumerate(ids)]
+    document = results_document(records, ["one", ""])
+    expected = ["0.jpg", "1.jpg"] if ids == (None, None) else [*ids]
+    assert [entry["image_id"] for entry in document] == expected
+    assert read_results(written(tmp_path, document[::-1]), records) == ["one", ""]
+
+
+def test_an_id_may_be_text_or_the_name(tmp_path):
+    entries = [
+        {"image_id": "42", "caption": "one"},
+        {"image_id": RECORDS[1].image_id, "caption": "two"},
+    ]
+    assert read_results(written(tmp_path, entries), RECORDS) == ["one", "two"]
 
 
 def test_every_wrong_entry_is_named(tmp_path):
@@ -56,7 +65,7 @@ def test_every_wrong_entry_is_named(tmp_path):
     with pytest.raises(UserError) as caught:
         read_results(written(tmp_path, entries), RECORDS)
     message = str(caught.value)
-    assert "[1]: image_id 43 is no image of the split" in message
+    assert "[1]: image_id 43 is no image of the split, as 42 is" in message
     assert "[2]: " in message and "has a caption already" in message
     assert "[3]: must have caption (a text)" in message
     assert "[4]: must have caption (a text)" in message
@@ -69,6 +78,18 @@ def test_an_image_without_caption_is_named(tmp_path):
         read_results(written(tmp_path, [{"image_id": 42, "caption": "one"}]), RECORDS)
     with pytest.raises(UserError, match="must be a list"):
         read_results(written(tmp_path, {}), RECORDS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_results_by_other_editors(tmp_path, encoding):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([{"image_id": 42, "caption": "Käse"}]), encoding=encoding)
+    assert read_results(path, RECORDS[:1]) == ["Käse"]
+    texts = [tmp_path / "c.txt", tmp_path / "r.txt"]
+    for text in texts:
+        text.write_bytes("Käse\r\n\r\nb\r\n".encode(encoding))
+    with pytest.raises(UserError, match=r"r\.txt:2: the image has no reference"):
+        read_text_results(texts[0], texts[1:])
 
 
 def lines(tmp_path, **files):

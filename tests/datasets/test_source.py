@@ -9,8 +9,9 @@ from caption_files import complaint, karpathy, make_images, read, read_document
 
 from sat_tf.config import DataConfig
 from sat_tf.data.records import Problems, SourceLocation, describe_problems
-from sat_tf.datasets.files import read_csv, read_json_lines
+from sat_tf.datasets.files import read_json_lines, read_table
 from sat_tf.datasets.flickr import read_tokens
+from sat_tf.datasets.image_files import ImageFiles
 from sat_tf.datasets.source import (
     Row,
     find_splits,
@@ -33,15 +34,15 @@ CSV = "image,caption,split\na.jpg,A dog,train\nmissing.jpg, .,dev\n"
 
 
 def test_what_only_concerns_other_splits_does_not_matter(folder):
-    records = read(folder, read_csv, CSV)
+    records = read(folder, read_table, CSV)
     assert [record.image_id for record in records["train"]] == ["a.jpg"]
-    message = complaint(folder, read_csv, CSV, ("train", "dev"))
-    assert "no such image: 'missing.jpg'" in message
+    message = complaint(folder, read_table, CSV, ("train", "dev"))
+    assert "no such image in images: 'missing.jpg'" in message
     assert "the caption of 'missing.jpg' is empty" in message
 
 
 def test_a_bad_line_matters_to_every_split(folder):
-    message = complaint(folder, read_csv, CSV.encode() + b"b.jpg,\xff,dev\nb.jpg,x,devil\n")
+    message = complaint(folder, read_table, CSV.encode() + b"b.jpg,\xff,dev\nb.jpg,x,devil\n")
     assert "captions.txt:4: is not UTF-8" in message
     assert "captions.txt:5: split 'devil'" in message
 
@@ -51,8 +52,8 @@ def test_a_link_that_leads_nowhere_is_a_missing_image(folder):
         (folder / "images" / name).symlink_to(target)
     message = complaint(folder, read_tokens, "a.jpg#0\tx\nloop.jpg#0\tx\nbroken.jpg#0\tx\n")
     assert "a.jpg" not in message
-    assert "captions.txt:2: no such image: 'loop.jpg'" in message
-    assert "captions.txt:3: no such image: 'broken.jpg'" in message
+    assert "captions.txt:2: no such image in images: 'loop.jpg'" in message
+    assert "captions.txt:3: no such image in images: 'broken.jpg'" in message
 
 
 def test_an_image_folder_that_may_not_be_read_is_named(folder, monkeypatch):
@@ -60,7 +61,7 @@ def test_an_image_folder_that_may_not_be_read_is_named(folder, monkeypatch):
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert "images: can't be read: Permission denied" in complaint(folder, read_csv, CSV)
+    assert "images: can't be read: Permission denied" in complaint(folder, read_table, CSV)
 
 
 def row(image, caption, split="", line=1):
@@ -75,7 +76,9 @@ def test_records_go_without_what_is_wrong_with_them(folder):
         row("gone.jpg", "A cat"),
     ]
     problems = Problems()
-    (record,) = make_records(group_by_image(rows, problems), folder / "images", problems)
+    (record,) = make_records(
+        group_by_image(rows, problems), ImageFiles(folder / "images"), problems
+    )
     assert record.captions == ("A dog.",)
     assert len(problems) == 3
 
@@ -107,7 +110,9 @@ def test_texts_that_can_t_be_written_are_problems_of_any_format(caption):
 )
 def test_a_caption_is_empty_if_the_tokenizer_finds_no_word(folder, caption, is_empty):
     problems = Problems()
-    make_records(group_by_image([row("a.jpg", caption)], problems), folder / "images", problems)
+    make_records(
+        group_by_image([row("a.jpg", caption)], problems), ImageFiles(folder / "images"), problems
+    )
     assert bool(problems) == is_empty
 
 
@@ -146,6 +151,22 @@ def test_lists_name_images_with_folder_or_without_and_without_extension(tmp_path
     assert divide(tmp_path, ("train", "dev"), *images) == (expected, [])
 
 
+def test_lists_name_images_by_names_that_look_alike(tmp_path):
+    write(tmp_path, train="Bäume.jpg\nB.JPG\nc\nd.jpg", val="D.jpg")
+    images = ("Ba\u0308ume.JPG", "x/b.jpg", "C.jpg", "d.jpg", "D.jpg")
+    expected = {"train": ["Ba\u0308ume.JPG", "x/b.jpg", "C.jpg", "d.jpg"], "dev": ["D.jpg"]}
+    assert divide(tmp_path, ("train", "dev"), *images) == (expected, [])
+    _, problems = divide(tmp_path, ("train",), *images, "y/B.jpg")
+    assert problems == ["train.txt:2: 'B.JPG' may be 'x/b.jpg' or 'y/B.jpg'"]
+
+
+def test_lists_by_other_editors(tmp_path):
+    write(tmp_path, train="a.jpg\r\nb.jpg".encode("utf-16"), val="\ufeffc.jpg\rd.jpg\r")
+    expected = {"train": ["a.jpg", "b.jpg"], "dev": ["c.jpg", "d.jpg"]}
+    images = ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    assert divide(tmp_path, ("train", "dev"), *images) == (expected, [])
+
+
 def test_lists_of_other_splits_are_not_read(tmp_path):
     write(tmp_path, train="a.jpg", val=b"\xff")
     assert divide(tmp_path, ("train",), "a.jpg", "b.jpg") == ({"train": ["a.jpg"]}, [])
@@ -157,8 +178,8 @@ def test_every_problem_of_lists_is_reported_with_its_line(tmp_path):
     assert sorted(problems) == [
         "test.txt: lists no image",
         "train.txt:2: 'none.jpg' has no caption in tokens",
-        "val.txt:1: 'b.jpg' may be x/b.jpg or y/b.jpg",
-        "val.txt:2: is not UTF-8 text",
+        "val.txt:1: 'b.jpg' may be 'x/b.jpg' or 'y/b.jpg'",
+        "val.txt:2: is not UTF-8 text: save the file as UTF-8",
         "val.txt:3: 'a.jpg' is in the split train already",
     ]
 
@@ -175,6 +196,24 @@ def test_a_karpathy_document_has_splits_and_sentences(tmp_path):
     ]
     rows, _ = read_document(tmp_path / "k.json", read_karpathy, karpathy({"val": ["c.jpg"]}))
     assert [row.image for row in rows] == ["c.jpg"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "cocoid", "expected"),
+    [
+        ("c.jpg", 0, 0),
+        ("c.jpg", "x", "x"),
+        ("c.jpg", None, None),
+        ("COCO_val2014_000000000042.jpg", None, 42),
+        ("COCO_val2014_000000000042.jpg", 7, 7),
+    ],
+)
+def test_a_karpathy_document_has_the_ids_of_images(tmp_path, name, cocoid, expected):
+    document = karpathy({"val": [name]})
+    document["images"][0]["cocoid"] = cocoid
+    rows, problems = read_document(tmp_path / "k.json", read_karpathy, document)
+    assert not problems
+    assert [row.document_id for row in rows] == [expected] * 2
 
 
 @pytest.mark.parametrize(
@@ -227,7 +266,7 @@ def test_each_problem_of_a_karpathy_document_is_named_by_its_entry(tmp_path, cha
         (b"[]", "J: is not a JSON object"),
         (b"", "J:1: is not JSON: Expecting value, column 1"),
         (b'{"images": [\n{"id": }]}', "J:2: is not JSON: Expecting value, column 8"),
-        (b'{"images":\n["\xff"]}', "J:2: is not UTF-8 text"),
+        (b'{"images":\n["\xff"]}', "J:2: is not UTF-8 text: save the file as UTF-8"),
         (b"[" * 100_000, "J: is not JSON that can be read: "),
         (b'{"a": ' * 100_000, "J: is not JSON that can be read: "),
         (b'{"images": ' + b"1" * 5000 + b"}", "J: is not JSON that can be read: "),
@@ -239,11 +278,12 @@ def test_what_is_no_document_is_one_problem(tmp_path, content, expected):
     assert problem.startswith(expected)
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_fault(tmp_path, encoding):
     rows, problems = read_document(
         tmp_path / "k.json",
         read_karpathy,
-        json.dumps(karpathy({"val": ["a.jpg"]})).encode("utf-8-sig"),
+        json.dumps(karpathy({"val": ["a.jpg"]})).encode(encoding),
     )
     assert len(rows) == 2 and not problems
 

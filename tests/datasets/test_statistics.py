@@ -2,8 +2,16 @@
 
 import pytest
 
-from sat_tf.data.records import Record
-from sat_tf.datasets.statistics import coverage, describe, length_quantile, split_statistics
+from sat_tf.config import DataConfig
+from sat_tf.data.records import Problems, Record, ValidatedSplits
+from sat_tf.datasets.statistics import (
+    count_outside,
+    coverage,
+    describe,
+    describe_notes,
+    length_quantile,
+    split_statistics,
+)
 from sat_tf.vocabulary import Vocabulary
 
 TRAIN = [
@@ -83,3 +91,36 @@ def test_splits_without_an_image():
     assert "train" in describe({"train": split_statistics([])}, (0, 1))
     page = describe({"train": split_statistics([]), "dev": split_statistics(DEV)}, (0, 1))
     assert "words of dev that a vocabulary of dev does not know" in page
+
+
+def notes(folder, *captions):
+    records = [Record(str(n), f"{folder}/{n}.jpg", (text,)) for n, text in enumerate(captions)]
+    checked = ValidatedSplits({"train": (), "dev": tuple(records)}, Problems())
+    return describe_notes(checked, DataConfig(dataset="files", data_dir=str(folder)))
+
+
+def test_captions_without_spaces_are_noted(tmp_path):
+    chinese = "在灰色的背景右边有一个小的红色方块。"
+    assert notes(tmp_path, "a dog runs", "two dogs", chinese) == []
+    (note,) = notes(tmp_path, "a dog runs", chinese, chinese)
+    assert note.startswith("warning: most captions are not separated into words by spaces, as '在")
+    assert notes(tmp_path) == []
+
+
+def test_images_outside_of_the_folder_are_counted(tmp_path):
+    data, other = tmp_path / "data", tmp_path / "other"
+    for folder in (data / "sub", other):
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").touch()
+    (data / "link.jpg").symlink_to(other / "a.jpg")
+    (data / "inner.jpg").symlink_to("sub/a.jpg")
+    (data / "folder").symlink_to(other)
+    inside = [data / "sub" / "a.jpg", data / "inner.jpg", data / "sub" / ".." / "sub" / "a.jpg"]
+    outside = [other / "a.jpg", data / "link.jpg", data / "folder" / "a.jpg"]
+    outside.append(data / ".." / "other" / "a.jpg")
+    records = [Record(str(n), str(path), ("a",)) for n, path in enumerate([*inside, *outside])]
+    assert count_outside(records, str(data)) == len(outside)
+    assert count_outside([Record("x", b"bytes", ("a",))], str(data)) == 0
+    checked = ValidatedSplits({"dev": tuple(records)}, Problems())
+    found = describe_notes(checked, DataConfig(dataset="files", data_dir=str(data)))
+    assert found[-1] == "images outside of --data_dir: 4 of 7"

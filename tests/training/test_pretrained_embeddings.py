@@ -23,6 +23,12 @@ def test_vectors_of_the_vocabularys_words_are_read(tmp_path):
     np.testing.assert_allclose(by_word["red"], [0.5, -1.0, 0.2], rtol=1e-6)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_vectors_by_other_editors(tmp_path, encoding):
+    found = read(tmp_path, "café 1 2 3\r\nstar 4 5 6\r\n".encode(encoding))
+    assert sorted(vector.tolist() for vector in found.values()) == [[1, 2, 3], [4, 5, 6]]
+
+
 def test_words_with_spaces_and_a_header_are_passed_over(tmp_path):
     found = read(tmp_path, "2 3\n. . . 1 2 3\nat home 1 2 3\nstar 4 5 6\n")
     assert [vector.tolist() for vector in found.values()] == [[4.0, 5.0, 6.0]]

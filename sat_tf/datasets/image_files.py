@@ -1,0 +1,220 @@
+"""The files of images, by the names that caption files have for them."""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sat_tf.data.records import Problems, SourceLocation
+from sat_tf.errors import UserError, printable
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+
+
+def name_key(name: str) -> str:
+    """Return what names have in common that differ in case, composition or blanks around them.
+
+    Composition: macOS writes the letter ä as two characters.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
+
+
+class ImageFiles:
+    """Finds the files of images.
+
+    A name counts as it is written if there is such a file. Otherwise it is that of the only file
+    that looks alike: with letters of another case or composition, `/` for a backslash, without
+    blanks around it, or with the ending of an image, which the name lacks. Each folder is listed
+    once, which is fast on network drives.
+
+    Args:
+      folder: that names are relative to.
+      nearby: folders that they may be relative to as well. If there are any, an image may also be
+        in a sub-folder of these or of `folder` that its name does not mention.
+    """
+
+    def __init__(self, folder: Path, nearby: Sequence[Path] = ()) -> None:
+        self._roots = list(dict.fromkeys(map(str, (folder, *nearby))))
+        self._searches_subfolders = bool(nearby)
+        self._listed: dict[str, _Listing] = {}
+        # By folder and what a name has before its last part: where that leads.
+        self._joined: dict[tuple[str, str], str] = {}
+        self._alike_folders: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        self._names: dict[str, str] = {}  # by the path of the file
+        self._respelled: list[tuple[str, str]] = []  # name and path
+        self._in_subfolder: list[str] = []
+
+    def find(self, name: str, location: SourceLocation, problems: Problems) -> str:
+        """Return the path of an image; "" if it is not found, which is reported.
+
+        Args:
+          name: of the image.
+          location: of the name, in a caption file.
+          problems: to which a name of no file, of several files or of the file of another name is
+            added.
+
+        Raises:
+          UserError: a folder must not be read.
+        """
+        paths = self._exact(self._roots, name)[:1]
+        is_exact, is_in_subfolder = bool(paths), False
+        if not paths:
+            paths = self._alike(self._roots, name)
+        if not paths and self._searches_subfolders:
+            paths = self._exact(self._subfolders, name)
+            is_exact, is_in_subfolder = bool(paths), True
+            paths = paths or self._alike(self._subfolders, name)
+        if len(paths) != 1:
+            problems.add(location, self._complaint(name, paths))
+            return ""
+        (path,) = paths
+        first = self._names.setdefault(path, name)
+        if first != name:
+            problems.add(location, f"{name!r} is the file of {first!r} too: give it one name")
+            return ""
+        if not is_exact:
+            self._respelled.append((name, path))
+        if is_in_subfolder:
+            self._in_subfolder.append(path)
+        return path
+
+    def add_notes(self, problems: Problems) -> None:
+        """Add to the notes how many images were found otherwise than by their names."""
+        location = SourceLocation(Path(self._roots[0]))
+        if self._in_subfolder:
+            folders = sorted({os.path.dirname(path) for path in self._in_subfolder})
+            shown = ", ".join(folders[:3]) + (", ..." if len(folders) > 3 else "")
+            problems.note(location, f"images found in {shown}: {len(self._in_subfolder):,}")
+        if self._respelled:
+            name, path = self._respelled[0]
+            problems.note(
+                location,
+                f"images found under another spelling: {len(self._respelled):,}, as "
+                f"{self._shown(path)} for {name!r}",
+            )
+
+    def _complaint(self, name: str, paths: Sequence[str]) -> str:
+        """Return what is wrong with a name of no file or of several, and which files there are."""
+        folders = [*self._roots, *(self._subfolders if self._searches_subfolders else ())]
+        # With another ending, or without the folder, which may be one of another machine.
+        base = os.path.basename(_with_slashes(name))
+        forms = (os.path.splitext(name)[0], base, os.path.splitext(base)[0])
+        found = paths or next(filter(None, (self._alike(folders, form) for form in forms)), [])
+        where = "" if os.path.isabs(name) else f" in {' or '.join(self._roots)}"
+        shown = " and ".join(map(self._shown, found[:3])) + (" ..." if len(found) > 3 else "")
+        there = "" if not found else f"; there is {shown}"
+        return f"no such image{where}: {name!r}{there}"
+
+    def _shown(self, path: str) -> str:
+        """Return a path as a message quotes it: relative to the first folder, if it is in it."""
+        return repr(path.removeprefix(os.path.join(self._roots[0], "")))
+
+    @functools.cached_property
+    def _subfolders(self) -> list[str]:
+        return [
+            os.path.join(root, name)
+            for root in self._roots
+            for name in sorted(self._list(root).folders)
+            if not name.startswith(".") and not self._list(os.path.join(root, name)).error
+        ]
+
+    def _exact(self, folders: Iterable[str], name: str) -> list[str]:
+        """Return the files of that name."""
+        above, base = os.path.split(name)
+        found = []
+        for folder in folders:
+            if (folder, above) not in self._joined:
+                # As `Path` writes it, so that an image has one path.
+                self._joined[folder, above] = str(Path(folder, above))
+            place = self._joined[folder, above]
+            listing = self._list(place)
+            if listing.error:
+                raise UserError(f"{printable(place)}: can't be read: {listing.error}")
+            if base in listing.files:
+                found.append(os.path.join(place, base))
+        return found
+
+    def _alike(self, folders: Iterable[str], name: str) -> list[str]:
+        """Return the files whose names look alike."""
+        name = _with_slashes(name).strip()
+        *above, base = [part for part in name.split("/") if part not in ("", ".")] or [""]
+        key = name_key(base)
+        found = (
+            os.path.join(place, file)
+            for root in (["/"] if name.startswith("/") else folders)
+            for place in self._folders_alike(root, tuple(above))
+            for file in self._list(place).by_key.get(key, ())
+        )
+        return list(dict.fromkeys(found))
+
+    def _folders_alike(self, root: str, parts: tuple[str, ...]) -> list[str]:
+        """Return the folders below `root` to which these parts of a name lead."""
+        if not parts:
+            return [root]
+        if (root, parts) not in self._alike_folders:
+            found = self._alike_folders[root, parts] = []
+            for folder in self._folders_alike(root, parts[:-1]):
+                path = os.path.join(folder, parts[-1])
+                if os.path.isdir(path):  # without listing the folder above, which may be long
+                    found.append(path)
+                else:
+                    key = name_key(parts[-1])
+                    names = sorted(x for x in self._list(folder).folders if name_key(x) == key)
+                    found += [os.path.join(folder, one) for one in names]
+        return self._alike_folders[root, parts]
+
+    def _list(self, folder: str) -> "_Listing":
+        if folder not in self._listed:
+            self._listed[folder] = _list_folder(folder)
+        return self._listed[folder]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Listing:
+    """The names in a folder; those of a folder that can't be read are none.
+
+    Attributes:
+      files: and links to files.
+      folders: and links to folders.
+      error: why the folder must not be read.
+    """
+
+    files: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()
+    error: str = ""
+
+    @functools.cached_property
+    def by_key(self) -> dict[str, list[str]]:
+        """The files of each `name_key`, those of images without their ending too."""
+        found: dict[str, list[str]] = {}
+        for file in sorted(self.files):
+            stem, ending = os.path.splitext(file)
+            forms = (file, stem) if ending.lower() in ENDINGS else (file,)
+            for key in {*map(name_key, forms)}:
+                found.setdefault(key, []).append(file)
+        return found
+
+
+def _list_folder(folder: str) -> _Listing:
+    files, folders = set(), set()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):  # circular links
+                    if entry.is_file():
+                        files.add(entry.name)
+                    elif entry.is_dir():
+                        folders.add(entry.name)
+    except PermissionError as error:
+        return _Listing(error=str(error.strerror))
+    except (OSError, ValueError):  # no such folder, or no valid name of one
+        return _Listing()
+    return _Listing(frozenset(files), frozenset(folders))
+
+
+def _with_slashes(name: str) -> str:
+    """Return a name that Windows may have written, as it is written elsewhere."""
+    return name.replace("\\", "/")
