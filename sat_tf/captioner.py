@@ -222,7 +222,7 @@ class Captioner:
         sources = [
             ImageReader(records, run.config.images)
             if data
-            else feature_source(run.model.encoder, records, run.config, split)
+            else feature_source(run.model.encoder, records, run.config)
             for run in self.runs
         ]
         evaluator = Evaluator(

@@ -311,23 +311,20 @@ def _without_names(config: Any, layers: dict[str, str]) -> Any:
     return layers.get(config, config) if isinstance(config, str) else config
 
 
-def cache_folder(config: Config, fingerprint: str, split: str) -> Path:
-    """Return the folder of a split's cache: one for each data set, encoder and image size."""
-    name = f"{config.data.dataset}-{fingerprint[:12]}"
-    return Path(config.encoder.cache_dir) / name / split
+def cache_folder(config: Config, fingerprint: str) -> Path:
+    """Return the folder of the cached features of an encoder at an image size."""
+    return Path(config.encoder.cache_dir) / f"encoder-{fingerprint[:16]}"
 
 
-def feature_source(
-    encoder: keras.Model, records: Sequence[Record], config: Config, split: str
-) -> ImageSource:
-    """Fill the feature cache of a split and return it as a source of batches.
+def feature_source(encoder: keras.Model, records: Sequence[Record], config: Config) -> ImageSource:
+    """Fill the feature cache of images and return it as a source of batches.
 
     With `--nocache_features` nothing is encoded: batches will hold images.
     """
     if not config.encoder.cache_features:
         return ImageReader(records, config.images)
     fingerprint = encoder_fingerprint(encoder, config.images)
-    folder = cache_folder(config, fingerprint, split)
+    folder = cache_folder(config, fingerprint)
     cache = FeatureCache(folder, records, fingerprint, encoder.output_shape[1:])
     encode = tf.function(
         lambda images: encoder(images, training=False),
