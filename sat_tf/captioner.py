@@ -63,7 +63,7 @@ class Run(NamedTuple):
         """
         workdir = Path(workdir)
         vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
-        encoder = load_encoder(workdir / ENCODER_FILE, config.encoder)
+        encoder = load_encoder(workdir / ENCODER_FILE, config.encoder, config.images.image_size)
         with zero_weights():
             model = CaptionModel(encoder, config.decoder, len(vocabulary))
         load_weights(model, workdir / BEST, vocabulary.fingerprint)
