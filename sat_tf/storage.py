@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -78,10 +79,21 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> Any:
-    """Read JSON from `path`; raise `UserError`, calling the file `what`, if it can't be read."""
+    """Read JSON from `path`; raise `UserError`, calling the file `what`, if it can't be read.
+
+    NaN and infinities, which are not JSON, are None; see `finite_or_none`.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(
+            Path(path).read_bytes(), parse_constant=finite_or_none, parse_float=finite_or_none
+        )
     except FileNotFoundError:
         raise UserError(f"{path}: no such file ({what})") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: can't be read as {what}: {error}") from None
+
+
+def finite_or_none(text: str) -> float | None:
+    """Return the number that a JSON document has as `text`; None for NaN, Infinity or 1e999."""
+    number = float(text)
+    return number if math.isfinite(number) else None

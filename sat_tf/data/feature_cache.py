@@ -167,7 +167,7 @@ class FeatureCache:
             ) from None
         self._find_records()
         if unread := np.flatnonzero(self._shard < 0).tolist():
-            raise UserError(self._unread_message(unread))
+            raise UserError(_unread_message(self._records, unread))
 
     def _find_records(self) -> None:
         """Find the record of each image in the shards of the folder."""
@@ -262,16 +262,6 @@ class FeatureCache:
                 )
             yield from zip(indices.numpy().tolist(), features, strict=True)
 
-    def _unread_message(self, indices: Sequence[int]) -> str:
-        names = [f"  {_name(self._records[index])}" for index in indices[:_MAX_LISTED]]
-        if len(indices) > _MAX_LISTED:
-            names.append(f"  ... and {len(indices) - _MAX_LISTED:,} more")
-        lines = "\n".join(names)
-        return (
-            f"{len(indices):,} of {len(self):,} images can't be read:\n{lines}\n"
-            "repair or remove them and run the same command again: all others are encoded"
-        )
-
 
 def find_cache(
     folder: str | os.PathLike[str],
@@ -344,6 +334,17 @@ def _pixel_batches(
         .ignore_errors()
         .batch(batch_size)
         .prefetch(1)
+    )
+
+
+def _unread_message(records: Sequence[Record], indices: Sequence[int]) -> str:
+    names = [f"  {_name(records[index])}" for index in indices[:_MAX_LISTED]]
+    if len(indices) > _MAX_LISTED:
+        names.append(f"  ... and {len(indices) - _MAX_LISTED:,} more")
+    lines = "\n".join(names)
+    return (
+        f"{len(indices):,} of {len(records):,} images can't be read:\n{lines}\n"
+        "repair or remove them and run the same command again: all others are encoded"
     )
 
 

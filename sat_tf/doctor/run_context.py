@@ -145,7 +145,7 @@ class RunContext:
             try:
                 entry = json.loads(line)
                 epochs.append({name: float(entry[name]) for name in _RECORDED})
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
                 reason = f"not a record of an epoch with {' and '.join(_RECORDED)}"
                 raise UserError(f"{path}:{number}: {reason}") from None
         return epochs
