@@ -242,7 +242,8 @@ class FeatureCache:
         if size > free:
             raise UserError(
                 f"{self.folder}: {count:,} images take {size / 1e9:.1f} GB, but only "
-                f"{free / 1e9:.1f} GB are free: give another --cache_dir, or --nocache_features"
+                f"{free / 1e9:.1f} GB are free: give another --cache_dir, or train with "
+                "--nocache_features"
             )
         space = f"{size / 1e9:.1f} GB" if size > 1e8 else f"{size / 1e6:.1f} MB"
         print(f"encoding {count:,} images into {self.folder}: {space}", file=sys.stderr, flush=True)
@@ -257,8 +258,8 @@ class FeatureCache:
                 index = int(indices[int(np.argmin(finite))])
                 raise UserError(
                     f"{_name(self._records[index])}: its features are not numbers within 65,504, "
-                    "the range of float16: check --preprocessing and --encoder_weights, or add "
-                    "--nocache_features"
+                    "the range of float16: check --preprocessing and --encoder_weights, or train "
+                    "with --nocache_features"
                 )
             yield from zip(indices.numpy().tolist(), features, strict=True)
 
