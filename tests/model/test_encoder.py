@@ -323,6 +323,8 @@ def test_layers_of_a_model_in_a_network_are_trained(tmp_path, classifier, first,
     save_encoder(encoder, tmp_path / "encoder.keras")
     for model in (encoder, load_encoder(tmp_path / "encoder.keras", given, SIZE)):
         assert {weight.path.split("/")[-2] for weight in model.trainable_weights} == trained
+        base = model.layers[-1].get_layer("base")
+        assert len(base.trainable_weights) == len(model.trainable_weights)
     drops_out = not np.allclose(encoder(pixels(), training=True), encoder(pixels()))
     assert drops_out == (first != "base/last")  # dropout comes before the last layer
 
