@@ -63,7 +63,7 @@ class Run(NamedTuple):
         """
         workdir = Path(workdir)
         vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
-        encoder = load_encoder(workdir / ENCODER_FILE, config.encoder)
+        encoder = load_encoder(workdir / ENCODER_FILE, config.encoder, config.images.image_size)
         with zero_weights():
             model = CaptionModel(encoder, config.decoder, len(vocabulary))
         load_weights(model, workdir / BEST, provenance(workdir, config, vocabulary))
@@ -224,7 +224,7 @@ class Captioner:
         sources = [
             ImageReader(records, run.config.images)
             if data
-            else feature_source(run.model.encoder, records, run.config, split)
+            else feature_source(run.model.encoder, records, run.config)
             for run in self.runs
         ]
         evaluator = Evaluator(

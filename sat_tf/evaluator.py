@@ -160,9 +160,14 @@ class Evaluator:
         read = [caption_batches(references, plan, source) for source in sources]
         sums = np.zeros((len(records), 2))
         found = [no_grounding() for _ in records]
-        for captions, batches in zip(
-            plan, iter_batches(tf.data.Dataset.zip(tuple(read)), *sources), strict=True
-        ):
+        bar = progress_bar(
+            tf.data.Dataset.zip(tuple(read)),
+            total=len(plan),
+            desc="reading references",
+            unit="batch",
+            leave=False,
+        )
+        for captions, batches in zip(plan, iter_batches(bar, *sources), strict=True):
             images = references.image[captions]
             scores = self._generator.score(batches, self._decoding)
             log_p = scores.log_probs.numpy().astype(np.float64)

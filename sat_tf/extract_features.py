@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     splits = load_splits(config.data, available_splits(config.data), objects_for=())
     encoder = build_encoder(config.encoder, config.images.image_size)
     for split, records in splits.items():
-        feature_source(encoder, records, config, split)
+        feature_source(encoder, records, config)
         print(f"{split}: features of {len(records):,} images are cached")
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -182,11 +183,22 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> Any:
-    """Read JSON from `path`; raise `UserError`, calling the file `what`, if it can't be read."""
+    """Read JSON from `path`; raise `UserError`, calling the file `what`, if it can't be read.
+
+    NaN and infinities, which are not JSON, are None; see `finite_or_none`.
+    """
     try:
         # Of bytes, it finds the encoding, and drops a byte order mark.
-        return json.loads(Path(path).read_bytes())
+        return json.loads(
+            Path(path).read_bytes(), parse_constant=finite_or_none, parse_float=finite_or_none
+        )
     except FileNotFoundError:
         raise UserError(f"{path}: no such file ({what})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: can't be read as {what}: {error}") from None
+
+
+def finite_or_none(text: str) -> float | None:
+    """Return the number that a JSON document has as `text`; None for NaN, Infinity or 1e999."""
+    number = float(text)
+    return number if math.isfinite(number) else None

@@ -112,8 +112,11 @@ class Vocabulary:
             raise UserError(f"a vocabulary starts with {SPECIAL} and has no word twice")
         if not all(isinstance(word, str) for word in self.words):
             raise UserError("the words of a vocabulary are strings")
+        for word in self.words:
+            if word.split() != [word] or word.encode(errors="replace").decode() != word:
+                raise UserError(f"{word!r} is no word: it has spaces, nothing or no valid Unicode")
         if len(self.counts) != len(self.words) or not all(
-            type(count) is int and count >= 0 for count in self.counts
+            type(count) is int and 0 <= count < 2**63 for count in self.counts
         ):
             raise UserError("a vocabulary has one count, 0 or more, for each word")
 
@@ -196,9 +199,11 @@ class Vocabulary:
         document = read_json(path, "a vocabulary")
         if not isinstance(document, dict) or document.get("format_version") != FORMAT_VERSION:
             raise UserError(f"{path}: format_version must be {FORMAT_VERSION}")
+        if not all(isinstance(document.get(name), list) for name in ("words", "counts")):
+            raise UserError(f"{path}: damaged: words and counts must be lists")
         try:
             vocabulary = cls(document["words"], document["counts"])
-        except (KeyError, TypeError) as error:
+        except TypeError as error:  # a word that is a list
             raise UserError(f"{path}: damaged: {error!r}") from None
         except UserError as error:
             raise UserError(f"{path}: {error}") from None

@@ -43,13 +43,20 @@ def write_run(folder: Path, written: Sequence[tuple[int, AttentionRecord]]) -> N
     writer.close()
 
 
-def write_value(folder: Path, tag: str, value: object, step: int) -> None:
-    """Write any value instead of a document."""
+def write_value(
+    folder: Path, tag: str, value: object, step: int, shape: Sequence[int] | None = None
+) -> None:
+    """Write any value instead of a document; with a shape, as a tensor that claims to have it."""
     metadata = tf.compat.v1.SummaryMetadata(
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name=PLUGIN_NAME),
         data_class=2,
     )
+    tensor = tf.make_tensor_proto(value)
+    if shape:
+        tensor.tensor_shape.CopyFrom(tf.TensorShape(shape).as_proto())
+    one = tf.compat.v1.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
+    summary = tf.compat.v1.Summary(value=[one])
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default():
-        tf.summary.write(tag, value, step=step, metadata=metadata)
+        tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
     writer.close()

@@ -14,18 +14,32 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
 from attention_logs import make_record, write_run, write_value
 
+from sat_tf.inspection import FORMAT_VERSION
 from sat_tf.inspection.attention_record import AttentionRecord
 
 # Images: in both runs, with very many steps, and with texts of HTML.
 SHARED, MANY, MARKUP = "shared.jpg", "many.jpg", "<img src=x onerror=alert(1)>"
+# An image whose document has numbers that JSON has, and browsers have not.
+ENDLESS = "endless.jpg"
+ENDLESS_DOCUMENT = f'{{"format_version": {FORMAT_VERSION}, "rows": [1e999, {10**400}, NaN, 1.5]}}'
 SCRIPT = "<script>alert(1)</script>"
 # Step -> the cells that two words attend to; the grid has 4 x 4.
 SOFT = {100: (5, 6), 200: (12, 3), 300: (0, 15)}
 HARD = {110: (10, 9), 290: (3, 12)}
 LAST = 290
+LARGE = 230  # images of the run "large"
+# Values by image of the run "broken", and shapes that they do not have.
+BROKEN = {
+    "text": ("{ half", None),
+    "deep": ("[" * 100_000, None),
+    "number": (3.0, None),
+    "shape": (np.ones(3, np.float32), (2, 2)),
+    "version": ('{"format_version": 999}', None),
+}
 _SECONDS = 60
 
 
@@ -49,7 +63,7 @@ class Server:
 
 
 def write_logs(logs: Path) -> dict[int, AttentionRecord]:
-    """Write three runs; return `Server.soft`."""
+    """Write four runs; return `Server.soft`."""
     soft = {
         step: make_record(SHARED, ["one", "two"], cells, ["a reference"])
         for step, cells in SOFT.items()
@@ -65,10 +79,11 @@ def write_logs(logs: Path) -> dict[int, AttentionRecord]:
     # the order of their names, which within a second is not the order of their creation.
     again = (LAST, make_record(SHARED, ["later", "due"], HARD[LAST]))
     write_run(logs / "hard", [*hard.items(), again])
-    write_value(logs / "broken", "text", "{ half", 1)
-    write_value(logs / "broken", "deep", "[" * 100_000, 1)
-    write_value(logs / "broken", "number", 3.0, 1)
-    write_value(logs / "broken", "version", '{"format_version": 999}', 1)
+    for tag, (value, shape) in BROKEN.items():
+        write_value(logs / "broken", tag, value, 1, shape)
+    write_value(logs / "soft", ENDLESS, ENDLESS_DOCUMENT, 1)
+    large = [make_record(f"photo {number:03}.jpg", ["a"], [0]) for number in range(LARGE)]
+    write_run(logs / "large", [(1, one) for one in large])
     return soft
 
 
@@ -113,9 +128,13 @@ def _await_data(server: Server) -> None:
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(HTTPError):
-            runs = json.load(urlopen(f"{data}/tags"))
+            runs = json.load(urlopen(f"{data}/runs"))
+            broken = json.load(urlopen(f"{data}/images?run=broken"))
+            large = json.load(urlopen(f"{data}/images?run=large"))
+            soft = json.load(urlopen(f"{data}/images?run=soft"))
             json.load(urlopen(f"{data}/steps?{parameters}"))
-            if len(runs) == 3 and len(runs["broken"]) == 4:
+            counts = [one["count"] for one in (broken, large, soft)]
+            if len(runs) == 4 and counts == [len(BROKEN), LARGE, 4]:
                 return
         time.sleep(0.1)
     raise AssertionError("TensorBoard did not read its log directory")

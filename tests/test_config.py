@@ -68,13 +68,20 @@ def test_an_integer_is_accepted_for_a_float():
         ("dropout", float("nan"), "finite"),
         ("clip_norm", float("inf"), "finite"),
         ("dropout", 0.96, "at most 0.95"),
+        ("dropout", 10**400, "finite"),
         ("batch_size", 0, "at least 1"),
+        ("batch_size", 2**31, "at most 2147483647"),
+        ("seed", 10**400, "at most"),
+        ("image_size", 10**6, "at most 10000"),
+        ("data_dir", "a\0b", "null character"),
+        ("data_dir", [[]] * 10**6, "of type str"),
         ("gate", "vector", "one of none, scalar"),
     ],
 )
 def test_a_refused_value_is_named(name, value, complaint):
-    with pytest.raises(UserError, match=f"--{name}=.*{complaint}"):
+    with pytest.raises(UserError, match=f"--{name}=.*{complaint}") as caught:
         from_flat({name: value})
+    assert len(str(caught.value)) < 300
 
 
 def test_an_unknown_setting_is_named():
@@ -148,7 +155,11 @@ def edit(folder, change) -> None:
     [
         (lambda d: d["settings"]["decoder"].update(gat=1), "unknown setting decoder.gat"),
         (lambda d: d["settings"].update(extra={}), "unknown section 'extra'"),
+        (lambda d: d["settings"].update(decoder=[]), "section decoder must be an object"),
         (lambda d: d.update(settings=[]), "must be an object"),
+        (lambda d: d["settings"]["images"].update(image_size=10**12), "--image_size"),
+        (lambda d: d["settings"]["images"].update(image_size=None), "--image_size"),
+        (lambda d: d["settings"]["images"].update(image_size=[[[[[]]]]]), "--image_size"),
         (lambda d: d.update(format_version=99), "format_version must be 1"),
         (lambda d: d["settings"]["training"].update(seed="1"), "--seed='1'"),
         (lambda d: d["settings"]["training"].update(learning_rate=float("nan")), "--learning_rate"),
@@ -159,6 +170,7 @@ def test_a_damaged_document_is_refused_by_name(tmp_path, change, complaint):
     with pytest.raises(UserError, match=complaint) as caught:
         Config.load(tmp_path)
     assert CONFIG_FILE in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

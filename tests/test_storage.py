@@ -47,12 +47,18 @@ def test_json_refuses_nan_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{", b"", b"[" * 10**5, b"9" * 5000])
 def test_unreadable_json_is_named(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"x\.json: can't be read as scores"):
         storage.read_json(path, "scores")
+
+
+def test_numbers_that_json_does_not_have_are_none(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("[NaN, Infinity, -Infinity, 1e999, 1.5, 2]")
+    assert storage.read_json(path, "scores") == [None] * 4 + [1.5, 2]
 
 
 def test_missing_json_is_named(tmp_path):

@@ -210,8 +210,10 @@ def _flatten(document: Any) -> dict[str, Any]:
         raise UserError("settings must be an object")
     known, flat = sections(), {}
     for section, values in document.items():
-        if section not in known or not isinstance(values, dict):
+        if section not in known:
             raise UserError(f"unknown section {section!r}; must be one of {', '.join(known)}")
+        if not isinstance(values, dict):
+            raise UserError(f"section {section} must be an object")
         unknown = sorted(values.keys() - known[section].settings().keys())
         if unknown:
             raise UserError(f"unknown setting {section}.{unknown[0]}")

@@ -57,10 +57,10 @@ class DataConfig(Section):
     max_caption_words: int = setting(
         0, "Leave out training captions of more words; 0 keeps all.", minimum=0
     )
-    shapes_train: int = _shapes(8_000, "Number of training scenes.", minimum=1)
-    shapes_dev: int = _shapes(300, "Number of validation scenes.", minimum=1)
-    shapes_test: int = _shapes(500, "Number of test scenes.", minimum=1)
-    shapes_size: int = _shapes(64, "Side of a scene, pixels.", minimum=48)
+    shapes_train: int = _shapes(8_000, "Number of training scenes.", minimum=1, maximum=10_000_000)
+    shapes_dev: int = _shapes(300, "Number of validation scenes.", minimum=1, maximum=10_000_000)
+    shapes_test: int = _shapes(500, "Number of test scenes.", minimum=1, maximum=10_000_000)
+    shapes_size: int = _shapes(64, "Side of a scene, pixels.", minimum=48, maximum=10_000)
     shapes_seed: int = _shapes(0, "Seed of scenes and captions.", minimum=0)
     shapes_backgrounds: str = _shapes(
         "", "Folder of photographs to draw the scenes over, in place of plain backgrounds."

@@ -8,13 +8,17 @@ from sat_tf.config.setting import Section, setting
 # The weights of a run depend on these settings; exceptions say so.
 _decoder = partial(setting, defines_model=True)
 _encoder = partial(setting, defines_model=True, commands=("import_arctic",))
+# Of an image as large as any that is decoded; of matrices that fit memory.
+_LARGEST_SIDE, _LARGEST_LAYER, _MOST_LAYERS = 10_000, 32_768, 100
 
 
 @dataclass(frozen=True)
 class ImageConfig(Section):
     """Preprocessing of a decoded image to the encoder's square input."""
 
-    image_size: int = _encoder(224, "S, side of the encoder's input, pixels.", minimum=1)
+    image_size: int = _encoder(
+        224, "S, side of the encoder's input, pixels.", minimum=1, maximum=_LARGEST_SIDE
+    )
     resize: str = _encoder(
         "crop",
         "crop: shorter side to --shorter_side, then the centre; stretch: both sides to the square.",
@@ -24,6 +28,7 @@ class ImageConfig(Section):
         256,
         "Shorter side of the image before the crop, pixels.",
         minimum=1,
+        maximum=_LARGEST_SIDE,
         only_for={"resize": "crop"},
     )
 
@@ -82,9 +87,15 @@ class EncoderConfig(Section):
 class DecoderConfig(Section):
     """The LSTM decoder with attention (equations 1 to 7)."""
 
-    embedding_size: int = _decoder(512, "E, size of a word's embedding.", minimum=1)
-    hidden_size: int = _decoder(512, "H, size of the LSTM's state.", minimum=1)
-    attention_size: int = _decoder(512, "A, size of the attention's hidden layer.", minimum=1)
+    embedding_size: int = _decoder(
+        512, "E, size of a word's embedding.", minimum=1, maximum=_LARGEST_LAYER
+    )
+    hidden_size: int = _decoder(
+        512, "H, size of the LSTM's state.", minimum=1, maximum=_LARGEST_LAYER
+    )
+    attention_size: int = _decoder(
+        512, "A, size of the attention's hidden layer.", minimum=1, maximum=_LARGEST_LAYER
+    )
     attention: str = setting(
         "soft",
         "soft: the context is the expectation over locations (section 4.2); hard: a location is "
@@ -102,15 +113,22 @@ class DecoderConfig(Section):
         1,
         "Layers that project the features before h is added; tanh after all but the first.",
         minimum=1,
+        maximum=_MOST_LAYERS,
     )
-    lstm_layers: int = _decoder(1, "Stacked LSTM layers, each with its own attention.", minimum=1)
+    lstm_layers: int = _decoder(
+        1, "Stacked LSTM layers, each with its own attention.", minimum=1, maximum=_MOST_LAYERS
+    )
     initial_layers: int = _decoder(
-        1, "Layers from the mean feature vector to h_0 and c_0, ReLU in between.", minimum=1
+        1,
+        "Layers from the mean feature vector to h_0 and c_0, ReLU in between.",
+        minimum=1,
+        maximum=_MOST_LAYERS,
     )
     output_layers: int = _decoder(
         1,
         "Layers below the logits: --output_activation after the first, ReLU after the others.",
         minimum=1,
+        maximum=_MOST_LAYERS,
     )
     output_activation: str = _decoder(
         "tanh",

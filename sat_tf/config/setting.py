@@ -2,10 +2,14 @@
 
 import dataclasses
 import math
+import reprlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from sat_tf.errors import UserError
+
+_LARGEST_INT = 2**31 - 1  # TensorFlow's int32
 
 
 class Not:
@@ -24,7 +28,7 @@ class Setting:
       help: one sentence for `--help`.
       choices: the allowed values of a string.
       minimum: the smallest allowed number.
-      maximum: the largest allowed number.
+      maximum: the largest allowed number; of integers 2^31 - 1 if none is given.
       mutable: whether a trained run may be resumed, evaluated or exported with another value.
       defines_model: whether a run needs the value of the run that it starts from
         (`--start_from`), because the weights depend on it.
@@ -51,19 +55,25 @@ class Setting:
         Raises:
           UserError: its type is another one, or it is outside the limits.
         """
-        expected = type(self.default)
+        expected, maximum = type(self.default), self.maximum
+        if expected is int and maximum is None:
+            maximum = _LARGEST_INT
         if expected is float and type(value) is int:
-            value = float(value)
+            # Digits without end are JSON too.
+            value = float(value) if abs(value) <= sys.float_info.max else math.inf
         if type(value) is not expected:
-            raise UserError(f"--{name}={value!r}: must be of type {expected.__name__}")
+            shown = reprlib.repr(value)
+            raise UserError(f"--{name}={shown}: must be of type {expected.__name__}")
+        if expected is str and "\0" in value:
+            raise UserError(f"--{name}={value!r}: must not have a null character")
         if self.choices is not None and value not in self.choices:
             raise UserError(f"--{name}={value}: must be one of {', '.join(self.choices)}")
         if expected is float and not math.isfinite(value):
             raise UserError(f"--{name}={value}: must be a finite number")
         if self.minimum is not None and value < self.minimum:
-            raise UserError(f"--{name}={value}: must be at least {self.minimum}")
-        if self.maximum is not None and value > self.maximum:
-            raise UserError(f"--{name}={value}: must be at most {self.maximum}")
+            raise UserError(f"--{name}={reprlib.repr(value)}: must be at least {self.minimum}")
+        if maximum is not None and value > maximum:
+            raise UserError(f"--{name}={reprlib.repr(value)}: must be at most {maximum}")
         return value
 
     @property

@@ -1,13 +1,20 @@
 """The feature cache: the output of a frozen encoder for each image, computed once.
 
+Features are kept under a digest of the encoder and of the bytes of the image. Names, order, splits
+and data sets do not matter: a data set that grows has its new images encoded, and one that shares
+images with another finds them encoded.
+
 A cache is a folder of shards. A shard is a NumPy array (`.npy`) of records, each the features of
-one image and their CRC-32; a digest of the encoder and the images that it was made from is part of
-its name. Shards appear whole or not at all, so that encoding stops and resumes at any shard.
-`index.json` is written once all shards are there. Reading fetches single records: memory does not
-grow with the cache.
+one image and their CRC-32, followed by a footer: the digests of its images, 32 bytes each. Shards
+appear whole or not at all and never change, so that encoding stops and resumes at any shard, and
+several processes may share a cache. Opening a cache reads the footers alone, and reading fetches
+single records: memory does not grow with the cache.
 """
 
+import concurrent.futures
+import functools
 import hashlib
+import io
 import itertools
 import os
 import shutil
@@ -25,18 +32,14 @@ from sat_tf.data.images import decode_image, resize_and_crop
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
 from sat_tf.progress import progress_bar
-from sat_tf.storage import atomic_path, read_json, write_json
+from sat_tf.storage import atomic_path
 
-FORMAT_VERSION = 2
-INDEX_FILE = "index.json"
+FORMAT_VERSION = 3
 # An interruption loses at most one shard; larger shards are not faster.
 SHARD_BYTES = 64 * 2**20
 
-# Fingerprints in the index, and what they identify.
-_INDEXED = {
-    "encoder": "another encoder (network, layer, weights, preprocessing or image settings)",
-    "images": "other images (names, sizes or order)",
-}
+_DIGEST_BYTES = 32  # of SHA-256
+_IMAGES_PER_TASK = 64  # read by a thread at a time
 _MAX_LISTED = 20  # unreadable images named in a message
 _REMAKE = "delete this file and run the same command again to encode its images again"
 
@@ -44,27 +47,33 @@ _REMAKE = "delete this file and run the same command again to encode its images 
 Encode = Callable[[Any], Any]
 
 
-class Shard(NamedTuple):
-    """A file of features; `members` are the indices of its images."""
+class _Shard(NamedTuple):
+    """A file of features.
+
+    path: of the file.
+    offset: byte at which its records begin.
+    digests: of its images, bytes of 32 each.
+    """
 
     path: Path
-    members: range
+    offset: int
+    digests: list[bytes]
 
 
 class FeatureCache:
     """The features of a sequence of images, kept on disk as float16.
 
-    Opening a cache encodes nothing; `fill` encodes what is missing. Several threads may read.
+    Opening a cache reads the images, for their digests, and encodes nothing; `fill` encodes what is
+    missing. Several threads may read.
 
     Args:
-      folder: of this cache alone; need not exist.
+      folder: of the caches of one encoder; need not exist.
       records: the images, in the order in which `read` counts them; all files or all bytes.
       fingerprint: of the encoder and the image settings.
       shape: rows, columns and D of an image's features.
 
     Raises:
-      UserError: there are no images, or the folder holds a complete cache of another encoder or
-        of other images.
+      UserError: there are no images, or a file of the folder can't be read.
     """
 
     def __init__(
@@ -81,26 +90,23 @@ class FeatureCache:
         self._records = records
         self._dtype = np.dtype([("features", "<f2", shape), ("checksum", "<u4")])
         self._per_shard = max(1, SHARD_BYTES // self._dtype.itemsize)
-        sources = [_source_digest(record) for record in records]
-        self.shards = []
-        for number, start in enumerate(range(0, len(records), self._per_shard)):
-            members = range(start, min(start + self._per_shard, len(records)))
-            digest = _digest(fingerprint, sources[start : members.stop])[:16]
-            path = self.folder / f"shard-{number:05d}-{digest}.npy"
-            self.shards.append(Shard(path, members))
-        self._index = {"encoder": fingerprint, "images": _digest(fingerprint, sources)}
-        self._check_index()
-        # Byte at which the records of each shard begin; None if the shard is missing.
-        self._offsets = [self._records_offset(shard) for shard in self.shards]
+        # None for a file that can't be read, which is reported when it is to be encoded.
+        self._digests = _digests(records, fingerprint)
+        self._find_records()
 
     def __len__(self) -> int:
         return len(self._records)
 
     @property
-    def missing(self) -> list[Shard]:
-        """The shards that are missing or truncated."""
-        pairs = zip(self.shards, self._offsets, strict=True)
-        return [shard for shard, offset in pairs if offset is None]
+    def missing(self) -> list[int]:
+        """The images without features, of equal ones only the first."""
+        absent = np.flatnonzero(self._shard < 0).tolist()
+        return sorted({self._digests[i] or i: i for i in reversed(absent)}.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no image has features, and no file that may have had them is damaged."""
+        return not self._damaged and bool((self._shard < 0).all())
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Return the features of images; several threads may call this at once.
@@ -113,30 +119,29 @@ class FeatureCache:
 
         Raises:
           IndexError: an index is out of range.
-          UserError: a shard is missing or damaged; names its file.
+          UserError: features are missing or damaged; names the image or the file.
         """
         features = np.empty((len(indices), *self.shape), np.float16)
         for out, index in zip(features, np.asarray(indices).tolist(), strict=True):
             if not 0 <= index < len(self):
                 raise IndexError(f"image {index} of {len(self)}")
-            number, row = divmod(index, self._per_shard)
-            path, offset = self.shards[number].path, self._offsets[number]
-            if offset is None:
-                raise UserError(f"{path}: is missing or truncated; {_REMAKE}")
+            if self._shard[index] < 0:
+                raise UserError(f"{self.folder}: has no features of {_name(self._records[index])}")
+            path, offset = self._paths[self._shard[index]], int(self._offset[index])
             try:
                 # Opened for each image: threads share no file position, and no descriptors run out.
-                record = np.fromfile(
-                    path, self._dtype, 1, offset=offset + row * self._dtype.itemsize
-                )
+                record = np.fromfile(path, self._dtype, 1, offset=offset)
             except OSError as error:
                 raise UserError(f"{path}: can't be read ({error.strerror}); {_REMAKE}") from None
             if not len(record) or zlib.crc32(record["features"].data) != record["checksum"][0]:
-                raise UserError(f"{path}: the features of image {index} are damaged; {_REMAKE}")
+                raise UserError(
+                    f"{path}: the features of {_name(self._records[index])} are damaged; {_REMAKE}"
+                )
             out[...] = record["features"][0]
         return features
 
     def fill(self, encode: Encode, images: ImageConfig, batch_size: int = 32) -> None:
-        """Encode the images of missing shards; print what is to come and show progress.
+        """Encode the images that are missing; print what is to come and show progress.
 
         Features beyond float16's range of 65,504 are rejected rather than clipped: as a rule the
         pixels are not in the range that the encoder was trained on.
@@ -150,73 +155,84 @@ class FeatureCache:
           UserError: the folder can't be written or the disk is too small; images can't be read
             (raised after the others are encoded; names them); features exceed float16.
         """
-        missing = self.missing
         try:
-            if missing:
-                self._encode_shards(missing, encode, images, batch_size)
-            if missing or not (self.folder / INDEX_FILE).exists():
-                # Shards that were made before images of an unfinished cache changed.
-                wanted = {shard.path for shard in self.shards}
-                for path in set(self.folder.glob("shard-*.npy")) - wanted:
-                    path.unlink(missing_ok=True)
-                index = {"format_version": FORMAT_VERSION, "count": len(self)} | self._index
-                write_json(self.folder / INDEX_FILE, index)
+            for path in self._damaged:
+                path.unlink(missing_ok=True)
+            encodable = [index for index in self.missing if self._digests[index]]
+            if encodable:
+                self._encode(encodable, encode, images, batch_size)
         except OSError as error:
             raise UserError(
                 f"{self.folder}: can't hold a feature cache ({error}); give another --cache_dir"
             ) from None
-        self._offsets = [self._records_offset(shard) for shard in self.shards]
+        self._find_records()
+        if unread := np.flatnonzero(self._shard < 0).tolist():
+            raise UserError(_unread_message(self._records, unread))
 
-    def _check_index(self) -> None:
-        """Raise `UserError` if the folder is a complete cache of something else."""
-        path = self.folder / INDEX_FILE
-        if not path.is_file():
-            return
-        found = read_json(path, "the index of a feature cache")
-        advice = "give another --cache_dir or delete the folder"
-        if (
-            not isinstance(found, dict)
-            or found.get("format_version") != FORMAT_VERSION
-            or not found.keys() >= _INDEXED.keys()
-        ):
-            raise UserError(f"{path}: is not an index of format {FORMAT_VERSION}; {advice}")
-        for name, what in _INDEXED.items():
-            if found[name] != self._index[name]:
-                raise UserError(
-                    f"{self.folder}: is a complete feature cache of {what}: fingerprint "
-                    f"{found[name]} instead of {self._index[name]}; {advice}"
-                )
+    def _find_records(self) -> None:
+        """Find the record of each image in the shards of the folder."""
+        self._paths: list[Path] = []
+        self._damaged: list[Path] = []
+        found: dict[bytes | None, tuple[int, int]] = {}
+        wanted = set(self._digests)
+        for path in sorted(self.folder.glob("shard-*.npy")):
+            shard = self._open_shard(path)
+            if shard is None:
+                self._damaged.append(path)
+                continue
+            for row, digest in enumerate(shard.digests):
+                if digest in wanted:
+                    found[digest] = len(self._paths), shard.offset + row * self._dtype.itemsize
+            self._paths.append(path)
+        places = [found.get(digest, (-1, 0)) for digest in self._digests]
+        # Index of each image's file, -1 if it has none, and the byte at which its record begins.
+        self._shard, self._offset = np.array(places, np.int64).T.copy()
 
-    def _records_offset(self, shard: Shard) -> int | None:
-        """Return the byte at which a shard's records begin; None if it is not there in full."""
+    def _open_shard(self, path: Path) -> _Shard | None:
+        """Read header and footer of a shard; return None if it is not whole."""
         try:
-            records = np.load(shard.path, mmap_mode="r")  # reads the header alone
-        except (OSError, ValueError, EOFError):
+            records = np.lib.format.open_memmap(path, mode="r")
+            if records.dtype != self._dtype or records.ndim != 1:
+                return None
+            offset = int(records.offset)
+            with path.open("rb") as file:
+                file.seek(offset + records.nbytes)
+                footer = file.read()
+        except OSError as error:
+            raise UserError(
+                f"{path}: can't be read ({error.strerror}): make it readable, or give another "
+                "--cache_dir"
+            ) from None
+        except (ValueError, EOFError, OverflowError):  # no such header, or no so many records
             return None
-        is_whole = (records.dtype, len(records)) == (self._dtype, len(shard.members))
-        return int(records.offset) if is_whole else None
+        starts = range(0, len(footer), _DIGEST_BYTES)
+        if len(footer) != _DIGEST_BYTES * len(records):
+            return None
+        return _Shard(path, offset, [footer[i : i + _DIGEST_BYTES] for i in starts])
 
-    def _encode_shards(
-        self, shards: Sequence[Shard], encode: Encode, images: ImageConfig, batch_size: int
+    def _encode(
+        self, indices: list[int], encode: Encode, images: ImageConfig, batch_size: int
     ) -> None:
-        indices = [index for shard in shards for index in shard.members]
         pixels = _pixel_batches(self._records, indices, images, batch_size)
         self._announce(len(indices))
         progress = progress_bar(
             self._encoded(pixels, encode), desc="encoding", total=len(indices), unit="image"
         )
-        unread = set(indices)
-        for number, group in itertools.groupby(progress, lambda one: one[0] // self._per_shard):
-            path, members = self.shards[number]
-            content = np.empty(len(members), self._dtype)
-            for index, features in group:
-                content[index - members.start] = features, zlib.crc32(features)
-                unread.remove(index)
-            if unread.isdisjoint(members):
-                with atomic_path(path) as temporary:
-                    np.save(temporary, content)
-        if unread:
-            raise UserError(_unread_message(self._records, sorted(unread)))
+        positions = itertools.count()
+        for _, group in itertools.groupby(progress, lambda _: next(positions) // self._per_shard):
+            content, footer = np.empty(self._per_shard, self._dtype), bytearray()
+            for row, (index, features) in enumerate(group):
+                content[row] = features, zlib.crc32(features)
+                footer += self._digests[index] or b""
+            self._write_shard(content[: len(footer) // _DIGEST_BYTES], footer)
+
+    def _write_shard(self, content: np.ndarray, footer: bytearray) -> None:
+        # Its name depends on its images, so that two processes that encode the same ones at once
+        # write the same file.
+        name = f"shard-{hashlib.sha256(footer).hexdigest()[:16]}.npy"
+        with atomic_path(self.folder / name) as temporary, temporary.open("wb") as file:
+            np.save(file, content)
+            file.write(footer)
 
     def _announce(self, count: int) -> None:
         """Print how much is to come; `UserError` if the disk has no room."""
@@ -226,7 +242,8 @@ class FeatureCache:
         if size > free:
             raise UserError(
                 f"{self.folder}: {count:,} images take {size / 1e9:.1f} GB, but only "
-                f"{free / 1e9:.1f} GB are free: give another --cache_dir, or --nocache_features"
+                f"{free / 1e9:.1f} GB are free: give another --cache_dir, or train with "
+                "--nocache_features"
             )
         space = f"{size / 1e9:.1f} GB" if size > 1e8 else f"{size / 1e6:.1f} MB"
         print(f"encoding {count:,} images into {self.folder}: {space}", file=sys.stderr, flush=True)
@@ -238,11 +255,11 @@ class FeatureCache:
                 features = np.asarray(encode(batch)).astype("<f2")
             finite = np.isfinite(features).all(axis=(1, 2, 3))  # over rows, columns, D -> [n]
             if not finite.all():
-                record = self._records[int(indices[int(np.argmin(finite))])]
+                index = int(indices[int(np.argmin(finite))])
                 raise UserError(
-                    f"{_name(record)}: its features are not numbers within 65,504, the range of "
-                    "float16: check --preprocessing and --encoder_weights, or add "
-                    "--nocache_features"
+                    f"{_name(self._records[index])}: its features are not numbers within 65,504, "
+                    "the range of float16: check --preprocessing and --encoder_weights, or train "
+                    "with --nocache_features"
                 )
             yield from zip(indices.numpy().tolist(), features, strict=True)
 
@@ -253,32 +270,49 @@ def find_cache(
     fingerprint: str,
     shape: tuple[int, int, int],
 ) -> FeatureCache | None:
-    """Open a complete cache, or return None if there is none; arguments as of `FeatureCache`.
+    """Open a complete cache, or return None if it has no features of any of the images.
+
+    Arguments are those of `FeatureCache`.
 
     Raises:
-      UserError: it is of another encoder or of other images, or shards of it are missing.
+      UserError: it lacks the features of some of the images, or a file of it is truncated.
     """
-    if not Path(folder, INDEX_FILE).exists():
-        return None
     cache = FeatureCache(folder, records, fingerprint, shape)
-    if missing := len(cache.missing):
-        raise UserError(
-            f"{folder}: {missing:,} of {len(cache.shards):,} shards are missing or truncated"
-        )
-    return cache
+    missing = cache.missing
+    if not missing:
+        return cache
+    if cache.is_empty:
+        return None
+    raise UserError(
+        f"{folder}: has no features of {len(missing):,} images, the first "
+        f"{_name(records[missing[0]])}: they have changed since they were encoded, or their "
+        "features were deleted or damaged"
+    )
 
 
-def _source_digest(record: Record) -> bytes:
-    """Return a digest of an image's name and of its bytes, or the size of its file."""
-    state = record.image
-    if isinstance(state, str):
-        # A missing file is reported when it is its turn to be read.
-        state = str(os.path.getsize(state) if os.path.isfile(state) else None).encode()
-    return hashlib.sha256(record.image_id.encode() + b"\0" + state).digest()
+def _digests(records: Sequence[Record], fingerprint: str) -> list[bytes | None]:
+    """Return the SHA-256 of the encoder and of each image; None for files that can't be read."""
+    start = functools.partial(hashlib.sha256, f"{FORMAT_VERSION} {fingerprint} ".encode())
 
+    def digest(record: Record) -> bytes | None:
+        image = record.image
+        try:
+            with open(image, "rb") if isinstance(image, str) else io.BytesIO(image) as file:
+                return hashlib.file_digest(file, start).digest()
+        except OSError:
+            return None
 
-def _digest(fingerprint: str, sources: Sequence[bytes]) -> str:
-    return hashlib.sha256(fingerprint.encode() + b"\0" + b"".join(sources)).hexdigest()
+    digests: list[bytes | None] = []
+    starts = range(0, len(records), _IMAGES_PER_TASK)
+    tasks = [records[first : first + _IMAGES_PER_TASK] for first in starts]
+    with (
+        concurrent.futures.ThreadPoolExecutor() as pool,  # for file systems on a network
+        progress_bar(desc="reading images", total=len(records), unit="image", leave=False) as bar,
+    ):
+        for found in pool.map(lambda task: [*map(digest, task)], tasks):
+            digests += found
+            bar.update(len(found))
+    return digests
 
 
 def _pixel_batches(
@@ -311,7 +345,7 @@ def _unread_message(records: Sequence[Record], indices: Sequence[int]) -> str:
     lines = "\n".join(names)
     return (
         f"{len(indices):,} of {len(records):,} images can't be read:\n{lines}\n"
-        "repair or remove them and run the same command again: complete shards are kept"
+        "repair or remove them and run the same command again: all others are encoded"
     )
 
 

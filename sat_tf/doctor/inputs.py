@@ -327,9 +327,9 @@ def encoder(context: RunContext) -> CheckResult:
 def feature_cache(context: RunContext) -> CheckResult:
     """Check that the cache holds the output of the encoder for each image."""
     largest: dict[str, float] = {}
+    folder = context.cache_folder
+    advice = f"delete {folder}: training, evaluation and extract_features fill it again"
     for split, sample in (("train", context.train), ("dev", context.dev)):
-        folder = context.cache_folder(split)
-        advice = f"delete {folder}: training, evaluation and extract_features fill it again"
         try:
             cache = context.cache(split)
             if cache is None:
@@ -338,7 +338,8 @@ def feature_cache(context: RunContext) -> CheckResult:
         except UserError as error:
             # Without its advice after the semicolon, which is to repeat the command.
             evidence, *_ = str(error).partition(";")
-            return fail_if(True, evidence, advice)
+            encode = "delete damaged files, then run extract_features with the run's settings"
+            return fail_if(True, evidence, encode)
         errors = _relative_errors(cached, sample.features)
         largest[split] = float(errors.max())
         if not errors.max() <= _CACHE_TOLERANCE:

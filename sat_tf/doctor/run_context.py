@@ -146,7 +146,7 @@ class RunContext:
             try:
                 entry = json.loads(line)
                 epochs.append({name: float(entry[name]) for name in _RECORDED})
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
                 reason = f"not a record of an epoch with {' and '.join(_RECORDED)}"
                 raise UserError(f"{path}:{number}: {reason}") from None
         return epochs
@@ -172,16 +172,18 @@ class RunContext:
         """See `sat_tf.model.encoder.encoder_fingerprint`."""
         return encoder_fingerprint(self.run.model.encoder, self.config.images)
 
-    def cache_folder(self, split: str) -> Path:
-        """Return the folder of a split's cached features, whether it exists or not."""
-        return cache_folder(self.config, self.encoder_fingerprint, split)
+    @property
+    def cache_folder(self) -> Path:
+        """The folder of cached features, whether it exists or not."""
+        return cache_folder(self.config, self.encoder_fingerprint)
 
     def cache(self, split: str) -> FeatureCache | None:
         """Return the cached features of a split, see `find_cache`; None if there are none."""
         if not self.config.encoder.cache_features:
             return None
-        folder, shape = self.cache_folder(split), self.run.model.encoder.output_shape[1:]
-        return find_cache(folder, self.records[split], self.encoder_fingerprint, shape)
+        shape = self.run.model.encoder.output_shape[1:]
+        records = self.records[split]
+        return find_cache(self.cache_folder, records, self.encoder_fingerprint, shape)
 
     def read(self, records: Sequence[Record]) -> np.ndarray:
         """Read images as input of the encoder: float32 [n, S, S, 3], 0..255."""

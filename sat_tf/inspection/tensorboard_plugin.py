@@ -19,14 +19,17 @@ from werkzeug import wrappers
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, UnprocessableEntity
 
 from sat_tf.inspection import FORMAT_VERSION, PLUGIN_NAME
+from sat_tf.storage import finite_or_none
 
 # The only files that are served, listed before the first request: no part of a request becomes part
 # of a path.
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
 _STATIC = Path(__file__).parent / "static"
 _FILES = [file for file in sorted(_STATIC.iterdir()) if file.suffix in _TYPES]
+PAGE = 100  # images that are listed at a time
 # More steps than any series has: the data provider is asked for all of them.
 _EVERY_STEP = 2**31 - 1
+_MALFORMED = "This step's document is malformed."
 
 
 class AttentionPlugin(base_plugin.TBPlugin):
@@ -34,7 +37,10 @@ class AttentionPlugin(base_plugin.TBPlugin):
 
     Routes, beneath `/data/plugin/sat_tf_attention`:
       /index.js, /viewer.js, /viewer.css, ...: each file of `static` by its name.
-      /tags: {run: [image]}, sorted.
+      /runs: [run], sorted.
+      /images?run=&search=&image=&start=: {"images": [image], "start": int, "count": int}, the page
+        of up to `PAGE` images, sorted, that holds an image, or the one with the index `start` of
+        the `count` images whose names contain what is searched for. All but `run` may be absent.
       /steps?run=&tag=: [step], ascending, of one image.
       /record?run=&tag=&step=: the document, see `AttentionRecord.document`.
 
@@ -53,7 +59,8 @@ class AttentionPlugin(base_plugin.TBPlugin):
         """Return the application of each route."""
         return {
             **{f"/{file.name}": _static_app(file) for file in _FILES},
-            "/tags": _json_app(self._tags),
+            "/runs": _json_app(lambda request: sorted(self._list(request))),
+            "/images": _json_app(self._images),
             "/steps": _json_app(lambda request: sorted(self._series(request))),
             "/record": _json_app(self._record),
         }
@@ -68,16 +75,24 @@ class AttentionPlugin(base_plugin.TBPlugin):
         """Return the tab's name and script."""
         return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="Attention")
 
-    def _tags(self, request: wrappers.Request) -> dict[str, list[str]]:
-        runs = self._provider.list_tensors(**_query(request))
-        return {run: sorted(runs[run]) for run in sorted(runs)}
+    def _list(self, request: wrappers.Request, *runs: str) -> dict[str, Any]:
+        """Return the images of these runs, or of all, by run."""
+        wanted = provider.RunTagFilter(runs=runs or None)
+        return dict(self._provider.list_tensors(**_query(request), run_tag_filter=wanted))
+
+    def _images(self, request: wrappers.Request) -> dict[str, Any]:
+        run, search = _parameter(request, "run"), request.args.get("search", "").lower()
+        runs = self._list(request, run)
+        if run not in runs:
+            raise NotFound(f"There is no attention in run {run!r}.")
+        names = sorted(name for name in runs[run] if search in name.lower())
+        image = request.args.get("image")
+        at = names.index(image) if image in names else _whole_number(request, "start", "0")
+        start = max(at, 0) // PAGE * PAGE
+        return {"images": names[start : start + PAGE], "start": start, "count": len(names)}
 
     def _record(self, request: wrappers.Request) -> dict[str, Any]:
-        text = _parameter(request, "step")
-        try:
-            step = int(text)
-        except ValueError:
-            raise BadRequest(f"A step is a whole number, not {text[:20]!r}.") from None
+        step = _whole_number(request, "step")
         series = self._series(request)
         if step not in series:
             raise NotFound(f"Step {step} is not in this run.")
@@ -86,11 +101,14 @@ class AttentionPlugin(base_plugin.TBPlugin):
     def _series(self, request: wrappers.Request) -> dict[int, Any]:
         """Return the value of each step, of one image in one run."""
         run, tag = _parameter(request, "run"), _parameter(request, "tag")
-        runs = self._provider.read_tensors(
-            **_query(request),
-            downsample=_EVERY_STEP,
-            run_tag_filter=provider.RunTagFilter(runs=[run], tags=[tag]),
-        )
+        wanted = provider.RunTagFilter(runs=[run], tags=[tag])
+        try:
+            runs = self._provider.read_tensors(
+                **_query(request), downsample=_EVERY_STEP, run_tag_filter=wanted
+            )
+        # A tensor whose values are not of its shape or type: TensorBoard converts all of them.
+        except (ValueError, TypeError, OverflowError, MemoryError):
+            raise UnprocessableEntity("The log of this image is malformed.") from None
         data = runs.get(run, {}).get(tag, [])
         if not data:
             raise NotFound(f"There is no attention of image {tag!r} in run {run!r}.")
@@ -128,12 +146,15 @@ def _json_app(answer: Callable[[wrappers.Request], Any]) -> Callable:
     @wrappers.Request.application
     def app(request: wrappers.Request) -> wrappers.Response:
         try:
-            content, status = answer(request), 200
+            # Encoded here: what can be read may still be nested too deeply to be written.
+            content, status = json.dumps(answer(request)), 200
         except HTTPException as error:
-            content, status = {"error": error.description}, error.code or 500
+            content, status = json.dumps({"error": error.description}), error.code or 500
         except errors.PublicError as error:
-            content, status = {"error": str(error)}, error.http_code
-        return http_util.Respond(request, json.dumps(content), "application/json", code=status)
+            content, status = json.dumps({"error": str(error)}), error.http_code
+        except RecursionError:
+            content, status = json.dumps({"error": _MALFORMED}), UnprocessableEntity.code
+        return http_util.Respond(request, content, "application/json", code=status)
 
     return app
 
@@ -147,11 +168,19 @@ def _query(request: wrappers.Request) -> dict[str, Any]:
     }
 
 
-def _parameter(request: wrappers.Request, name: str) -> str:
-    value = request.args.get(name)
+def _parameter(request: wrappers.Request, name: str, default: str | None = None) -> str:
+    value = request.args.get(name, default)
     if value is None:
         raise BadRequest(f"The request lacks its parameter {name!r}.")
     return value
+
+
+def _whole_number(request: wrappers.Request, name: str, default: str | None = None) -> int:
+    text = _parameter(request, name, default)
+    try:
+        return int(text)
+    except ValueError:
+        raise BadRequest(f"A {name} is a whole number, not {text[:20]!r}.") from None
 
 
 def _parse_document(value: Any) -> dict[str, Any]:
@@ -160,12 +189,18 @@ def _parse_document(value: Any) -> dict[str, Any]:
     if not isinstance(text, bytes | str):
         raise UnprocessableEntity("This step holds no document.")
     try:
-        # Python reads NaN and infinities, which browsers reject.
-        document = json.loads(text, parse_constant=lambda name: None)
+        # Python reads numbers that browsers reject.
+        document = json.loads(
+            text, parse_constant=finite_or_none, parse_float=finite_or_none, parse_int=_finite_int
+        )
     except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested too deeply
-        raise UnprocessableEntity("This step's document is malformed.") from None
+        raise UnprocessableEntity(_MALFORMED) from None
     if not isinstance(document, dict) or document.get("format_version") != FORMAT_VERSION:
         raise UnprocessableEntity(
             "This step's document is malformed, or of another version of sat_tf."
         )
     return document
+
+
+def _finite_int(text: str) -> int | None:
+    return None if finite_or_none(text) is None else int(text)

@@ -1,11 +1,12 @@
 """The encoder: a convolutional network from pixels to a grid of features (section 3.1.1)."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
         that does not fit, an output that is not a grid of features.
     """
     config = resolve_encoder(config)
-    backbone = _cut(_network(config, image_size), config.encoder_layer)
+    network = _network(config, image_size)
+    backbone = _backbone(network, config.encoder_layer)
     if config.preprocessing != "none" and _preprocesses(backbone):
         raise UserError(
             f"--encoder={config.encoder}: preprocesses by itself: add --preprocessing=none"
@@ -127,7 +129,10 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
             f"{backbone.input_shape} ({reason(error)})"
         ) from None
     encoder = keras.Model(pixels, features, name="encoder")
-    _check_grid(encoder, f"--encoder={config.encoder} --encoder_layer={config.encoder_layer}")
+    named = f" --encoder_layer={config.encoder_layer}" if config.encoder_layer else ""
+    grids = ", ".join(_grids(network)) or "this network has none"
+    advice = f": name a layer that gives them with --encoder_layer: {grids}"
+    _check_grid(encoder, f"--encoder={config.encoder}{named}", advice)
     set_finetuning(encoder, config.finetune_from)
     return _at_precision(encoder, config)
 
@@ -141,7 +146,8 @@ def encoder_fingerprint(encoder: keras.Model, images: ImageConfig) -> str:
     """
     digest = hashlib.sha256()
     layers: dict[str, str] = {}
-    _number_layers(encoder, layers)
+    for _, layer in _walk(encoder):
+        layers.setdefault(layer.name, f"layer {len(layers)}")
     configuration = _without_names(encoder.get_config(), layers)
     for part in (configuration, dataclasses.asdict(images)):
         digest.update(json.dumps(part, sort_keys=True).encode())
@@ -158,14 +164,21 @@ def save_encoder(encoder: keras.Model, path: str | os.PathLike[str]) -> None:
         encoder.save(temporary)
 
 
-def load_encoder(path: str | os.PathLike[str], config: EncoderConfig) -> keras.Model:
-    """Read what `save_encoder` wrote; its precision is that of the config, see `build_encoder`.
+def load_encoder(
+    path: str | os.PathLike[str], config: EncoderConfig, image_size: int
+) -> keras.Model:
+    """Read what `save_encoder` wrote; arguments and precision are those of `build_encoder`.
 
     Raises:
-      UserError: no such file, damaged, or not an encoder.
+      UserError: no such file, damaged, or not an encoder of such images.
     """
     encoder = _load_model(path, str(path))
     _check_grid(encoder, str(path))
+    if encoder.input_shape != (None, image_size, image_size, 3):
+        raise UserError(
+            f"{path}: takes {encoder.input_shape}, but the run has --image_size={image_size}: one "
+            "of its files was changed"
+        )
     return _at_precision(encoder, config)
 
 
@@ -175,20 +188,20 @@ def set_finetuning(encoder: keras.Model, first: str) -> None:
     Raises:
       UserError: no such layer, or nothing to train from there on.
     """
-    backbone = encoder.layers[-1]
-    names = [layer.name for layer in backbone.layers]
-    if first not in ("", "all", *names):
+    layers = [*_walk(encoder.layers[-1])]
+    names = ["all", *(path for path, _ in layers)]
+    if first and first not in names:
         raise UserError(
-            f"--finetune_from={first}: no such layer; "
-            f"{networks.suggestions(first, ['all', *names])}"
+            f"--finetune_from={first}: no such layer; {networks.suggestions(first, names)}"
         )
-    frozen = {"": len(names), "all": 0}.get(first)
-    if frozen is None:
-        frozen = names.index(first)
     encoder.trainable = bool(first)
-    for position, layer in enumerate(backbone.layers):
-        layer.trainable = position >= frozen
-        if position < frozen and isinstance(layer, keras.layers.Dropout):
+    is_frozen = first != "all"
+    for path, layer in layers:
+        is_frozen = is_frozen and path != first
+        if _is_graph(layer):
+            continue  # if it were frozen, the layers in it would be
+        layer.trainable = not is_frozen
+        if is_frozen and isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
     if first and not encoder.trainable_weights:
         raise UserError(f"--finetune_from={first}: no weights from there on; name an earlier layer")
@@ -257,45 +270,109 @@ def _load_model(path: str | os.PathLike[str], where: str) -> keras.Model:
     if not Path(path).is_file():
         raise UserError(f"{where}: no such file")
     try:
+        networks.check_archive(path)
         model = keras.saving.load_model(path, compile=False)
     # Keras raises many kinds of exceptions for a damaged or foreign archive.
     except Exception as error:
-        raise UserError(f"{where}: can't be read as a Keras model: {reason(error)}") from None
-    if len(getattr(model, "inputs", None) or ()) != 1:
+        raise UserError(f"{where}: can't be read as a Keras model: {_why(error)}") from None
+    if not _is_graph(model) or len(model.inputs) != 1:
         raise UserError(f"{where}: must be a functional or Sequential Keras model of one input")
     return model
 
 
-def _cut(network: keras.Model, layer: str) -> keras.Model:
-    """Return the network up to `layer`, or to its output."""
+def _why(error: Exception) -> str:
+    """Return why a model can't be loaded, without advice of Keras that no flag could follow."""
+    text = str(error)
+    if "safe_mode" in text:
+        return (
+            "it has a Lambda layer, whose Python code is not run from a file: build the network "
+            "with another layer in its place, such as Rescaling, and save it again"
+        )
+    if unknown := re.search(r"Could not locate (\w+) '(.+?)'", text):
+        return (
+            f"it needs the {unknown[1]} {unknown[2]}, which is not of Keras: build the network of "
+            "Keras's layers, and save it again"
+        )
+    return reason(error)
+
+
+def _backbone(network: keras.Model, layer: str) -> keras.Model:
+    """Return the network up to `layer`, or to its output.
+
+    Raises:
+      UserError: no such layer.
+    """
     if not layer:
         return keras.Model(network.inputs[0], network.outputs[0], name="backbone")
-    names = [part.name for part in network.layers]
-    if layer not in names:
+    if layer not in [path for path, _ in _walk(network)]:
         raise UserError(
-            f"--encoder_layer={layer}: no such layer; {networks.suggestions(layer, names)}"
+            f"--encoder_layer={layer}: no such layer; "
+            f"{networks.suggestions(layer, _grids(network))}"
         )
-    return keras.Model(network.inputs[0], network.get_layer(layer).output, name="backbone")
+    return _cut(network, layer, "backbone")
+
+
+def _cut(network: keras.Model, path: str, name: str) -> keras.Model:
+    """Return a network of the same layers up to the one at `path`, see `_walk`."""
+    first, _, rest = path.partition("/")
+    outputs = []
+
+    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
+        result = layer(*args, **kwargs)
+        if layer.name == first:
+            outputs.append(_cut(layer, rest, first)(*args, **kwargs) if rest else result)
+        return result
+
+    if isinstance(network, keras.Sequential):
+        (given,) = network.inputs
+        x = inputs = keras.Input(batch_shape=given.shape, dtype=given.dtype, name=given.name)
+        for layer in network.layers:
+            x = call(layer, x)
+    else:
+        # Its layers are called anew: within a model that is a layer of another one, the outputs
+        # of layers depend on that model's own inputs, not on the network's.
+        (inputs,) = keras.models.clone_model(
+            network, clone_function=lambda layer: layer, call_function=call
+        ).inputs
+    return keras.Model(inputs, outputs[0], name=name)
+
+
+def _is_graph(layer: keras.layers.Layer) -> bool:
+    """Return whether a layer is a functional or Sequential model."""
+    return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
+
+
+def _walk(network: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Yield each layer with its path, the layers of a model in the network after it: base/conv."""
+    for layer in network.layers:
+        path = prefix + layer.name
+        yield path, layer
+        if _is_graph(layer):
+            yield from _walk(layer, f"{path}/")
+
+
+def _grids(network: keras.Model) -> list[str]:
+    """Return the paths of the layers whose output may be used as features."""
+    paths = []
+    for path, layer in _walk(network):
+        # A layer that is called several times, or has several outputs, has no such shape.
+        with contextlib.suppress(AttributeError, ValueError):
+            is_input = isinstance(layer, keras.layers.InputLayer)
+            if len(layer.output.shape) == 4 and not is_input:
+                paths.append(path)
+    return paths
 
 
 def _preprocesses(network: keras.Model) -> bool:
-    return any(isinstance(layer, Preprocessing) for layer in network.layers)
+    return any(isinstance(layer, Preprocessing) for _, layer in _walk(network))
 
 
-def _check_grid(encoder: keras.Model, where: str) -> None:
+def _check_grid(encoder: keras.Model, where: str, advice: str = "") -> None:
     shape = encoder.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or not all(shape[1:]):
         raise UserError(
-            f"{where}: gives {shape}, but features need [images, rows, columns, channels]: "
-            "name a convolutional layer with --encoder_layer"
+            f"{where}: gives {shape}, but features need [images, rows, columns, channels]{advice}"
         )
-
-
-def _number_layers(model: keras.Model, numbers: dict[str, str]) -> None:
-    for layer in model.layers:
-        numbers.setdefault(layer.name, f"layer {len(numbers)}")
-        if isinstance(layer, keras.Model):
-            _number_layers(layer, numbers)
 
 
 def _without_names(config: Any, layers: dict[str, str]) -> Any:
@@ -311,23 +388,20 @@ def _without_names(config: Any, layers: dict[str, str]) -> Any:
     return layers.get(config, config) if isinstance(config, str) else config
 
 
-def cache_folder(config: Config, fingerprint: str, split: str) -> Path:
-    """Return the folder of a split's cache: one for each data set, encoder and image size."""
-    name = f"{config.data.dataset}-{fingerprint[:12]}"
-    return Path(config.encoder.cache_dir) / name / split
+def cache_folder(config: Config, fingerprint: str) -> Path:
+    """Return the folder of the cached features of an encoder at an image size."""
+    return Path(config.encoder.cache_dir) / f"encoder-{fingerprint[:16]}"
 
 
-def feature_source(
-    encoder: keras.Model, records: Sequence[Record], config: Config, split: str
-) -> ImageSource:
-    """Fill the feature cache of a split and return it as a source of batches.
+def feature_source(encoder: keras.Model, records: Sequence[Record], config: Config) -> ImageSource:
+    """Fill the feature cache of images and return it as a source of batches.
 
     With `--nocache_features` nothing is encoded: batches will hold images.
     """
     if not config.encoder.cache_features:
         return ImageReader(records, config.images)
     fingerprint = encoder_fingerprint(encoder, config.images)
-    folder = cache_folder(config, fingerprint, split)
+    folder = cache_folder(config, fingerprint)
     cache = FeatureCache(folder, records, fingerprint, encoder.output_shape[1:])
     encode = tf.function(
         lambda images: encoder(images, training=False),

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from sat_tf.errors import UserError, reason
 
 # (convolutions, channels) of VGG16's blocks 1 to 5.
 VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+# An archive may unpack to so many bytes, or to so many times its own size.
+_UNPACKED_BYTES, _UNPACKED_RATIO = 256 * 2**20, 10
 
 
 @keras.saving.register_keras_serializable(package="sat_tf")
@@ -106,9 +109,29 @@ def applications() -> dict[str, Callable[..., keras.Model]]:
 def suggestions(name: str, allowed: Iterable[str]) -> str:
     """Return text that suggests the names close to `name`, then all allowed ones."""
     allowed = list(allowed)
-    close = difflib.get_close_matches(name, allowed, n=3)
+    # A layer of a model in the network is named with that model's name: base/conv.
+    close = [path for path in allowed if path.endswith(f"/{name}")][:3]
+    close = close or difflib.get_close_matches(name, allowed, n=3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return f"{hint}allowed: {', '.join(allowed)}"
+
+
+def check_archive(path: str | os.PathLike[str]) -> None:
+    """Raise `ValueError` if a `.keras` archive would unpack to far more than its own size.
+
+    Weights hardly compress, and Keras does not compress them: anything that does is not a network.
+    Reading such an archive yields no more than the sizes that it declares.
+    """
+    if not zipfile.is_zipfile(path):
+        return  # Keras rejects it, or it is of another format
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    limit = max(_UNPACKED_BYTES, _UNPACKED_RATIO * os.path.getsize(path))
+    if unpacked > limit:
+        raise ValueError(
+            f"its {os.path.getsize(path):,} bytes would unpack to {unpacked:,}, more than "
+            f"the {limit:,} that are accepted"
+        )
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -125,6 +148,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
         raise UserError(f"--encoder_weights={path}: no such file")
     older_format = path.suffix == ".h5" and not path.name.endswith(".weights.h5")
     try:
+        check_archive(path)
         if older_format and _starts_with_layers_of(model, path):
             model.load_weights(path, by_name=True)
         else:

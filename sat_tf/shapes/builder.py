@@ -18,6 +18,7 @@ from sat_tf.config import DataConfig
 from sat_tf.data.quiet_tfds import quiet_tfds
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError, reason
+from sat_tf.progress import progress_bar
 from sat_tf.shapes.judge import Caption, describe, object_boxes, scene_objects
 from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
 from sat_tf.storage import temporary_folder, writing
@@ -100,7 +101,8 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, split: str, scenes: list[tuple[int, Scene]]
     ) -> Iterator[tuple[int, dict]]:
-        for number, (index, scene) in enumerate(scenes):
+        bar = progress_bar(scenes, desc=f"drawing {split}", unit="scene")
+        for number, (index, scene) in enumerate(bar):
             captions = describe_scene(self.builder_config.seed, index, scene)
             objects = [
                 {"shape": thing.shape, "colour": thing.colour, "size": thing.size}
@@ -255,6 +257,7 @@ def _prepared(config: DataConfig) -> ShapesCaptions:
     with quiet_tfds():
         builder = ShapesCaptions(data_dir=folder, config=variant)
         if not builder.is_prepared():
+            tfds.disable_progress_bar()  # the builder has its own
             # Incomplete, if it exists; tensorflow-datasets would use it.
             target = Path(builder.data_path).parent
             try:

@@ -75,7 +75,7 @@ def open_model(config: Config, workdir: Path, vocabulary: Vocabulary) -> Caption
         other run's model has another shape.
     """
     if has_state(workdir):
-        encoder = load_encoder(workdir / ENCODER_FILE, config.encoder)
+        encoder = load_encoder(workdir / ENCODER_FILE, config.encoder, config.images.image_size)
         return CaptionModel(encoder, config.decoder, len(vocabulary), config.training.seed)
     if config.training.start_from:
         return _start_from(Path(config.training.start_from), config, vocabulary)
@@ -109,7 +109,7 @@ def _start_from(other: Path, config: Config, vocabulary: Vocabulary) -> CaptionM
     ]
     if differing:
         raise UserError(f"--start_from={other} has other settings than {', '.join(differing)}")
-    encoder = load_encoder(other / ENCODER_FILE, config.encoder)
+    encoder = load_encoder(other / ENCODER_FILE, config.encoder, config.images.image_size)
     model = CaptionModel(encoder, config.decoder, len(vocabulary), config.training.seed)
     load_weights(model, other / BEST, provenance(other, theirs, vocabulary))
     set_finetuning(encoder, config.encoder.finetune_from)

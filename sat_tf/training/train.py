@@ -204,7 +204,7 @@ def prepare(config: Config, workdir: str | os.PathLike[str]) -> TrainingRun:
         )
     captions = tokenize_training_captions(config, vocabulary, records["train"], model.grid)
     sources = {
-        split: feature_source(model.encoder, of_split, config, split)
+        split: feature_source(model.encoder, of_split, config)
         for split, of_split in records.items()
     }
     write_run(config, workdir, vocabulary, model)

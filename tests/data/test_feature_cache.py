@@ -1,4 +1,4 @@
-"""The feature cache: whole, resumable, bound to what made it, and exact."""
+"""The feature cache: whole, resumable, addressed by what made it, and exact."""
 
 import concurrent.futures
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 
@@ -20,6 +21,7 @@ from sat_tf.errors import UserError
 IMAGES = ImageConfig(image_size=12, resize="stretch")
 GRID = (2, 3, 5)
 COUNT, PER_SHARD = 23, 5
+RECORD_BYTES = int(np.prod(GRID)) * 2 + 4
 
 
 class Encoder:
@@ -86,15 +88,23 @@ def fill(
     return cache
 
 
-def shards_of(folder: Path) -> list[int]:
-    """Numbers of the shards that are there."""
-    return [int(path.name.split("-")[1]) for path in sorted(folder.glob("shard-*.npy"))]
+def shards_of(folder: Path) -> list[Path]:
+    return sorted(folder.glob("shard-*.npy"))
+
+
+def shard_with(cache: FeatureCache, index: int) -> tuple[Path, int]:
+    """The file with the features of an image, and which record of it they are."""
+    wanted = expected(pictures())[index]
+    for path in shards_of(cache.folder):
+        for row, features in enumerate(np.load(path)["features"]):
+            if np.array_equal(features, wanted):
+                return path, row
+    raise AssertionError(f"no features of image {index}")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def small_shards():
-    record = int(np.prod(GRID)) * 2 + 4
-    with mock.patch.object(feature_cache, "SHARD_BYTES", PER_SHARD * record):
+    with mock.patch.object(feature_cache, "SHARD_BYTES", PER_SHARD * RECORD_BYTES):
         yield
 
 
@@ -130,8 +140,10 @@ def test_reads_the_encoder_s_output_in_any_order(tmp_path, place, decode):
 
 
 def test_shards_are_plain_numpy_arrays(cache):
-    shards = np.concatenate([np.load(path) for path, _ in cache.shards])
-    np.testing.assert_array_equal(shards["features"], expected(pictures()))
+    shards = [np.load(path) for path in shards_of(cache.folder)]
+    assert sorted(map(len, shards)) == [3, 5, 5, 5, 5]
+    kept = {record["features"].tobytes() for shard in shards for record in shard}
+    assert kept == {features.tobytes() for features in expected(pictures())}
 
 
 def test_an_index_out_of_range_is_an_error(cache):
@@ -154,80 +166,147 @@ def test_resumes_after_an_interruption_at_the_first_missing_shard(tmp_path):
     folder, records = tmp_path / "cache", in_memory(pictures())
     with pytest.raises(KeyboardInterrupt):
         fill(folder, records, Encoder(fail_at=12))  # images 0..11 are encoded
-    assert shards_of(folder) == [0, 1]
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.iterdir())) == len(shards_of(folder)) == 2
     rest = Encoder()
     assert_reads_everything(fill(folder, records, rest))
     assert rest.images == COUNT - 2 * PER_SHARD
 
 
-@pytest.mark.parametrize("kept", [slice(-1), slice(20), slice(0)])
-def test_a_truncated_shard_is_encoded_again(tmp_path, cache, kept):
-    path = cache.shards[3].path
-    path.write_bytes(path.read_bytes()[kept])
-    opened = FeatureCache(tmp_path / "cache", in_memory(pictures()), "f" * 64, GRID)
-    assert [shard.path for shard in opened.missing] == [path]
-    with pytest.raises(UserError, match=f"{path}: is missing or truncated; delete this file"):
-        opened.read(np.array([3 * PER_SHARD]))
-    with pytest.raises(UserError, match=f"{path}: .*damaged"):  # opened before it was truncated
-        cache.read(np.array([4 * PER_SHARD - 1]))
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content[:-1],
+        lambda content: content[:-40],
+        lambda content: content[:20],
+        lambda content: b"",
+        lambda content: b"PK\3\4" + content[4:],
+        lambda content: content.replace(b"(5,)", b"(7,)"),
+        lambda content: content.replace(b"(5,)", b"(0,)"),
+        # The padding of the header has room for as many digits.
+        lambda content: content.replace(b"(5,), }" + b" " * 30, b"(" + b"9" * 30 + b",), }"),
+        lambda content: content.replace(b"(2, 3, 5)", b"(3, 2, 5)"),
+        lambda content: content.replace(b"'descr'", b"'\xff\xff(['"),
+    ],
+)
+def test_a_shard_that_is_not_whole_is_encoded_again(tmp_path, cache, change):
+    path, _ = shard_with(cache, 3)
+    content = path.read_bytes()
+    changed = change(content)
+    assert changed != content
+    path.write_bytes(changed)
     again = Encoder()
-    assert_reads_everything(fill(tmp_path / "cache", in_memory(pictures()), again))
+    opened = fill(tmp_path / "cache", in_memory(pictures())[::-1], again)
     assert again.images == PER_SHARD
+    np.testing.assert_array_equal(opened.read(np.arange(COUNT)), expected(pictures())[::-1])
+    # The same images in another order are another shard: nothing else replaces this one.
+    assert not path.exists()
+    assert len(shards_of(opened.folder)) == 5
+
+
+def test_an_image_without_features_is_named(cache):
+    path, _ = shard_with(cache, 3)
+    path.unlink()
+    with pytest.raises(UserError, match=f"{path}: can't be read .*delete this file"):
+        cache.read(np.array([3]))  # opened before it was deleted
+    opened = FeatureCache(cache.folder, in_memory(pictures()), "f" * 64, GRID)
+    assert len(opened.missing) == PER_SHARD
+    with pytest.raises(UserError, match=f"{cache.folder}: has no features of image 3"):
+        opened.read(np.array([3]))
 
 
 def test_a_damaged_record_is_named_and_repaired_as_the_message_says(tmp_path, cache):
-    path = cache.shards[1].path
+    index = PER_SHARD + 2
+    path, row = shard_with(cache, index)
     content = bytearray(path.read_bytes())
-    record = int(np.prod(GRID)) * 2 + 4
-    content[-PER_SHARD * record + 2 * record + 7] ^= 1  # in the third image of the shard
+    content[np.load(path, mmap_mode="r").offset + row * RECORD_BYTES + 7] ^= 1
     path.write_bytes(content)
-    intact = [i for i in range(COUNT) if i != PER_SHARD + 2]
+    intact = [i for i in range(COUNT) if i != index]
     np.testing.assert_array_equal(cache.read(np.array(intact)), expected(pictures())[intact])
-    with pytest.raises(UserError, match=rf"{path}: .*image {PER_SHARD + 2} .*delete this file"):
-        cache.read(np.array([0, PER_SHARD + 2]))
+    with pytest.raises(UserError, match=rf"{path}: .*image {index} .*delete this file"):
+        cache.read(np.array([0, index]))
     path.unlink()
-    with pytest.raises(UserError, match=str(path)):
-        cache.read(np.array([PER_SHARD]))
     assert_reads_everything(fill(tmp_path / "cache", in_memory(pictures())))
 
 
 def test_find_cache_opens_complete_caches_alone(tmp_path, cache):
     records = in_memory(pictures())
     assert find_cache(tmp_path / "none", records, "f" * 64, GRID) is None
+    assert find_cache(cache.folder, records, "e" * 64, GRID) is None  # of another encoder
     found = find_cache(cache.folder, records, "f" * 64, GRID)
     assert found is not None
     assert_reads_everything(found)
-    cache.shards[2].path.unlink()
-    with pytest.raises(UserError, match="1 of 5 shards are missing"):
+    path, _ = shard_with(cache, 12)
+    path.unlink()
+    with pytest.raises(UserError, match=r"no features of 5 images, the first image 1[0-4]:"):
         find_cache(cache.folder, records, "f" * 64, GRID)
 
 
-def test_a_cache_of_another_encoder_is_rejected_by_fingerprint(tmp_path, cache):
-    with pytest.raises(UserError, match=f"{'f' * 64}.*{'e' * 64}.*--cache_dir"):
-        fill(tmp_path / "cache", in_memory(pictures()), fingerprint="e" * 64)
+def test_find_cache_reports_damage_where_nothing_else_is_left(tmp_path):
+    cache = fill(tmp_path / "cache", in_memory(pictures(1)))
+    (path,) = shards_of(cache.folder)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match="no features of 1 images"):
+        find_cache(cache.folder, in_memory(pictures(1)), "f" * 64, GRID)
 
 
-def test_shards_of_another_encoder_are_replaced_without_their_index(tmp_path, cache):
-    (tmp_path / "cache" / "index.json").unlink()
+def test_features_of_another_encoder_are_not_read(tmp_path, cache):
     encode = Encoder(scale=2)
     again = fill(tmp_path / "cache", in_memory(pictures()), encode, fingerprint="e" * 64)
+    assert encode.images == COUNT
     assert not np.array_equal(again.read(np.arange(COUNT)), expected(pictures()))
-    assert shards_of(tmp_path / "cache") == [0, 1, 2, 3, 4]
+    assert_reads_everything(cache)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda records: records[:-1],
-        lambda records: records[::-1],
-        lambda records: [*records[:-1], Record(records[-1].image_id, records[0].image, ())],
-    ],
-    ids=["fewer", "reordered", "another picture under the same name"],
-)
-def test_a_complete_cache_of_other_images_is_rejected(tmp_path, cache, change):
-    with pytest.raises(UserError, match="complete feature cache of other images"):
-        fill(tmp_path / "cache", change(in_memory(pictures())))
+def test_a_grown_data_set_has_its_new_images_encoded(tmp_path, cache):
+    grown = pictures(COUNT + 7)
+    assert np.array_equal(grown[:COUNT], pictures())
+    records = in_memory(grown)[::-1]  # in another order
+    encode = Encoder()
+    found = fill(tmp_path / "cache", records, encode)
+    assert encode.images == 7
+    np.testing.assert_array_equal(found.read(np.arange(len(records))), expected(grown)[::-1])
+
+
+def test_images_are_known_by_their_content(tmp_path, cache):
+    """A data set may rename, leave out or share images; another picture may have the same name."""
+    records = [
+        Record(f"renamed {record.image_id}", record.image, ()) for record in in_memory(pictures())
+    ]
+    encode = Encoder()
+    assert_reads_everything(fill(tmp_path / "cache", records, encode))
+    found = fill(tmp_path / "cache", in_files(pictures()[5:9], tmp_path / "images"), encode)
+    np.testing.assert_array_equal(found.read(np.arange(4)), expected(pictures())[5:9])
+    assert encode.images == 0
+
+
+def test_another_picture_of_the_same_name_and_size_is_encoded(tmp_path):
+    """All pictures of a size have files of a size in an uncompressed format."""
+    path = tmp_path / "image.bmp"
+    encode = Encoder()
+    for picture in pictures(2):
+        PIL.Image.fromarray(picture).save(path)
+        cache = fill(tmp_path / "cache", [Record("image.bmp", str(path), ())], encode)
+        np.testing.assert_array_equal(cache.read(np.array([0])), expected(picture[None]))
+    assert encode.images == 2
+
+
+def test_equal_images_are_encoded_once(tmp_path):
+    images = np.concatenate([pictures(3), pictures(3)])
+    encode = Encoder()
+    cache = fill(tmp_path / "cache", in_memory(images), encode)
+    assert encode.images == 3
+    np.testing.assert_array_equal(cache.read(np.arange(6)), expected(images))
+
+
+def test_two_processes_that_encode_the_same_images_write_the_same_files(tmp_path):
+    first, second = (
+        FeatureCache(tmp_path / "cache", in_memory(pictures()), "f" * 64, GRID) for _ in range(2)
+    )
+    with mock.patch.object(feature_cache, "decode_image", decode_quickly):
+        first.fill(Encoder(), IMAGES)
+        second.fill(Encoder(), IMAGES)
+    assert len(shards_of(first.folder)) == 5
+    assert_reads_everything(first)
 
 
 def test_unreadable_images_are_named_together_and_may_be_repaired(tmp_path):
@@ -243,12 +322,12 @@ def test_unreadable_images_are_named_together_and_may_be_repaired(tmp_path):
     assert message.startswith(f"2 of {COUNT} images can't be read:")
     assert str(broken) in message
     assert str(absent) in message
-    assert shards_of(folder) == [0, 2, 3]
+    assert sum(len(np.load(path)) for path in shards_of(folder)) == COUNT - 2
     for path, whole in content.items():
         path.write_bytes(whole)
     rest = Encoder()
     assert_reads_everything(fill(folder, records, rest))
-    assert rest.images == 5 + 3  # two shards
+    assert rest.images == 2
 
 
 def test_unreadable_images_may_be_removed(tmp_path):
@@ -259,7 +338,6 @@ def test_unreadable_images_may_be_removed(tmp_path):
     kept = [*range(7), *range(8, COUNT)]
     cache = fill(folder, [records[i] for i in kept])
     np.testing.assert_array_equal(cache.read(np.arange(COUNT - 1)), expected(images)[kept])
-    assert sorted(folder.glob("shard-*")) == [shard.path for shard in cache.shards]
 
 
 def test_many_unreadable_images_are_listed_up_to_a_limit(tmp_path):
@@ -299,13 +377,6 @@ def test_a_disk_without_room_is_rejected_before_anything_is_written(tmp_path, mo
 def test_a_folder_that_is_a_file_is_the_users_error(tmp_path):
     (tmp_path / "cache").write_text("")
     with pytest.raises(UserError, match="--cache_dir"):
-        fill(tmp_path / "cache", in_memory(pictures()))
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format_version": 2, "encoder": ""}'])
-def test_a_damaged_index_is_named(tmp_path, cache, content):
-    (tmp_path / "cache" / "index.json").write_text(content)
-    with pytest.raises(UserError, match=r"index\.json"):
         fill(tmp_path / "cache", in_memory(pictures()))
 
 

@@ -170,22 +170,28 @@ def test_feature_cache_fails_on_other_or_damaged_features(squares, context, tmp_
     """The features are in another order, with valid index and checksums; then they are damaged."""
     cache = tmp_path / "features"
     shutil.copytree(squares / "features", cache)
-    (folder,) = cache.glob("*/train")
-    (path,) = folder.glob("shard-*.npy")
-    np.save(path, np.load(path)[::-1])
-    result = inputs.feature_cache(fork_with_images(context, cache_dir=str(cache)))
+    (folder,) = cache.iterdir()
+    (path,) = (path for path in folder.iterdir() if len(np.load(path)) > 100)  # of training
+    shard = np.load(path)
+    footer = path.read_bytes()[-32 * len(shard) :]
+
+    def write(records, footer):
+        with path.open("wb") as file:
+            np.save(file, records)
+            file.write(footer)
+        return inputs.feature_cache(fork_with_images(context, cache_dir=str(cache)))
+
+    result = write(shard[::-1], footer)
     assert_fails(result, "other features")
     assert f"delete {folder}" in result.advice
-    shard = np.load(path)
     shard["checksum"][0] += 1
-    np.save(path, shard)
-    result = inputs.feature_cache(fork_with_images(context, cache_dir=str(cache)))
-    assert_fails(result, "features of image 0 are damaged")
+    result = write(shard, footer)
+    assert_fails(result, "000.png are damaged")
     assert "run the same command" not in result.evidence
-    path.write_bytes(path.read_bytes()[:-40])
-    changed = fork_with_images(context, cache_dir=str(cache))
-    assert_fails(inputs.feature_cache(changed), "1 of 1 shards are missing")
+    assert "extract_features" in result.advice
+    assert_fails(write(shard, footer[:-40]), "no features of 140 images")
     # Checks that need features work without the cache.
+    changed = fork_with_images(context, cache_dir=str(cache))
     assert attention(changed).status is Status.PASS
     shutil.rmtree(cache)
     assert (
@@ -194,10 +200,11 @@ def test_feature_cache_fails_on_other_or_damaged_features(squares, context, tmp_
 
 
 def test_feature_cache_fails_on_a_replaced_image(context, photographs):
-    """The image is not in the sample, and its name is the same: its size differs."""
+    """The image is not in the sample, and its name is the same."""
     (photographs / "001.png").write_bytes((photographs / "002.png").read_bytes() + b" ")
     result = inputs.feature_cache(fork_with_images(context, data_dir=str(photographs)))
-    assert_fails(result, "complete feature cache of other images")
+    assert_fails(result, "no features of 1 images")
+    assert "001.png" in result.evidence
 
 
 def test_similarities_of_zero_features():

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from tensorboard import errors
 from tensorboard.plugins import base_plugin
-from tensorboard_server import LAST, MANY, MARKUP, SHARED, SOFT
+from tensorboard_server import ENDLESS, LAST, MANY, MARKUP, SHARED, SOFT
 from werkzeug.test import Client
 
 PREFIX = "/data/plugin/sat_tf_attention"
@@ -49,12 +49,41 @@ def test_tensorboard_finds_the_plugin_by_its_entry_point(get):
     assert plugin["loading_mechanism"]["module_path"] == f"{PREFIX}/index.js"
 
 
-def test_tags_lists_runs_and_images(get):
-    assert get(f"{PREFIX}/tags").json == {
-        "broken": ["deep", "number", "text", "version"],
-        "hard": [SHARED],
-        "soft": sorted([SHARED, MANY, MARKUP]),
+def test_runs_and_their_images_are_listed(get):
+    assert get(f"{PREFIX}/runs").json == ["broken", "hard", "large", "soft"]
+    assert get(f"{PREFIX}/images", run="broken").json == {
+        "images": ["deep", "number", "shape", "text", "version"],
+        "start": 0,
+        "count": 5,
     }
+    assert get(f"{PREFIX}/images", run="hard").json["images"] == [SHARED]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "start", "first", "listed", "count"),
+    [
+        ({}, 0, "photo 000.jpg", 100, 230),
+        ({"start": 100}, 100, "photo 100.jpg", 100, 230),
+        ({"start": 215}, 200, "photo 200.jpg", 30, 230),
+        ({"start": -5}, 0, "photo 000.jpg", 100, 230),
+        ({"start": 10**9}, 10**9, None, 0, 230),
+        ({"image": "photo 123.jpg"}, 100, "photo 100.jpg", 100, 230),
+        ({"image": "absent"}, 0, "photo 000.jpg", 100, 230),
+        ({"search": "O 12"}, 0, "photo 120.jpg", 10, 10),
+        ({"search": "O 12", "image": "photo 007.jpg"}, 0, "photo 120.jpg", 10, 10),
+        ({"search": "none"}, 0, None, 0, 0),
+    ],
+)
+def test_images_are_listed_in_pages(get, parameters, start, first, listed, count):
+    found = get(f"{PREFIX}/images", run="large", **parameters).json
+    assert (found["start"], len(found["images"]), found["count"]) == (start, listed, count)
+    assert found["images"][:1] == ([first] if first else [])
+    assert found["images"] == sorted(found["images"])
+
+
+def test_numbers_that_browsers_do_not_have_are_null(get):
+    answer = get(f"{PREFIX}/record", run="soft", tag=ENDLESS, step=1)
+    assert answer.json["rows"] == [None, None, None, 1.5]
 
 
 def test_steps_are_ascending(get):
@@ -104,6 +133,11 @@ def test_static_files(get, name, content_type):
         ("steps", {"run": "none", "tag": SHARED}, 404, "'none'"),
         ("steps", {"run": "../..", "tag": "passwd"}, 404, "'../..'"),
         ("steps", {"run": b"\xff", "tag": b"\xff\x00"}, 404, "no attention"),
+        ("images", {}, 400, "'run'"),
+        ("images", {"run": "none"}, 404, "'none'"),
+        ("images", {"run": "soft", "start": "x"}, 400, "'x'"),
+        ("steps", {"run": "broken", "tag": "shape"}, 422, "malformed"),
+        ("record", {"run": "broken", "tag": "shape", "step": 1}, 422, "malformed"),
         ("record", {"run": "soft", "tag": SHARED}, 400, "'step'"),
         ("record", {"run": "soft", "tag": SHARED, "step": "1.5"}, 400, "'1.5'"),
         ("record", {"run": "soft", "tag": SHARED, "step": "9" * 5000}, 400, "whole number"),
@@ -174,6 +208,6 @@ def test_errors_of_the_data_provider_are_one_sentence():
             raise errors.PermissionDeniedError("Not yours.")
 
     context = base_plugin.TBContext(data_provider=Provider())
-    answer = Client(AttentionPlugin(context).get_plugin_apps()["/tags"]).get("/")
+    answer = Client(AttentionPlugin(context).get_plugin_apps()["/runs"]).get("/")
     assert answer.status_code == 403
     assert answer.json["error"].endswith("Not yours.")

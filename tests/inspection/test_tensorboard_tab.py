@@ -217,6 +217,7 @@ def test_malformed_documents_give_a_message(browser, tab):
     messages = {
         "deep": "This step's document is malformed.",
         "number": "This step holds no document.",
+        "shape": "The log of this image is malformed.",
         "text": "This step's document is malformed.",
         "version": "This step's document is malformed, or of another version of sat_tf.",
     }
@@ -232,6 +233,50 @@ def test_malformed_documents_give_a_message(browser, tab):
     assert unknown_errors(tab) == []  # Chromium logs the rejections, which are known
 
 
+def test_many_images_are_listed_in_pages_and_searched(tab):
+    def shown():
+        selected = "const select = document.getElementById('image'); return [select.value, "
+        return tab.run(selected + "select.options.length, document.getElementById('place').value]")
+
+    def press(title):
+        tab.driver.find_element("css selector", f"button[title='{title}']").click()
+
+    def search(text):
+        tab.run(
+            "const field = document.getElementById('search'); field.value = arguments[0];"
+            "field.dispatchEvent(new Event('input'));",
+            text,
+        )
+
+    find = tab.driver.find_element
+    assert not find("id", "search").is_displayed()  # few images
+    choose(tab, "run", "large")
+    expected = ["photo 000.jpg", 100, "1 of 230"]
+    assert poll(shown, expected) == expected
+    for title, expected in (
+        ("previous image", ["photo 229.jpg", 30, "230 of 230"]),
+        ("next image", ["photo 000.jpg", 100, "1 of 230"]),
+        ("100 images on", ["photo 100.jpg", 100, "101 of 230"]),
+        ("previous image", ["photo 099.jpg", 100, "100 of 230"]),
+        ("100 images back", ["photo 229.jpg", 30, "230 of 230"]),
+    ):
+        press(title)
+        assert poll(shown, expected) == expected, title
+    search("o 22")
+    expected = ["photo 229.jpg", 10, "10 of 10"]  # the selection stays
+    assert poll(shown, expected) == expected
+    press("next image")
+    assert poll(shown, ["photo 220.jpg", 10, "1 of 10"])[0] == "photo 220.jpg"
+    search("zebra")
+    message = "return document.getElementById('message').textContent"
+    assert poll(lambda: tab.run(message), "No") == "No name of an image has zebra in it."
+    search("")
+    wait_for_word(tab, "a")
+    assert poll(shown, ["photo 000.jpg", 100, "1 of 230"])[1:] == [100, "1 of 230"]
+    find("id", "search").send_keys(",.")  # not the keys of steps
+    assert find("id", "search").get_attribute("value") == ",."
+
+
 def test_page_without_data_has_instructions_and_finds_new_runs(browser, tmp_path):
     logs = tmp_path / "logs"
     logs.mkdir()
@@ -244,8 +289,8 @@ def test_page_without_data_has_instructions_and_finds_new_runs(browser, tmp_path
         assert "--log_attention" in message
         # A new run appears when TensorBoard reloads.
         write_run(logs / "run", [(1, make_record("new.jpg", ["new"], [0]))])
-        tags = f"http://127.0.0.1:{port}/data/plugin/sat_tf_attention/tags"
-        browser.wait(f"return fetch('{tags}').then((a) => a.json()).then((runs) => runs.run)")
+        runs = f"http://127.0.0.1:{port}/data/plugin/sat_tf_attention/runs"
+        browser.wait(f"return fetch('{runs}').then((a) => a.json()).then((runs) => runs[0])")
         browser.driver.switch_to.default_content()
         browser.driver.find_element("css selector", "app-header-reload button").click()
         browser.driver.switch_to.frame(browser.wait(frame))

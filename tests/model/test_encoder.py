@@ -1,6 +1,8 @@
 """Encoders: what they give, what of them is trained, what they reject."""
 
+import struct
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -148,8 +150,8 @@ def test_a_frozen_encoder_has_its_own_precision_and_a_trained_one_that_of_traini
         with precision("float16"):
             built = build_encoder(given, SIZE)
             save_encoder(built, tmp_path / "encoder.keras")
-            loaded = load_encoder(tmp_path / "encoder.keras", given)
-        finished = load_encoder(tmp_path / "encoder.keras", given)
+            loaded = load_encoder(tmp_path / "encoder.keras", given, SIZE)
+        finished = load_encoder(tmp_path / "encoder.keras", given, SIZE)
         dtypes[finetune_from, encoder_precision] = [
             keras.backend.standardize_dtype(model(pixels()).dtype)
             for model in (built, loaded, finished)
@@ -206,7 +208,7 @@ def test_layers_are_trained_from_the_one_named_on_also_after_loading(
     given = settings(encoder, finetune_from=first)
     encoder = build_encoder(given, SIZE)
     save_encoder(encoder, tmp_path / "encoder.keras")
-    loaded = load_encoder(tmp_path / "encoder.keras", given)
+    loaded = load_encoder(tmp_path / "encoder.keras", given, SIZE)
     for model in (encoder, loaded):
         assert {
             w.path.split("/")[-3 if "/norm" in w.path or "/conv" in w.path else -2]
@@ -229,6 +231,156 @@ def test_a_sequential_file_is_cut_as_well(tmp_path):
     encoder = build_encoder(settings(str(tmp_path / "own.keras"), encoder_layer="first"), SIZE)
     assert encoder.output_shape == (None, 30, 30, 3)
     assert encoder(pixels()).shape == (2, 30, 30, 3)
+
+
+@pytest.fixture(params=["functional", "sequential"])
+def classifier(request, tmp_path) -> keras.Model:
+    """A network for transfer learning, at tmp_path / "classifier.keras".
+
+    A classifier around a base model around a stem, with preprocessing and dropout of its own.
+    """
+    x = inputs = keras.Input((SIZE, SIZE, 3))
+    for number, filters in enumerate((4, 5)):
+        x = keras.layers.Conv2D(filters, 3, strides=2, name=f"conv_{number}")(x)
+    stem = keras.Model(inputs, x, name="stem")
+    parts = [stem, keras.layers.Dropout(0.5), keras.layers.Conv2D(6, 1, name="last")]
+    if request.param == "sequential":
+        base = keras.Sequential([keras.Input((SIZE, SIZE, 3)), *parts], name="base")
+    else:
+        x = inputs = keras.Input((SIZE, SIZE, 3))
+        for part in parts:
+            x = part(x)
+        base = keras.Model(inputs, x, name="base")
+    parts = [
+        keras.layers.Rescaling(1 / 127.5, offset=-1),
+        base,
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(3, name="classes"),
+    ]
+    if request.param == "sequential":
+        network = keras.Sequential([keras.Input((SIZE, SIZE, 3)), *parts])
+    else:
+        x = inputs = keras.Input((SIZE, SIZE, 3))
+        for part in parts:
+            x = part(x)
+        network = keras.Model(inputs, x)
+    network.save(tmp_path / "classifier.keras")
+    return network
+
+
+@pytest.mark.parametrize(
+    ("layer", "of_base"),
+    [
+        ("base", lambda base: base),
+        ("base/last", lambda base: base),
+        ("base/stem", lambda base: base.get_layer("stem")),
+        ("base/stem/conv_0", lambda base: base.get_layer("stem").get_layer("conv_0")),
+    ],
+)
+def test_a_model_in_a_network_and_its_layers_are_cut_at(tmp_path, classifier, layer, of_base):
+    given = settings(str(tmp_path / "classifier.keras"), encoder_layer=layer, preprocessing="none")
+    encoder = build_encoder(given, SIZE)
+    want = of_base(classifier.get_layer("base"))(pixels() / 127.5 - 1)  # preprocessed by itself
+    np.testing.assert_allclose(encoder(pixels(), training=True), want, rtol=1e-5, atol=1e-5)
+    save_encoder(encoder, tmp_path / "encoder.keras")
+    loaded = load_encoder(tmp_path / "encoder.keras", given, SIZE)
+    np.testing.assert_array_equal(loaded(pixels()), encoder(pixels()))
+    again = build_encoder(given, SIZE)
+    fingerprints = {encoder_fingerprint(e, IMAGES) for e in (encoder, loaded, again)}
+    assert len(fingerprints) == 1
+
+
+def test_a_pooled_output_is_refused_with_the_layers_that_can_be_used(tmp_path, classifier):
+    for flawed in ({}, {"encoder_layer": "classes"}):
+        given = settings(str(tmp_path / "classifier.keras"), preprocessing="none", **flawed)
+        with pytest.raises(UserError) as error:
+            build_encoder(given, SIZE)
+        message, _, listed = str(error.value).partition("--encoder_layer: ")
+        assert "(None, 3)" in message
+        paths = {*listed.split(", ")}
+        assert paths >= {"base", "base/stem", "base/stem/conv_0", "base/stem/conv_1", "base/last"}
+        assert not {"classes", "global_average_pooling2d"} & paths
+
+
+def test_a_layer_of_a_model_in_a_network_is_suggested_with_its_path(tmp_path, classifier):
+    given = settings(str(tmp_path / "classifier.keras"), encoder_layer="conv_1")
+    with pytest.raises(UserError, match="did you mean base/stem/conv_1"):
+        build_encoder(given, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("first", "trained"),
+    [
+        ("base/stem/conv_1", {"conv_1", "last"}),
+        ("base/stem", {"conv_0", "conv_1", "last"}),
+        ("base/last", {"last"}),
+        ("base", {"conv_0", "conv_1", "last"}),
+    ],
+)
+def test_layers_of_a_model_in_a_network_are_trained(tmp_path, classifier, first, trained):
+    given = settings(str(tmp_path / "classifier.keras"), encoder_layer="base", finetune_from=first)
+    encoder = build_encoder(given, SIZE)
+    save_encoder(encoder, tmp_path / "encoder.keras")
+    for model in (encoder, load_encoder(tmp_path / "encoder.keras", given, SIZE)):
+        assert {weight.path.split("/")[-2] for weight in model.trainable_weights} == trained
+        base = model.layers[-1].get_layer("base")
+        assert len(base.trainable_weights) == len(model.trainable_weights)
+    drops_out = not np.allclose(encoder(pixels(), training=True), encoder(pixels()))
+    assert drops_out == (first != "base/last")  # dropout comes before the last layer
+
+
+def test_a_lambda_layer_is_refused_with_what_can_be_done(tmp_path):
+    inputs = keras.Input((SIZE, SIZE, 3))
+    halved = keras.layers.Lambda(lambda x: x / 2)(inputs)
+    keras.Model(inputs, keras.layers.Conv2D(4, 3)(halved)).save(tmp_path / "lambda.keras")
+    with pytest.raises(UserError, match=r"Lambda layer.*Rescaling") as error:
+        build_encoder(settings(str(tmp_path / "lambda.keras")), SIZE)
+    assert "safe_mode" not in str(error.value)
+
+
+def test_a_layer_of_ones_own_is_refused_by_its_name(tmp_path):
+    class Halved(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs / 2
+
+    inputs = keras.Input((SIZE, SIZE, 3))
+    keras.Model(inputs, Halved()(inputs)).save(tmp_path / "own.keras")
+    with pytest.raises(UserError, match="the class Halved, which is not of Keras") as error:
+        build_encoder(settings(str(tmp_path / "own.keras")), SIZE)
+    assert "register_keras_serializable" not in str(error.value)
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(
+    tmp_path, own_file, monkeypatch, lies
+):
+    monkeypatch.setattr(networks, "_UNPACKED_BYTES", 2**20)
+    path = tmp_path / "bomb.keras"
+    with (
+        zipfile.ZipFile(own_file) as own,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in own.namelist():
+            content = own.read(name)
+            bomb.writestr(name, content + bytes(2**23) if name.endswith(".h5") else content)
+    build_encoder(settings(own_file), SIZE)
+    message = "would unpack to 8,"
+    if lies:
+        # In both places that give its size; no more than that is unpacked.
+        content = path.read_bytes()
+        with zipfile.ZipFile(path) as bomb:
+            sizes = [struct.pack("<I", member.file_size) for member in bomb.infolist()]
+        largest = max(sizes, key=lambda size: struct.unpack("<I", size))
+        path.write_bytes(content.replace(largest, struct.pack("<I", 1000)))
+        message = "can't be read as a Keras model"
+    with pytest.raises(UserError, match=message):
+        build_encoder(settings(str(path)), SIZE)
+
+
+def test_an_encoder_of_another_image_size_than_the_run_is_refused(tmp_path):
+    save_encoder(build_encoder(settings(), SIZE), tmp_path / "encoder.keras")
+    with pytest.raises(UserError, match=r"encoder\.keras: takes .*--image_size=48"):
+        load_encoder(tmp_path / "encoder.keras", settings(), 48)
 
 
 def test_an_encoders_own_file_is_not_preprocessed_twice(tmp_path):
@@ -282,7 +434,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, own_file):
     with pytest.raises(UserError, match=r"--encoder=.*damaged\.keras: can't be read"):
         build_encoder(settings(str(path)), SIZE)
     with pytest.raises(UserError, match=r"damaged\.keras: can't be read"):
-        load_encoder(path, settings())
+        load_encoder(path, settings(), SIZE)
 
 
 def test_an_output_that_is_no_grid_is_refused(tmp_path):
@@ -291,7 +443,7 @@ def test_an_output_that_is_no_grid_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"\(None, 3072\).*--encoder_layer"):
         build_encoder(settings(str(tmp_path / "flat.keras")), SIZE)
     with pytest.raises(UserError, match=r"flat\.keras: gives \(None, 3072\)"):
-        load_encoder(tmp_path / "flat.keras", settings())
+        load_encoder(tmp_path / "flat.keras", settings(), SIZE)
 
 
 def test_a_model_of_two_inputs_is_refused(tmp_path):
@@ -307,7 +459,7 @@ def test_fingerprint_is_the_same_for_the_same_encoder(tmp_path, own_file, kind):
     encoder, again = build_encoder(given, SIZE), build_encoder(given, SIZE)
     again.set_weights(encoder.get_weights())
     save_encoder(encoder, tmp_path / "encoder.keras")
-    loaded = load_encoder(tmp_path / "encoder.keras", given)
+    loaded = load_encoder(tmp_path / "encoder.keras", given, SIZE)
     assert len({encoder_fingerprint(e, IMAGES) for e in (encoder, again, loaded)}) == 1
 
 

@@ -5,6 +5,7 @@ import { mount } from "./viewer.js";
 
 const NO_DATA =
   "No attention in these runs yet: train with --log_attention=8, and come back after a validation.";
+const JUMP = 100; // images that the back end lists at a time
 const EARLIER_KEY = ",";
 const LATER_KEY = ".";
 
@@ -21,9 +22,15 @@ export async function render() {
 
 class Page {
   constructor(body) {
-    this.runs = {}; // run -> images
-    this.run = make("select", { id: "run", onchange: () => this.choose() });
+    this.list = { images: [], start: 0, count: 0 }; // the images listed, see the back end
+    this.run = make("select", { id: "run", onchange: () => this.listImages() });
     this.image = make("select", { id: "image", onchange: () => this.choose() });
+    this.search = make("input", { id: "search", type: "search", placeholder: "search" });
+    this.search.setAttribute("aria-label", "search the images by name");
+    this.search.oninput = () => this.listImages();
+    this.place = make("output", { id: "place" });
+    this.back = button("«", () => this.turn(-JUMP), `${JUMP} images back`);
+    this.on = button("»", () => this.turn(JUMP), `${JUMP} images on`);
     this.other = make("select", { id: "other", onchange: () => this.choose() });
     this.linked = make("input", { id: "linked", type: "checkbox", checked: true });
     this.linked.onchange = () => this.moved(this.first);
@@ -36,8 +43,12 @@ class Page {
       make("label", {}, "Run", this.run),
       make("span", { className: "group" },
         make("label", {}, "Image", this.image),
+        this.back,
         button("‹", () => this.turn(-1), "previous image"),
-        button("›", () => this.turn(1), "next image")),
+        button("›", () => this.turn(1), "next image"),
+        this.on,
+        this.place,
+        this.search),
       make("label", {}, "Compare with", this.other),
       this.linkedLabel,
       Object.assign(button("Reload", () => this.reload()), { id: "reload" }),
@@ -53,44 +64,73 @@ class Page {
     body.addEventListener("keydown", (event) => this.key(event));
   }
 
-  // Reads the list of runs and images; selections are kept if they still exist.
+  // Reads the lists of runs and images; selections are kept if they still exist.
   async reload() {
     try {
-      this.runs = await ask("tags");
+      offer(this.run, await ask("runs"));
     } catch (error) {
       this.setMessage(error.message);
       return;
     }
-    const names = Object.keys(this.runs);
-    this.setMessage(names.length ? "" : NO_DATA);
-    offer(this.run, names);
+    await this.listImages();
+  }
+
+  // Lists the images around the selected one, or around the one with this index, and shows it.
+  async listImages(index = null) {
+    this.listing?.abort();
+    const { signal } = (this.listing = new AbortController());
+    const run = this.run.value;
+    if (!run) {
+      this.setMessage(NO_DATA);
+      return;
+    }
+    const place = index === null ? { image: this.image.value } : { start: index };
+    try {
+      this.list = await ask("images", { run, search: this.search.value, ...place }, signal);
+    } catch (error) {
+      if (!signal.aborted) this.setMessage(error.message);
+      return;
+    }
+    const { images, start, count } = this.list;
+    this.setMessage(count ? "" : `No name of an image has ${this.search.value} in it.`);
+    offer(this.image, images);
+    if (index !== null) this.image.selectedIndex = index - start;
     await this.choose();
   }
 
   // Shows the selected run and image.
   async choose() {
-    const run = this.run.value;
-    if (!(run in this.runs)) return;
-    offer(this.image, this.runs[run]);
-    const others = Object.keys(this.runs).filter((name) => name !== run);
+    const { images, start, count } = this.list;
+    const [run, image] = [this.run.value, this.image.value];
+    const fits = images.length === count;
+    this.back.hidden = this.on.hidden = fits;
+    this.search.hidden = fits && !this.search.value;
+    const number = start + this.image.selectedIndex + 1;
+    this.place.textContent = `${number.toLocaleString("en")} of ${count.toLocaleString("en")}`;
+    if (!count) return;
+    const others = [...this.run.options].map(({ value }) => value).filter((name) => name !== run);
     offer(this.other, ["", ...others], ["none", ...others.map(shown)]);
     const other = this.other.value;
     const compares = Boolean(other);
     this.panes.classList.toggle("compares", compares);
     this.second.root.hidden = this.linkedLabel.hidden = !compares;
-    const image = this.image.value;
     await Promise.all([
-      this.first.choose(run, image, true),
-      compares ? this.second.choose(other, image, this.runs[other].includes(image))
-        : this.second.clear(),
+      this.first.choose(run, image),
+      compares ? this.second.choose(other, image) : this.second.clear(),
     ]);
     this.moved(this.first);
   }
 
-  turn(sign) {
-    const count = this.image.options.length;
+  // Shows the image so many places on; after the last one comes the first.
+  turn(by) {
+    const { images, start, count } = this.list;
     if (!count) return;
-    this.image.selectedIndex = (this.image.selectedIndex + sign + count) % count;
+    const index = (start + this.image.selectedIndex + by + count) % count;
+    if (!(index - start in images)) {
+      this.listImages(index);
+      return;
+    }
+    this.image.selectedIndex = index - start;
     this.choose();
   }
 
@@ -102,7 +142,7 @@ class Page {
   }
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target === this.search) return;
     const sign = { [EARLIER_KEY]: -1, [LATER_KEY]: 1 }[event.key];
     if (event.target === document.body && ["ArrowLeft", "ArrowRight"].includes(event.key)) {
       // The viewer gets keys only when it has the focus; nothing else here uses these.
@@ -153,19 +193,17 @@ class Pane {
   }
 
   // Shows an image of a run: at the step that was shown before, or at the last one.
-  async choose(run, image, known) {
+  async choose(run, image) {
     const signal = this.begin();
     this.steps = [];
     this.at = -1;
     this.run = run;
     this.image = image;
     this.title.textContent = shown(run);
-    this.stepper.hidden = !known;
-    if (!known) {
-      this.fail(`The image ${image} is not in the run ${shown(run)}.`);
-      return;
-    }
     await this.attempt(signal, async () => {
+      const { images } = await ask("images", { run, image }, signal);
+      this.stepper.hidden = !images.includes(image);
+      if (this.stepper.hidden) throw new Error(`The image ${image} is not in the run ${shown(run)}.`);
       this.steps = await ask("steps", { run, tag: image }, signal);
       this.at = this.pinned === null ? this.steps.length - 1 : nearest(this.steps, this.pinned);
       await this.show(signal);
