@@ -1,9 +1,10 @@
 """Progress bars outside of terminals."""
 
+import sys
 import time
 
 from sat_tf import progress
-from sat_tf.progress import progress_bar
+from sat_tf.progress import activity, progress_bar
 
 
 def test_short_work_shows_no_bar(capsys):
@@ -21,3 +22,13 @@ def test_a_log_file_gets_the_time_left_and_few_lines(monkeypatch, capsys):
     assert lines[0].startswith("encoding: ")
     assert "<00:" in lines[0]  # after the time passed
     assert "30/30" in lines[-1]
+
+
+def test_an_activity_is_a_line_in_a_file_and_passes_on_a_terminal(monkeypatch, capsys):
+    with activity("loading"):
+        assert capsys.readouterr().err == "loading ...\n"
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with activity("loading"):
+        assert capsys.readouterr().err == "loading ..."
+    assert capsys.readouterr().err == "\r           \r"

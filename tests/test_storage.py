@@ -76,3 +76,11 @@ def test_a_new_folder_is_one_that_is_not_there(tmp_path):
     for path in (tmp_path, tmp_path / "link"):
         with pytest.raises(UserError, match="is there already"):
             storage.check_new_folder(str(path), "export_dir")
+
+
+def test_unpaired_surrogates_are_written_as_escapes(tmp_path):
+    """Python has them in names of files that are not Unicode."""
+    storage.write_json(tmp_path / "a.json", {"gr\udcf6n": "\u7ea2"})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert '"gr\\udcf6n": "\u7ea2"' in text
+    assert json.loads(text) == {"gr\udcf6n": "\u7ea2"}

@@ -49,6 +49,7 @@ class TrainingLogger(contextlib.AbstractContextManager):
             initial=progress.total_steps,
             desc=self._epoch_label(progress),
             unit="step",
+            delay=0,  # the first steps take long: they are traced
         )
         self._epoch_start, self._captions = time.monotonic(), 0.0
 

@@ -88,7 +88,7 @@ def end_epoch(
         why = "best"
     elif value == best and perplexity < progress.history[progress.best_epoch - 1]["perplexity"]:
         still = "still" if value == score.worst else "again"
-        why = f"best: {training.monitor} is {still} {value:g}, the perplexity is lower"
+        why = f"best: {training.monitor} {still} {value:g}, lower perplexity"
     progress.epoch += 1
     progress.step, progress.sums = 0, {}
     if why:

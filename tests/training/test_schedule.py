@@ -77,9 +77,9 @@ def test_the_log_says_why_an_epoch_is_the_best():
     ]
     assert reasons == [
         "best",
-        "best: bleu_4 is still 0, the perplexity is lower",
+        "best: bleu_4 still 0, lower perplexity",
         "best",
-        "best: bleu_4 is again 2.5, the perplexity is lower",
+        "best: bleu_4 again 2.5, lower perplexity",
         "",
     ]
 
