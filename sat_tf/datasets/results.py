@@ -11,7 +11,7 @@ from sat_tf.errors import UserError
 from sat_tf.storage import read_json
 
 # The file of image 42 is COCO_val2014_000000000042.jpg.
-_COCO_ID = re.compile(r"(\d{12})\.\w+$")
+_COCO_ID = re.compile(r"(?<!\d)(\d{12})\.\w+$")
 
 
 def coco_id(image_id: str) -> int | None:
