@@ -48,6 +48,9 @@ def main(argv: list[str]) -> int:
     options, overrides = flags.FLAGS, flags.overrides()
     workdirs, text = options.workdir.split(","), options.text
     # Before the work, so that a mistake costs none of it.
+    from sat_tf.datasets.image_list import find_images, image_ids
+
+    paths = find_images(argv[1:], options.images_from)
     if options["text"].present and not tokenize(text):
         raise UserError(f"--text={text}: has no word")
     for name in _NOT_WITH_CAPTIONS if options.captions else ():
@@ -70,9 +73,6 @@ def main(argv: list[str]) -> int:
             f"--num_return_sequences={options.num_return_sequences} needs as large a --{needed} "
             f"(here {decoding.num_captions})"
         )
-    from sat_tf.datasets.image_list import find_images, image_ids
-
-    paths = find_images(argv[1:], options.images_from)
     ids = image_ids(paths, options.image_info) if options.captions else {}
     flags.import_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
