@@ -96,8 +96,10 @@ def load(workdirs: Sequence[str], overrides: Mapping[str, Any]) -> "Captioner":
         override(Config.load(workdir), **overrides)
     flags.import_tensorflow()
     from sat_tf.captioner import Captioner
+    from sat_tf.progress import activity
 
-    return Captioner.load(*workdirs, **overrides)
+    with activity(f"loading {' and '.join(workdirs)}"):
+        return Captioner.load(*workdirs, **overrides)
 
 
 def other_data_set(workdirs: Sequence[str], overrides: dict[str, Any]) -> DataConfig | None:

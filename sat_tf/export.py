@@ -31,9 +31,11 @@ def main(argv: list[str]) -> None:
     flags.import_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.captioner import Captioner
+    from sat_tf.progress import activity
     from sat_tf.serving.saved_model import export
 
-    captioner = Captioner.load(options.workdir, **overrides)
+    with activity(f"loading {options.workdir}"):
+        captioner = Captioner.load(options.workdir, **overrides)
     card = export(
         captioner, options.workdir, options.export_dir, options.precision, options.max_pixels
     )

@@ -17,6 +17,7 @@ import contextlib
 import errno
 import faulthandler
 import gc
+import io
 import os
 import signal
 import sys
@@ -43,6 +44,14 @@ COMMAND_FLAGS = {
     "output": Setting("", "JSON file to write all results to, with the settings."),
     "captions": Setting(
         "", "JSON file to write the captions to, one an image, in COCO's results format."
+    ),
+    "images_from": Setting(
+        "", "File with the path of an image a line, beside those given; -: standard input."
+    ),
+    "image_info": Setting(
+        "",
+        "For --captions: COCO's list of the images of a split (image_info_test2014.json). Their "
+        "ids are written, each must be given, and others are left out.",
     ),
     "compare": Setting("", "RUN_A,RUN_B: two runs to compare on the same images."),
     "results": Setting(
@@ -127,20 +136,31 @@ def define_command_flags(*names: str, flag_values: absl_flags.FlagValues = FLAGS
 
 
 def run(
-    main: Callable[[list[str]], int | None], usage: str, *, takes_arguments: bool = False
+    main: Callable[[list[str]], int | None],
+    usage: str,
+    *,
+    takes_arguments: bool = False,
+    needs_stdout: bool = False,
 ) -> NoReturn:
     """Parse the command line, call `main` and exit.
 
     The exit status is what `main` returns, 0 for None; 1 after a `UserError` or an error of the
     file system; 2 for a wrong command line; 130 after Ctrl-C; 143 after SIGTERM. None of these
-    prints a stack trace, and partly written files are removed.
+    prints a stack trace, and partly written files are removed. Characters that standard output or
+    standard error cannot encode are printed as escapes.
 
     Args:
       main: the command; its argument is the program's name and the arguments that are no flags.
       usage: the first lines of `--help`: how to call the command, and what it does.
       takes_arguments: whether arguments that are no flags are allowed.
+      needs_stdout: whether the command ends at once when nothing can be written to standard output
+        any more, as its reader has gone or the disk is full. Otherwise it goes on, and its exit
+        status is 1.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    lost: list[OSError] = []
+    sys.stdout = _printable(sys.stdout, None if needs_stdout else lost)
+    sys.stderr = _printable(sys.stderr, [])
     try:
         if {"-h", "-?", "-help", "--help", "--helpshort"}.intersection(sys.argv[1:]):
             print(help_text(usage), flush=True)
@@ -151,6 +171,8 @@ def run(
             sys.exit(_report(f"{error} (see --help)", status=2))
         status = main(arguments)
         sys.stdout.flush()
+        if lost:
+            raise lost[0]
     except UserError as error:
         status = _report(str(error))
     except KeyboardInterrupt:
@@ -165,6 +187,50 @@ def run(
         where = error.filename or ("standard output" if error.errno == errno.ENOSPC else "")
         status = _report(f"{where}: {reason}" if where else reason)
     sys.exit(status)
+
+
+class _Dispensable(io.FileIO):
+    """A file descriptor for text that is only shown: its errors are listed, not raised."""
+
+    def __init__(self, descriptor: int, errors: list[OSError]) -> None:
+        super().__init__(descriptor, "wb", closefd=False)
+        self._errors = errors
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._errors.append(OSError(error.errno, error.strerror, "standard output"))
+            return len(data)
+
+
+def _printable(stream: Any, errors: list[OSError] | None) -> Any:
+    """Return a standard stream that prints what it can't encode as escapes.
+
+    Args:
+      stream: of text; None if it is closed, and then what is printed is dropped.
+      errors: gets those of a full disk or of a reader that has gone; None: they are raised.
+    """
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8", errors="ignore")
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream  # a test's, or a notebook's
+    stream.reconfigure(errors="backslashreplace")
+    is_buffered = hasattr(stream.buffer, "raw")  # not so with `python -u`
+    raw = stream.buffer.raw if is_buffered else stream.buffer
+    if (
+        errors is None or type(raw) is not io.FileIO
+    ):  # consoles of Windows have a class of their own
+        return stream
+    stream.flush()
+    file = _Dispensable(stream.fileno(), errors)
+    return io.TextIOWrapper(
+        io.BufferedWriter(file) if is_buffered else file,
+        stream.encoding,
+        "backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
 
 
 def parse(
@@ -210,15 +276,20 @@ def help_text(usage: str, flag_values: absl_flags.FlagValues = FLAGS) -> str:
 def import_tensorflow() -> None:
     """Import TensorFlow, with oneDNN, and Keras, and list devices without start-up notices.
 
-    If that fails, the notices are printed. `TF_CPP_MIN_LOG_LEVEL` below 3 in the environment shows
-    them always.
+    Standard error says so, as it takes 3 to 13 seconds. If that fails, the notices are printed.
+    `TF_CPP_MIN_LOG_LEVEL` below 3 in the environment shows them always.
     """
     # TensorFlow's default on x86 only with AVX-512 VNNI; other processors gain a third from it.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") < "3":
         return
-    with _held_back_stderr(), _without_garbage_collection():
-        # Not at the top: `--help` and errors in flags must not wait for them.
+    # Not at the top: `--help` and errors in flags must not wait for them.
+    from sat_tf.progress import activity
+
+    shown = (
+        contextlib.nullcontext() if "tensorflow" in sys.modules else activity("loading TensorFlow")
+    )
+    with shown, _held_back_stderr(), _without_garbage_collection():
         import keras  # noqa: F401
         import tensorflow as tf
 

@@ -1,7 +1,8 @@
 """Progress bars with the time left on terminals, lines with the same in log files."""
 
+import contextlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -15,7 +16,8 @@ _LINE = "{l_bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}
 def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm:
     """Return a `tqdm` bar on standard error; `options` are those of tqdm.
 
-    If standard error is no terminal, each update is a line of its own.
+    If standard error is no terminal, each update is a line of its own. Above a bar that is not
+    shown yet `tqdm.write` leaves half a line: with `delay=0` it is shown from the start.
     """
     if sys.stderr.isatty():
         shown: dict[str, Any] = {"mininterval": _TERMINAL_SECONDS, "dynamic_ncols": True}
@@ -46,3 +48,20 @@ class _Lines:
     def flush(self) -> None:
         """Flush the stream."""
         self._stream.flush()
+
+
+@contextlib.contextmanager
+def activity(what: str) -> Iterator[None]:
+    """Show on standard error what takes seconds: on a terminal until it ends, in a file as a line.
+
+    Args:
+      what: is done in the body, which shows no bar.
+    """
+    line, stream = f"{what} ...", sys.stderr
+    on_terminal = stream.isatty()
+    print(line, end="" if on_terminal else "\n", file=stream, flush=True)
+    try:
+        yield
+    finally:
+        if on_terminal:
+            print(f"\r{' ' * len(line)}\r", end="", file=stream, flush=True)

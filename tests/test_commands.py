@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import re
 import shutil
 
@@ -279,6 +280,99 @@ def test_caption_continues_after_an_unreadable_image(run, photographs, tmp_path)
     assert sorted(path.name for path in tmp_path.glob("where*")) == ["where-1.png", "where-2.png"]
 
 
+def test_caption_writes_the_captions_of_a_folder_for_cocos_server(run, photographs, tmp_path):
+    """Without references, in COCO's format; what can't be read is left out, and named."""
+    folder, written = tmp_path / "test2014", tmp_path / "captions.json"
+    folder.mkdir()
+    names = [f"COCO_test2014_{number:012}.png" for number in (1, 42)]
+    for name in names:
+        shutil.copy(photographs / "0.png", folder / name)
+    arguments = [f"--workdir={run}", f"--captions={written}"]
+    done = call("caption", *arguments, folder)
+    assert done.returncode == 0, done.stderr
+    (caption,) = {entry["caption"] for entry in json.loads(written.read_text())}
+    assert json.loads(written.read_text()) == [
+        {"image_id": number, "caption": caption} for number in (1, 42)
+    ]
+    assert done.stdout == f"{written}: captions of 2 images\n"
+    broken = folder / f"COCO_test2014_{43:012}.png"
+    broken.write_bytes(b"no image")
+    done = call("caption", *arguments, folder)
+    assert done.returncode == 1
+    assert f"{broken}: can't be read" in done.stderr
+    assert [entry["image_id"] for entry in json.loads(written.read_text())] == [1, 42]
+    shutil.copy(photographs / "0.png", broken)
+    done = call("caption", *arguments, folder)
+    assert done.returncode == 0
+    assert "captions.json.partial: has 2 captions; resuming" in done.stderr
+    assert [entry["image_id"] for entry in json.loads(written.read_text())] == [1, 42, 43]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["captions.json", "test2014"]
+
+
+def test_captions_that_were_interrupted_are_resumed(run, photographs, tmp_path, monkeypatch):
+    """Of the same run and search: neither a whole file nor a lost caption is left in between."""
+    images, target = [str(photographs / f"{n}.png") for n in (0, 2, 4)], tmp_path / "captions.json"
+    captioner = Captioner.load(run)
+    read_image, read = captioner.read_image, []
+
+    def interrupted(path):
+        if len(read) == 2:
+            raise KeyboardInterrupt
+        read.append(path)
+        return read_image(path)
+
+    arguments = [f"--workdir={run}", f"--captions={target}", "--decode_batch_size=1", *images]
+    with monkeypatch.context() as patch:
+        patch.setattr(captioner, "read_image", interrupted)
+        done = call("caption", *arguments)
+    assert done.returncode == 130
+    assert "stopped after 2 captions" in done.stderr
+    (partial,) = tmp_path.iterdir()
+    partial.write_text(partial.read_text() + '{"image": "cut')
+    done = call("caption", *arguments)
+    assert done.returncode == 0
+    assert "has 2 captions; resuming" in done.stderr
+    assert [entry["image_id"] for entry in json.loads(target.read_text())] == images
+    expected = [caption.text for caption in captioner.caption(images)]
+    assert [entry["caption"] for entry in json.loads(target.read_text())] == expected
+    lines = ['{"decoding": "other"}', json.dumps({"image": images[0], "caption": "other"})]
+    partial.write_text("\n".join(lines))
+    done = call("caption", *arguments)
+    assert "of another run or search" in done.stderr
+    assert [entry["caption"] for entry in json.loads(target.read_text())] == expected
+
+
+def test_caption_rejects_what_captions_exclude(run, tmp_path):
+    for arguments, complaint in (
+        (["--captions=c.json", "--report=r.html"], "--report is not for --captions"),
+        (["--captions=c.json", "--num_return_sequences=2"], "--num_return_sequences is not for"),
+        (["--image_info=i.json"], "--image_info is for --captions"),
+        (["--captions=c.json", "--image_info=i.json"], "i.json: can't be read"),
+    ):
+        done = call("caption", f"--workdir={run}", *arguments, "a.jpg", cwd=tmp_path)
+        assert done.returncode == 1
+        assert complaint in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_caption_prints_a_name_that_is_not_unicode(run, photographs, tmp_path):
+    odd = os.fsdecode(bytes(tmp_path) + b"/gr\xf6sse.png")
+    try:
+        shutil.copy(photographs / "0.png", odd)
+    except OSError:
+        pytest.skip("the file system has no such names")
+    images = [odd, str(photographs / "0.png")]
+    written = tmp_path / "captions.json"
+    assert call("caption", f"--workdir={run}", f"--captions={written}", *images).returncode == 0
+    assert [entry["image_id"] for entry in json.loads(written.read_text())] == images
+    done = call_process("caption", f"--workdir={run}", *images)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first.startswith(f"{tmp_path}/gr\\udcf6sse.png\t")
+    assert second.startswith(images[1])
+    assert "loading TensorFlow ..." in done.stderr
+
+
 def test_caption_prints_several_with_their_log_probabilities(run, photographs):
     image = str(photographs / "0.png")
     # In a new process, which has imported nothing that a saved encoder needs.
@@ -337,7 +431,7 @@ def test_export_captions_as_the_run_does(run, tmp_path, monkeypatch):
     target = tmp_path / "exports" / "1"
     done = call("export", f"--workdir={run}", f"--export_dir={target}", "--beam_size=2")
     assert done.returncode == 0, done.stderr
-    assert not done.stderr
+    assert done.stderr == f"loading {run} ...\n"
     assert "2 of 2 captions are those of the run" in done.stdout
     card = json.loads((target / "model_card.json").read_text())
     assert card["settings"]["decoding"]["beam_size"] == 2

@@ -247,8 +247,20 @@ import sys
 from sat_tf import flags
 def main(argv):
     {body}
-flags.run(main, "prog")
+flags.run(main, "prog"{options})
 """
+
+
+def run_probe(body, options="", **arguments):
+    """Run a command with that body in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", PROBE.format(body=body, options=options)],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        **arguments,
+    )
 
 
 def test_sigterm_removes_what_is_half_written(tmp_path):
@@ -258,7 +270,7 @@ def test_sigterm_removes_what_is_half_written(tmp_path):
         "        path.mkdir(); print('writing', flush=True); time.sleep(30)"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", PROBE.format(body=body)],
+        [sys.executable, "-c", PROBE.format(body=body, options="")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -271,15 +283,45 @@ def test_sigterm_removes_what_is_half_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_closed_pipe_is_not_reported():
+@pytest.mark.parametrize("needs_stdout", [False, True])
+def test_a_closed_pipe_is_not_reported(needs_stdout, tmp_path):
+    """A command ends then only if there is no use in it without standard output."""
     read, write_end = os.pipe()
     os.close(read)
-    command = [sys.executable, "-c", PROBE.format(body="print('x')")]
-    done = subprocess.run(
-        command, stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=60, check=False
-    )
+    path = tmp_path / "written"
+    body = f"print('x', flush=True); open({str(path)!r}, 'w').close()"
+    done = run_probe(body, f", needs_stdout={needs_stdout}", stdout=write_end)
     os.close(write_end)
-    assert done.stderr == ""
+    assert (done.stderr, done.returncode) == ("", 1)
+    assert path.exists() is not needs_stdout
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_a_full_disk_under_standard_output_is_reported_after_the_work(tmp_path):
+    path = tmp_path / "written"
+    with open("/dev/full", "w") as full:
+        done = run_probe(f"print('x'); open({str(path)!r}, 'w').close()", stdout=full)
+    assert done.stderr == "error: standard output: No space left on device\n"
+    assert done.returncode == 1
+    assert path.exists()
+
+
+def test_what_cannot_be_encoded_is_printed_as_escapes():
+    """Windows has such an encoding where output is redirected; names need not be Unicode at all."""
+    body = r"print('rot \u0623'); print('gr\udcf6n', file=sys.stderr)"
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252:strict", "PYTHONUTF8": "0"}
+    done = run_probe(body, stdout=subprocess.PIPE, env=environment)
+    assert (done.stdout, done.stderr) == ("rot \\u0623\n", "gr\\udcf6n\n")
+    assert done.returncode == 0
+
+
+def test_a_command_runs_without_standard_streams(tmp_path):
+    path = tmp_path / "written"
+    body = f"print('\\udcf6'); print('x', file=sys.stderr); open({str(path)!r}, 'w').close()"
+    program = PROBE.format(body=body, options="")
+    command = ["sh", "-c", 'exec "$0" -c "$1" >&- 2>&-', sys.executable, program]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0
+    assert path.exists()
 
 
 LIGHT = """

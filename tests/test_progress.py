@@ -4,7 +4,7 @@ import sys
 import time
 
 from sat_tf import progress
-from sat_tf.progress import progress_bar
+from sat_tf.progress import activity, progress_bar
 
 
 def test_short_work_shows_no_bar(capsys):
@@ -35,3 +35,13 @@ def test_a_terminal_is_redrawn(monkeypatch, capsys):
     for _ in progress_bar(range(3), desc="encoding", delay=0, mininterval=0):
         pass
     assert capsys.readouterr().err.count("\rencoding: ") > 3
+
+
+def test_an_activity_is_a_line_in_a_file_and_passes_on_a_terminal(monkeypatch, capsys):
+    with activity("loading"):
+        assert capsys.readouterr().err == "loading ...\n"
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with activity("loading"):
+        assert capsys.readouterr().err == "loading ..."
+    assert capsys.readouterr().err == "\r           \r"

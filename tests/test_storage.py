@@ -174,3 +174,11 @@ def test_paths_are_split_at_commas_that_are_in_none(tmp_path, monkeypatch):
     assert storage.split_paths("a,lr=1,bs=8,b") == ["a", "lr=1,bs=8", "b"]
     assert storage.split_paths("a,none,b") == ["a", "none", "b"]
     assert storage.split_paths("a") == ["a"]
+
+
+def test_unpaired_surrogates_are_written_as_escapes(tmp_path):
+    """Python has them in names of files that are not Unicode."""
+    storage.write_json(tmp_path / "a.json", {"gr\udcf6n": "\u7ea2"})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert '"gr\\udcf6n": "\u7ea2"' in text
+    assert json.loads(text) == {"gr\udcf6n": "\u7ea2"}

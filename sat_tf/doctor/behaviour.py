@@ -22,6 +22,7 @@ _IMPORTED = "the run was imported, not trained here"
 # Relative to the lowest validation perplexity: at the epoch of the best weights, and at the last.
 _MAX_ABOVE_BEST, _MAX_ABOVE_LAST = 0.1, 0.3
 _MAX_LOSS_RISE = 0.5  # relative to what the training loss had fallen
+_MAX_LAST_FALL = 0.05  # of the perplexity in the last epoch; relative
 _PERPLEXITY_TOLERANCE = 0.02  # relative
 
 _MIN_MOVED = 0.5  # percent of alpha; trained models reach 3 to 50
@@ -48,7 +49,7 @@ _MAX_WORD_NATS, _MAX_CAPTION_NATS = 0.1, 0.5
 
 
 def training_curves(context: RunContext) -> CheckResult:
-    """Check that neither training diverged nor validation perplexity rose."""
+    """Check that training converged, and that validation perplexity did not rise again."""
     if not context.was_trained:
         return skip(_IMPORTED)
     if context.config.training.self_critical != "none":
@@ -56,22 +57,41 @@ def training_curves(context: RunContext) -> CheckResult:
     losses = [epoch["loss"] for epoch in context.history]
     perplexities = [epoch["perplexity"] for epoch in context.history]
     best, last, lowest = context.best_epoch, len(losses), min(perplexities)
+    at_lowest = perplexities.index(lowest) + 1
     above_best, above_last = perplexities[best - 1] / lowest - 1, perplexities[-1] / lowest - 1
+    last_fall = perplexities[-2] / perplexities[-1] - 1 if last > 1 else 0.0
     # Not relative to the loss itself: that of hard attention may be negative.
     fall, rise = losses[0] - min(losses), losses[-1] - min(losses)
-    diverged = rise > _MAX_LOSS_RISE * fall
+    diverged = not rise <= _MAX_LOSS_RISE * fall  # not finite: neither
+    is_falling = at_lowest == last and last_fall > _MAX_LAST_FALL
+    monitor = context.config.training.monitor
+    if diverged:
+        advice = "train again with a lower --learning_rate or --clip_norm"
+    elif above_best > _MAX_ABOVE_BEST and best < at_lowest:
+        advice = (
+            f"--monitor={monitor} selected an early epoch, as it is chance or 0 on few validation "
+            "images or short captions: train again with --monitor=perplexity"
+        )
+    elif is_falling:
+        advice = (
+            "training ended too early: the same command with more --max_epochs and --patience "
+            "continues it; few captions make few steps in an epoch, a smaller --batch_size more"
+        )
+    else:
+        advice = (
+            "the run overfits: use more captions, more --dropout, fewer --max_epochs, a smaller "
+            "--patience, or --monitor=perplexity"
+        )
     return fail_if(
-        diverged or above_best > _MAX_ABOVE_BEST or above_last > _MAX_ABOVE_LAST,
+        diverged or above_best > _MAX_ABOVE_BEST or above_last > _MAX_ABOVE_LAST or is_falling,
         f"the training loss went from {losses[0]:.2f} to {losses[-1]:.2f} in {last} epochs, with a "
-        f"minimum of {min(losses):.2f}; validation perplexity is lowest after epoch "
-        f"{perplexities.index(lowest) + 1} ({lowest:.2f}), {above_best:+.0%} after epoch {best}, "
-        f"whose weights are kept, and {above_last:+.0%} after the last",
-        "train again with a lower --learning_rate or --clip_norm"
-        if diverged
-        else "the run overfits: use more captions, more --dropout, fewer --max_epochs, a smaller "
-        "--patience, or --monitor=perplexity",
+        f"minimum of {min(losses):.2f}; validation perplexity is lowest after epoch {at_lowest} "
+        f"({lowest:.2f}), {above_best:+.0%} after epoch {best}, whose weights are kept, and "
+        f"{above_last:+.0%} after the last, in which it changed by {-last_fall:+.0%}",
+        advice,
         above_best=above_best,
         above_last=above_last,
+        last_fall=last_fall,
         rise=rise,
     )
 
@@ -119,7 +139,8 @@ def attention(context: RunContext) -> CheckResult:
         sensitivity < _MIN_MOVED or (has_steps and change < _MIN_MOVED),
         f"with the h of another caption {sensitivity:.1f} % of alpha moves to other locations; "
         f"{change:.1f} % moves from word to word; {len(captions):,} captions",
-        "attention is the same for every word. Train again with another --seed, the default "
+        "attention is the same for every word, as it is at the start: if the captions differ "
+        "little too, train longer first. Else train again with another --seed, the default "
         "--initializer and no --weight_decay, and watch state_sensitivity in TensorBoard; it can "
         "also select the best weights (--monitor)",
         state_sensitivity=sensitivity,
@@ -165,8 +186,9 @@ def caption_diversity(context: RunContext) -> CheckResult:
         f"{distinct:.0%} of {len(captions):,} captions are distinct ({their_distinct:.0%} of the "
         f"references); the most frequent, {most_frequent!r}, is generated for {frequency:.1%} of "
         f"the images ({their_frequency:.1%})",
-        "the model generates what is likely for any image: train longer or with a higher "
-        "--learning_rate, and see the checks encoder and alignment",
+        "the model generates what is likely for any image: train longer (--max_epochs), with more "
+        "steps (a smaller --batch_size) or with a higher --learning_rate; then see the checks "
+        "encoder and alignment; fewer than some hundred images allow little more",
         frequency=frequency,
         distinct=distinct,
     )

@@ -66,8 +66,7 @@ def files(context: RunContext) -> CheckResult:
         else f"the weights match config.json and vocabulary.json ({run.vocabulary.fingerprint[:12]}"
         f", {len(run.vocabulary):,} entries); fingerprint of encoder.keras "
         f"{context.encoder_fingerprint[:12]}",
-        "use the weights of another epoch (--keep_checkpoints), or train again with a lower "
-        "--learning_rate",
+        "train again with a lower --learning_rate or --clip_norm",
     )
 
 
@@ -126,12 +125,19 @@ def oov_rate(context: RunContext) -> CheckResult:
     if not rates:
         return skip(f"fewer than {_MIN_CAPTIONS} captions")
     measured = ", ".join(f"{rate:.1%} of {split}" for split, rate in rates.items())
+    count, size = len(words) - len(SPECIAL), context.config.data.vocabulary_size
+    if rates.get("train", math.inf) <= _MAX_OOV:
+        advice = "the training captions are too few for the words of others: add images"
+    else:
+        limit = "larger --vocabulary_size" if count == size else "smaller --min_word_count"
+        advice = (
+            f"train again with a {limit} (python -m sat_tf.check_captions prints the rate for "
+            "several values)"
+        )
     return fail_if(
         max(rates.values()) > _MAX_OOV,
-        f"words outside the vocabulary of {len(words) - len(SPECIAL):,}: {measured}",
-        "train again with a larger --vocabulary_size or a smaller --min_word_count (python -m "
-        "sat_tf.check_captions prints the rate for several values); if the rate is low on the "
-        "training captions alone, there are too few of them",
+        f"words outside the vocabulary of {count:,}: {measured}",
+        advice,
         **rates,
     )
 

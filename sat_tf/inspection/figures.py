@@ -1,14 +1,19 @@
 """Attention figures: the attention of each word over the image (section 5.4 of the paper)."""
 
+import contextlib
+import functools
 import math
 import os
-from collections.abc import Sequence
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
 from sat_tf.data.objects import WHOLE, Box
 from sat_tf.errors import UserError
@@ -182,7 +187,8 @@ def _make_panels(rows: int, columns: int, panel_height: float) -> tuple[Figure, 
 def render(figure: Figure) -> np.ndarray:
     """Return the pixels of a figure: uint8 [H, W, 3]."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with _missing_glyphs_reported_once():
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
@@ -201,5 +207,30 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
       UserError: the suffix is not that of an image format.
     """
     check_figure_path(path)
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, _missing_glyphs_reported_once():
         figure.savefig(temporary)
+
+
+@contextlib.contextmanager
+def _missing_glyphs_reported_once() -> Iterator[None]:
+    """Report missing glyphs once in a process: Matplotlib warns of each, in each figure."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if str(warning.message).startswith("Glyph "):
+            _report_missing_glyphs()
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+
+
+@functools.cache
+def _report_missing_glyphs() -> None:
+    tqdm.write(
+        "warning: figures show boxes in place of letters that their font lacks; name an installed "
+        "font that has them in Matplotlib's file matplotlibrc (font.family: DejaVu Sans, FONT). "
+        "Reports and TensorBoard's tab show all",
+        file=sys.stderr,
+    )

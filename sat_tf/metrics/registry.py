@@ -9,6 +9,7 @@ registry, which imports no TensorFlow.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -131,6 +132,15 @@ class Score:
     in_validations: bool = True  # otherwise only where it is monitored
     # Makes the reward of `--self_critical` from the references of each image, if it can be one.
     make_reward: Callable[[Sequence[Sequence[str]]], Reward] | None = None
+
+    @property
+    def worst(self) -> float:
+        """The worst value there is: 0 if higher is better, else infinity."""
+        return 0.0 if self.higher_is_better else math.inf
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Return whether a value is better than another."""
+        return value > other if self.higher_is_better else value < other
 
     @property
     def missing(self) -> str:

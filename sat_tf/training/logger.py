@@ -49,6 +49,7 @@ class TrainingLogger(contextlib.AbstractContextManager):
             initial=progress.total_steps,
             desc=self._epoch_label(progress),
             unit="step",
+            delay=0,  # the first steps take long: they are traced
         )
         self._epoch_start, self._captions = time.monotonic(), 0.0
 
@@ -72,18 +73,23 @@ class TrainingLogger(contextlib.AbstractContextManager):
         self._bar.set_postfix({"loss": f"{loss:.3f}", "captions/s": f"{rate:.0f}"}, refresh=False)
         self._bar.update(steps)
 
-    def log_epoch(self, progress: Progress, monitor: str) -> None:
+    def log_epoch(self, progress: Progress, monitor: str, why_best: str) -> None:
         """Print the latest scores, and write them to `metrics.jsonl` and TensorBoard.
 
         `metrics.jsonl` is rewritten from the whole history, so that a resumed run has no duplicate
         lines.
+
+        Args:
+          progress: of the run.
+          monitor: name of the monitored score.
+          why_best: see `sat_tf.training.schedule.end_epoch`.
         """
         scores = progress.history[-1]
         parts = [f"loss {scores['loss']:.3f}"]
         parts += [
             f"{n} {scores[n]:.2f}" for n in dict.fromkeys((*_PRINTED, monitor)) if n in scores
         ]
-        best = " (best)" if progress.best_epoch == progress.epoch else ""
+        best = f" ({why_best})" if why_best else ""
         self.print(f"epoch {progress.epoch}: {', '.join(parts)}{best}")
         lines = (json.dumps(entry, allow_nan=False) + "\n" for entry in progress.history)
         write_text(self._metrics_file, "".join(lines))

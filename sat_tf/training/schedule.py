@@ -66,25 +66,34 @@ def end_epoch(
     progress: Progress,
     losses: Mapping[str, float],
     scores: Mapping[str, float],
-) -> bool:
+) -> str:
     """Add an epoch to the progress.
+
+    Of equal scores the lower perplexity is better. A score that is the worst there is, such as a
+    BLEU-4 of 0, says nothing about the learning rate: such epochs count for no plateau.
 
     Args:
       training: names the monitored score and the schedule.
       progress: is updated.
       losses: of the epoch, and what else is recorded of it.
-      scores: of the validation split.
+      scores: of the validation split, with the monitored score and the perplexity.
 
     Returns:
-      Whether the monitored score is the best so far.
+      Why the epoch is the best so far; empty if it is not.
     """
-    score, best = scores[training.monitor], progress.best_score
-    sign = 1 if SCORES[training.monitor].higher_is_better else -1
-    is_best = best is None or sign * score > sign * best
+    score, best = SCORES[training.monitor], progress.best_score
+    value, perplexity = scores[training.monitor], scores["perplexity"]
+    why = ""
+    if best is None or score.is_better(value, best):
+        why = "best"
+    elif value == best and perplexity < progress.history[progress.best_epoch - 1]["perplexity"]:
+        still = "still" if value == score.worst else "again"
+        why = f"best: {training.monitor} {still} {value:g}, lower perplexity"
     progress.epoch += 1
     progress.step, progress.sums = 0, {}
-    if is_best:
-        progress.best_score, progress.best_epoch = score, progress.epoch
+    if why:
+        progress.best_score, progress.best_epoch = value, progress.epoch
+    if why or _is_at_worst(training, progress):
         progress.plateau_epochs = 0
     else:
         progress.plateau_epochs += 1
@@ -96,10 +105,35 @@ def end_epoch(
         progress.plateau_epochs = 0
     entry = {"epoch": progress.epoch, "step": progress.total_steps}
     progress.history.append({**entry, **losses, **scores})
-    return is_best
+    return why
 
 
-def is_finished(training: TrainingConfig, progress: Progress) -> bool:
-    """Return whether all epochs are completed, or patience has run out."""
-    waited = progress.epoch - progress.best_epoch
-    return progress.epoch >= training.max_epochs or 0 < training.patience <= waited
+def why_finished(training: TrainingConfig, progress: Progress) -> str:
+    """Return what ended training: all epochs are completed, or patience has run out.
+
+    Patience does not run out while the monitored score is still the worst there is.
+
+    Returns:
+      The reason, and which epoch is the best; empty if training is to go on.
+    """
+    monitor, best = training.monitor, progress.best_epoch
+    waited = 0 if _is_at_worst(training, progress) else progress.epoch - best
+    if progress.epoch >= training.max_epochs:
+        reason = f"all {progress.epoch} epochs are completed (--max_epochs)"
+    elif 0 < training.patience <= waited:
+        reason = f"{monitor} has not improved for {waited} epochs (--patience)"
+    else:
+        return ""
+    if not best or progress.best_score is None:  # there was no epoch
+        return reason
+    if _is_at_worst(training, progress):
+        return (
+            f"{reason}; {monitor} was {progress.best_score:g} after each, so that the best is "
+            f"epoch {best}, of the lowest perplexity"
+        )
+    last = ", the last: more may be better" if best == progress.epoch else ""
+    return f"{reason}; the best is epoch {best} ({monitor} {progress.best_score:.2f}){last}"
+
+
+def _is_at_worst(training: TrainingConfig, progress: Progress) -> bool:
+    return progress.best_score == SCORES[training.monitor].worst

@@ -58,9 +58,9 @@ from sat_tf.training.logger import TrainingLogger, attention_records
 from sat_tf.training.schedule import (
     Progress,
     end_epoch,
-    is_finished,
     learning_rate,
     scheduled_sampling,
+    why_finished,
 )
 from sat_tf.training.self_critical import SelfCriticalLoss, one_per_image
 from sat_tf.vocabulary import Vocabulary
@@ -138,7 +138,7 @@ def _train_and_evaluate(run: TrainingRun) -> bool:
         TrainingLogger(run.workdir, len(plan), training.max_epochs, progress) as logger,
         stop_on_signal() as stop,
     ):
-        while not is_finished(training, progress):
+        while not why_finished(training, progress):
             started = time.monotonic()
             if not train_epoch(run, train_step, logger, stop):
                 run.checkpoints.save(progress)
@@ -153,17 +153,18 @@ def _train_and_evaluate(run: TrainingRun) -> bool:
                 "seconds_training": trained - started,
                 "seconds_validation": time.monotonic() - trained,
             }
-            is_best = end_epoch(training, progress, entry, result.scores)
-            if is_best:
+            why_best = end_epoch(training, progress, entry, result.scores)
+            if why_best:
                 run.checkpoints.save_best(progress)
             run.checkpoints.save_epoch(progress)
             run.checkpoints.save(progress)
-            logger.log_epoch(progress, training.monitor)
+            logger.log_epoch(progress, training.monitor, why_best)
             logger.log_samples(result, training.log_captions)
             attention = attention_records(
                 run.model, run.vocabulary, run.config, dev, run.sources["dev"]
             )
             logger.log_attention(attention, progress.total_steps)
+        logger.print(f"training is finished: {why_finished(training, progress)}")
     return True
 
 

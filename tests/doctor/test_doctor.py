@@ -76,7 +76,7 @@ def test_oov_rate_fails_on_words_outside_the_vocabulary(context, photographs):
     change_captions(photographs, lambda captions: [c.replace("square", "box") for c in captions])
     result = inputs.oov_rate(fork(context, data_dir=str(photographs)))
     assert_fails(result, "12.5% of train")
-    assert "--vocabulary_size" in result.advice
+    assert "smaller --min_word_count" in result.advice
 
 
 def test_pixel_range_fails_on_images_saved_as_0_to_1(context):
@@ -223,10 +223,16 @@ def test_similarities_of_zero_features():
         ({"loss": [3, 2, 1, 0.5], "perplexity": [4, 3, 2, 2.7]}, "--dropout"),
         ({"loss": [3, 2, 1], "perplexity": [2, 3, 4]}, "--dropout"),
         ({"loss": [4, 3, 2, 1], "perplexity": [9, 2, 2.3, 2]}, "--dropout"),
-        ({"loss": [3, 2, np.nan], "perplexity": [4, 3, 2]}, "--dropout"),
+        ({"loss": [3, 2, np.nan], "perplexity": [4, 3, 2]}, "--learning_rate"),
         ({"loss": [3, 1, 2.5], "perplexity": [4, 4, 4]}, "--learning_rate"),
+        ({"loss": [6, 5, 4, 3], "perplexity": [9, 8, 7, 6]}, "--monitor=perplexity selected an"),
+        ({"loss": [4, 3, 2], "perplexity": [9, 8, 7]}, "ended too early"),
+        ({"loss": [4, 3, 2], "perplexity": [9, 7.2, 7]}, ""),
     ],
-    ids=["correct", "overfits", "from the start", "selected late", "not finite", "diverges"],
+    ids=[
+        *("correct", "overfits", "from the start", "selected late", "not finite", "diverges"),
+        *("selected early", "ended early", "converged"),
+    ],
 )
 def test_training_curves(run, curves, advice):
     entries = [

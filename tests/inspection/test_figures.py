@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sat_tf.inspection.figures import (
     FULL,
     SIGMA,
     UNATTENDED,
+    _report_missing_glyphs,
     attention_figure,
     blend_attention,
     check_figure_path,
@@ -227,3 +229,13 @@ def test_render_returns_pixels():
     assert pixels.dtype == np.uint8
     assert pixels.shape[2] == 3
     assert np.ptp(pixels) > 100
+
+
+def test_missing_glyphs_are_reported_once(tmp_path, capsys):
+    _report_missing_glyphs.cache_clear()
+    figure = make_figure(["\u72d7", "\u732b"])
+    with warnings.catch_warnings(record=True) as caught:
+        render(figure)
+        save_figure(figure, tmp_path / "figure.png")
+    assert not caught
+    assert capsys.readouterr().err.count("warning: figures show boxes") == 1

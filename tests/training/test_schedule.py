@@ -1,6 +1,7 @@
 """Learning rate, early stopping and the progress of a run."""
 
 import dataclasses
+from itertools import zip_longest
 
 import pytest
 
@@ -8,9 +9,9 @@ from sat_tf.config import TrainingConfig
 from sat_tf.training.schedule import (
     Progress,
     end_epoch,
-    is_finished,
     learning_rate,
     scheduled_sampling,
+    why_finished,
 )
 
 SETTINGS = TrainingConfig(
@@ -18,11 +19,14 @@ SETTINGS = TrainingConfig(
 )
 
 
-def run(config, scores):
-    """Progress after epochs with these scores, and the epochs that were the best so far."""
+def run(config, scores, perplexities=()):
+    """Progress after epochs with these scores, and the epochs that were the best so far.
+
+    Without perplexities they are all equal.
+    """
     progress, best = Progress(), []
-    for score in scores:
-        if end_epoch(config, progress, {}, {config.monitor: score}):
+    for score, perplexity in zip_longest(scores, perplexities, fillvalue=9.0):
+        if end_epoch(config, progress, {}, {"perplexity": perplexity, config.monitor: score}):
             best.append(progress.epoch)
     return progress, best
 
@@ -30,8 +34,9 @@ def run(config, scores):
 def test_history_holds_losses_and_scores():
     progress = Progress()
     progress.add_step({"nll": 3.0})
-    end_epoch(SETTINGS, progress, {"loss": 1.5}, {"bleu_4": 2.0})
-    assert progress.history == [{"epoch": 1, "step": 1, "loss": 1.5, "bleu_4": 2.0}]
+    scores = {"bleu_4": 2.0, "perplexity": 9.0}
+    end_epoch(SETTINGS, progress, {"loss": 1.5}, scores)
+    assert progress.history == [{"epoch": 1, "step": 1, "loss": 1.5, **scores}]
     assert (progress.step, progress.sums, progress.total_steps) == (0, {}, 1)
 
 
@@ -57,12 +62,58 @@ def test_only_the_plateau_schedule_has_plateaus():
     assert run(config, [1.0] * 9)[0].factor == 1.0
 
 
+def test_of_equal_scores_the_lower_perplexity_is_better():
+    scores, perplexities = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], [40.0, 32.0, 33.0, 35.0, 36.0, 34.0]
+    progress, best = run(SETTINGS, scores, perplexities)
+    assert best == [1, 2, 4, 6]
+    assert (progress.best_score, progress.best_epoch) == (1.0, 6)
+
+
+def test_the_log_says_why_an_epoch_is_the_best():
+    progress = Progress()
+    reasons = [
+        end_epoch(SETTINGS, progress, {}, {"bleu_4": score, "perplexity": perplexity})
+        for score, perplexity in ((0.0, 9.0), (0.0, 8.0), (2.5, 7.0), (2.5, 6.0), (2.5, 6.0))
+    ]
+    assert reasons == [
+        "best",
+        "best: bleu_4 still 0, lower perplexity",
+        "best",
+        "best: bleu_4 again 2.5, lower perplexity",
+        "",
+    ]
+
+
+def test_neither_patience_nor_plateaus_count_while_the_score_is_the_worst_there_is():
+    """Not improved since epoch 1: by score and perplexity, in nine epochs of a patience of 4."""
+    progress, _ = run(SETTINGS, [0.0] * 9)
+    assert (progress.best_epoch, progress.factor) == (1, 1.0)
+    assert not why_finished(SETTINGS, progress)
+    progress, _ = run(SETTINGS, [0.0] * 4 + [1.0, 0.0, 0.0])
+    assert progress.factor == 0.5
+    assert not why_finished(SETTINGS, progress)
+    assert why_finished(SETTINGS, run(SETTINGS, [0.0] * 4 + [1.0] + [0.0] * 4)[0])
+
+
 def test_stops_after_patience_or_the_last_epoch():
-    assert not is_finished(SETTINGS, run(SETTINGS, [2.0, 1.0, 1.0, 1.0])[0])
-    assert is_finished(SETTINGS, run(SETTINGS, [2.0, 1.0, 1.0, 1.0, 1.0])[0])
+    assert not why_finished(SETTINGS, Progress())
+    assert not why_finished(SETTINGS, run(SETTINGS, [2.0, 1.0, 1.0, 1.0])[0])
+    assert why_finished(SETTINGS, run(SETTINGS, [2.0, 1.0, 1.0, 1.0, 1.0])[0]) == (
+        "bleu_4 has not improved for 4 epochs (--patience); the best is epoch 1 (bleu_4 2.00)"
+    )
     endless = dataclasses.replace(SETTINGS, patience=0)
-    assert not is_finished(endless, run(endless, [2.0] + [1.0] * 8)[0])
-    assert is_finished(endless, run(endless, [2.0] + [1.0] * 9)[0])
+    completed = "all 10 epochs are completed (--max_epochs); the best is epoch"
+    assert not why_finished(endless, run(endless, [2.0] + [1.0] * 8)[0])
+    assert why_finished(endless, run(endless, [2.0] + [1.0] * 9)[0]) == (
+        f"{completed} 1 (bleu_4 2.00)"
+    )
+    assert why_finished(endless, run(endless, [1.0] * 9 + [2.0])[0]) == (
+        f"{completed} 10 (bleu_4 2.00), the last: more may be better"
+    )
+    assert why_finished(endless, run(endless, [0.0] * 10)[0]) == (
+        "all 10 epochs are completed (--max_epochs); bleu_4 was 0 after each, so that the best is "
+        "epoch 1, of the lowest perplexity"
+    )
 
 
 def test_cosine_falls_from_the_rate_to_zero():
