@@ -7,7 +7,9 @@ USAGE = """python -m sat_tf.check_captions --dataset=NAME --data_dir=DIR [--SETT
 
 Prints the number of images and captions, their lengths and their words for each split of a data
 set, with --boxes the number of objects too, then every problem in its files of captions, splits and
-boxes. Exit status 1 if there is one."""
+boxes, and every image that can't be read. Exit status 1 if there is one. Of an image the first and
+last bytes are checked; --decode checks all of it. With --skip_unreadable images that can't be read
+are counted, left out of the statistics, and no problem."""
 
 
 def main(argv: list[str]) -> int:
@@ -16,21 +18,33 @@ def main(argv: list[str]) -> int:
     if data.dataset == "shapes":
         flags.import_tensorflow()  # tensorflow-datasets generates the scenes
     from sat_tf.data.records import describe_problems
+    from sat_tf.data.unreadable import find_unreadable
     from sat_tf.datasets import available_splits, check_splits
     from sat_tf.datasets.statistics import describe, describe_objects, split_statistics
 
     checked = check_splits(data, available_splits(data))
     if not any(checked.records.values()) and not checked.problems:
         raise UserError(f"--dataset={data.dataset}: holds no image with a caption")
-    statistics = {split: split_statistics(records) for split, records in checked.records.items()}
+    splits, unreadable = dict(checked.records), list[str]()
+    for split, records in checked.records.items():
+        errors = find_unreadable(records, flags.FLAGS.decode)
+        unreadable += errors.values()
+        if data.skip_unreadable:
+            splits[split] = tuple(record for i, record in enumerate(records) if i not in errors)
+    statistics = {split: split_statistics(records) for split, records in splits.items()}
     print(describe(statistics, (data.vocabulary_size, data.min_word_count)))
     if data.boxes:
-        print("\n" + describe_objects(checked.records))
+        print("\n" + describe_objects(splits))
     problems = describe_problems(checked.problems)
+    if data.skip_unreadable:
+        print("\n" + "\n".join([f"left out: {len(unreadable):,} images", *unreadable]))
+    else:
+        problems += unreadable
     print("\n" + "\n".join([f"problems: {len(problems):,}", *problems]))
     return 1 if problems else 0
 
 
 if __name__ == "__main__":
     flags.define_settings()
+    flags.define_command_flags("decode")
     flags.run(main, USAGE)

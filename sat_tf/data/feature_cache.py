@@ -21,8 +21,10 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import ImageConfig
+from sat_tf.data.image_bytes import read_image
 from sat_tf.data.images import decode_image, resize_and_crop
 from sat_tf.data.records import Record
+from sat_tf.data.unreadable import LIST_FILE, describe_unreadable, find_unreadable
 from sat_tf.errors import UserError
 from sat_tf.progress import progress_bar
 from sat_tf.storage import atomic_path, read_json, write_json
@@ -37,7 +39,6 @@ _INDEXED = {
     "encoder": "another encoder (network, layer, weights, preprocessing or image settings)",
     "images": "other images (names, sizes or order)",
 }
-_MAX_LISTED = 20  # unreadable images named in a message
 _REMAKE = "delete this file and run the same command again to encode its images again"
 
 # Pixels float32 [n, S, S, 3], RGB, 0..255 -> features [n, rows, columns, D] of any float type.
@@ -216,7 +217,7 @@ class FeatureCache:
                 with atomic_path(path) as temporary:
                     np.save(temporary, content)
         if unread:
-            raise UserError(_unread_message(self._records, sorted(unread)))
+            raise UserError(_unread_message(self._records, sorted(unread), self.folder))
 
     def _announce(self, count: int) -> None:
         """Print how much is to come; `UserError` if the disk has no room."""
@@ -285,15 +286,12 @@ def _pixel_batches(
     records: Sequence[Record], indices: list[int], config: ImageConfig, batch_size: int
 ) -> tf.data.Dataset:
     """Batch the readable images: indices int64 [n] and pixels float32 [n, S, S, 3]."""
-    in_files = isinstance(records[indices[0]].image, str)
 
     @tf.autograph.experimental.do_not_convert
     def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # One by one: a tensor of all images would be a second copy of those held in memory.
-        source = tf.numpy_function(lambda i: records[i].image, [index], tf.string)
-        source = tf.ensure_shape(source, [])
-        encoded = tf.io.read_file(source) if in_files else source
-        return index, resize_and_crop(decode_image(encoded), config)
+        encoded = tf.numpy_function(lambda i: read_image(records[i].image), [index], tf.string)
+        return index, resize_and_crop(decode_image(tf.ensure_shape(encoded, [])), config)
 
     return (
         tf.data.Dataset.from_tensor_slices(tf.constant(indices, tf.int64))
@@ -304,15 +302,15 @@ def _pixel_batches(
     )
 
 
-def _unread_message(records: Sequence[Record], indices: Sequence[int]) -> str:
-    names = [f"  {_name(records[index])}" for index in indices[:_MAX_LISTED]]
-    if len(indices) > _MAX_LISTED:
-        names.append(f"  ... and {len(indices) - _MAX_LISTED:,} more")
-    lines = "\n".join(names)
-    return (
-        f"{len(indices):,} of {len(records):,} images can't be read:\n{lines}\n"
-        "repair or remove them and run the same command again: complete shards are kept"
+def _unread_message(records: Sequence[Record], indices: Sequence[int], folder: Path) -> str:
+    unread = [records[index] for index in indices]
+    found = find_unreadable(unread, decode=True)
+    errors = [found.get(i, f"{_name(one)}: can't be read") for i, one in enumerate(unread)]
+    advice = (
+        "repair them and run the same command again: complete shards are kept; or leave them out "
+        "with --skip_unreadable"
     )
+    return describe_unreadable(errors, len(records), advice, folder / LIST_FILE)
 
 
 def _name(record: Record) -> str:

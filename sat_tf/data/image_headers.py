@@ -10,6 +10,8 @@ Files that violate their format raise `tf.errors.InvalidArgumentError`.
 import numpy as np
 import tensorflow as tf
 
+from sat_tf.data.image_bytes import MAX_JPEG_SCANS
+
 # What files begin with: bytes by position, or bits that are set in the byte at a position.
 _Pattern = dict[int, bytes | int]
 _JPEG: _Pattern = {0: b"\xff\xd8\xff"}
@@ -28,9 +30,6 @@ _PNG_TEXTS, _MAX_PNG_TEXTS = "zTXt|iTXt", 16
 # These bound the time that a file can take; full blocks of a GIF file are not counted.
 _MAX_GIF_EXTENSIONS, _MAX_GIF_BLOCKS, _MAX_JPEG_SEGMENTS = 30, 1 << 14, 100
 _MAX_JPEG_MARKERS = 1 << 14
-# Each scan of a progressive JPEG passes over all of its pixels, however few bytes it has; encoders
-# write up to about 20.
-MAX_JPEG_SCANS = 64
 _GIF_BLOCK = 255  # length of a full block
 # EXIF of a JPEG and transparency of a PNG precede the pixels; few segments precede them.
 _BEFORE_PIXELS = 1 << 18
@@ -47,6 +46,7 @@ WRONG_BMP = "only BMP images of 24 or 32 bits a pixel can be read"
 ANIMATED_WEBP = "an animated WebP image can't be read"
 NO_GIF_FRAME = "a GIF file without image"
 GIF_CUT_OFF = "a GIF file that is cut off, or of too many blocks"
+REASONS = (TOO_MANY_SCANS, NO_PNG_HEADER, WRONG_BMP, ANIMATED_WEBP, NO_GIF_FRAME, GIF_CUT_OFF)
 
 
 def image_size(encoded: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,6 @@ path from file to pixels.
 """
 
 import functools
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,14 +12,16 @@ import PIL.Image
 import tensorflow as tf
 
 from sat_tf.config import MOST_PIXELS, ImageConfig
+from sat_tf.data.image_bytes import format_of, read_image
 from sat_tf.data.image_headers import (
+    REASONS,
     exif_orientation,
     first_gif_frame,
     has_transparency,
     image_size,
 )
 from sat_tf.data.objects import Box
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, printable
 
 _TOO_BIG = "has more pixels than"
 LONGEST_SIDE = 512  # of a thumbnail, pixels
@@ -29,31 +30,30 @@ LONGEST_SIDE = 512  # of a thumbnail, pixels
 _MAX_ASPECT_RATIO = 8
 
 
-def read_image(image: str | bytes) -> bytes:
-    """Return the bytes of an image: those given, or those of the file at that path.
+def load_image(image: str | bytes, compiled: bool = False) -> tf.Tensor:
+    """Read and decode an image, one that the graph can't decode included.
+
+    Args:
+      image: path of a file, or the bytes of one.
+      compiled: whether to decode in a graph. Tracing it takes as long as decoding some fifty images
+        without one.
+
+    Returns:
+      uint8 [H, W, 3], RGB, upright.
 
     Raises:
-      UserError: the file can't be read; names it.
+      UserError: it can't be read; names it and says why.
     """
-    if isinstance(image, bytes):
-        return image
+    data = read_image(image)
     try:
-        return Path(image).read_bytes()
-    except OSError as error:
-        raise UserError(f"{image}: {error.strerror}") from None
-    except ValueError as error:  # a NUL character
-        raise UserError(f"{image!r} is not a file name: {error}") from None
-
-
-def unreadable(image: str | bytes, error: tf.errors.InvalidArgumentError) -> UserError:
-    """Return the user's error for an image that `decode_image` rejected with that error."""
-    name = "the bytes" if isinstance(image, bytes) else image
-    if _TOO_BIG in error.message:
-        return UserError(f"{name}: has more than {MOST_PIXELS:,} pixels")
-    return UserError(
-        f"{name}: can't be read as an image (JPEG, PNG, GIF, BMP of 24 or 32 bits, WebP without "
-        "animation)"
-    )
+        return _decode_compiled(data) if compiled else decode_image(data)
+    except tf.errors.InvalidArgumentError as error:
+        why = f"is damaged or cut off ({format_of(data)})"
+        if _TOO_BIG in error.message:
+            why = f"has more than {MOST_PIXELS:,} pixels"
+        why = next((known for known in REASONS if known in error.message), why)
+        name = "the bytes" if isinstance(image, bytes) else printable(image)
+        raise UserError(f"{name}: {why}") from None
 
 
 def decode_image(
@@ -87,6 +87,11 @@ def decode_image(
     with tf.control_dependencies([tf.debugging.Assert(count <= max_pixels, message)]):
         pixels = _decode(first_gif_frame(encoded))
     return _orient(pixels, exif_orientation(encoded))
+
+
+_decode_compiled = tf.function(
+    decode_image, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
+)
 
 
 def resize_and_crop(pixels: tf.Tensor, config: ImageConfig) -> tf.Tensor:

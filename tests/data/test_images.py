@@ -15,7 +15,7 @@ from image_files import PIXELS, changed, encoded, exif, one_colour_gif, one_colo
 from PIL import Image, ImageOps
 
 from sat_tf.config import ImageConfig
-from sat_tf.data.images import MOST_PIXELS, crop_box, decode_image, read_image, resize_and_crop
+from sat_tf.data.images import MOST_PIXELS, crop_box, decode_image, load_image, resize_and_crop
 from sat_tf.errors import UserError
 from sat_tf.model.encoder import Preprocessing
 
@@ -254,13 +254,22 @@ def test_bombs_take_no_memory(tmp_path):
     assert max(grown for _, grown in measured[2:]) < 100
 
 
-def test_a_file_that_can_t_be_read_is_named(tmp_path):
-    assert read_image(b"bytes") == b"bytes"
-    for path in (tmp_path / "none.jpg", tmp_path):
-        with pytest.raises(UserError, match=str(path)):
-            read_image(str(path))
-    with pytest.raises(UserError, match="not a file name"):
-        read_image("a\0.jpg")
+def test_an_image_that_can_t_be_decoded_is_named_with_the_reason(tmp_path):
+    path = tmp_path / "a\x1b.jpg"
+    for data, reason in (
+        (encoded("PNG")[:-20], r"is damaged or cut off \(PNG\)"),
+        (with_sides("PNG", 16_000, 16_000), "has more than 100,000,000 pixels"),
+        (encoded("BMP", mode="P"), "only BMP images of 24 or 32 bits a pixel can be read"),
+        (animation("WEBP", PIXELS, 255 - PIXELS), "an animated WebP image can't be read"),
+        (encoded("TIFF"), "is TIFF or a raw image of a camera: convert it to JPEG or PNG"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=rf"/a\\x1b\.jpg: {reason}$"):
+            load_image(str(path))
+        with pytest.raises(UserError, match=f"^the bytes: {reason}$"):
+            load_image(data)
+    path.write_bytes(encoded("PNG"))
+    np.testing.assert_array_equal(load_image(str(path)), PIXELS)
 
 
 @pytest.mark.parametrize("resize", ["crop", "stretch"])
