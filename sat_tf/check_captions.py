@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--dataset={data.dataset}: holds no image with a caption")
     splits, unreadable = dict(checked.records), list[str]()
     for split, records in checked.records.items():
-        errors = find_unreadable(records, flags.FLAGS.decode)
+        errors = find_unreadable(records, flags.FLAGS.decode, flags.import_tensorflow)
         unreadable += errors.values()
         if data.skip_unreadable:
             splits[split] = tuple(record for i, record in enumerate(records) if i not in errors)

@@ -4,8 +4,9 @@ import concurrent.futures
 import os
 import sys
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from sat_tf.data.image_bytes import looks_whole, read_image
 from sat_tf.data.records import MAX_LISTED_PROBLEMS, Record
@@ -16,29 +17,39 @@ from sat_tf.storage import LEFT_OUT_FILE, read_json, write_json, write_text
 LIST_FILE = "unreadable_images.txt"
 # Images of each split by name, as they are left out of a run.
 LeftOut = Mapping[str, Sequence[str]]
+_Result = TypeVar("_Result")
 
 
-def find_unreadable(records: Sequence[Record], decode: bool = False) -> dict[int, str]:
+def find_unreadable(
+    records: Sequence[Record],
+    decode: bool = False,
+    before_decoding: Callable[[], None] = lambda: None,
+) -> dict[int, str]:
     """Return which images can't be read, by index, and an error message of each.
 
     Args:
       records: of a split. Images in memory are made by this package, and are not checked.
       decode: whether to decode every image, rather than those alone whose first or last bytes are
         unusual. Either way only images that `decode_image` rejects are returned.
+      before_decoding: called if an image is going to be decoded, which needs TensorFlow.
     """
-    images = [(i, record.image) for i, record in enumerate(records) if _is_file(record)]
-
-    def error_of(one: tuple[int, str]) -> tuple[int, str]:
-        index, path = one
-        return index, "" if not decode and looks_whole(path) else _decoding_error(path)
-
-    # Waiting for a disk or a network takes most of the time, unless images are decoded.
-    workers = (os.cpu_count() or 1) if decode else 16
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        bar = progress_bar(
-            pool.map(error_of, images), desc="checking", total=len(images), unit="image"
-        )
-        return {index: error for index, error in bar if error}
+    images = {i: one.image for i, one in enumerate(records) if isinstance(one.image, str)}
+    if not decode:
+        # Most of the time goes into waiting for a disk or a network.
+        are_whole = _map(looks_whole, images.values(), 16, "checking")
+        images = {
+            i: images[i] for i, is_whole in zip(images, are_whole, strict=True) if not is_whole
+        }
+        errors = _map(_reading_error, images.values(), 16, "checking")
+        found = {i: error for i, error in zip(images, errors, strict=True) if error}
+        images = {i: path for i, path in images.items() if i not in found}
+    else:
+        found = {}
+    if images:
+        before_decoding()
+        errors = _map(_decoding_error, images.values(), os.cpu_count() or 1, "decoding")
+        found |= {i: error for i, error in zip(images, errors, strict=True) if error}
+    return dict(sorted(found.items()))
 
 
 def describe_unreadable(
@@ -156,17 +167,29 @@ def read_left_out(workdir: str | os.PathLike[str]) -> LeftOut:
     return names
 
 
-def _is_file(record: Record) -> bool:
-    return isinstance(record.image, str)
+def _map(
+    function: Callable[[str], _Result], paths: Collection[str], workers: int, what: str
+) -> list[_Result]:
+    """Return the results of a function for each path, in order, from several threads."""
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        results = pool.map(function, paths)
+        return [*progress_bar(results, desc=what, total=len(paths), unit="image", leave=False)]
+
+
+def _reading_error(path: str) -> str:
+    """Return why the bytes of an image can't be read or have no known format; "" if they have."""
+    try:
+        read_image(path)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _decoding_error(path: str) -> str:
     """Return why an image can't be read; "" if it can."""
-    try:
-        read_image(path)
-        # Late: TensorFlow takes seconds to import, and of most data sets no image is decoded here.
-        from sat_tf.data.images import load_image
+    from sat_tf.data.images import load_image  # imports TensorFlow, which takes seconds
 
+    try:
         load_image(path, compiled=True)
     except UserError as error:
         return str(error)
