@@ -208,12 +208,10 @@ class Captioner:
         from sat_tf.evaluator import Evaluator
         from sat_tf.metrics.text import training_captions
 
-        own = self.config.data
-        loaded, left_out = load_splits(data or own, (split,)), self.runs[0].left_out
-        checked = check_images(
-            loaded, (data or own).skip_unreadable, left_out={} if data else left_out
-        )
-        records = checked[split]
+        own, left_out = self.config.data, self.runs[0].left_out
+        loaded = load_splits(data or own, (split,))
+        skip = (data or own).skip_unreadable
+        records = check_images(loaded, skip, left_out={} if data else left_out)[split]
         known: Collection[str] = ()
         if not data and split != "train" and "train" in available_splits(own):
             # A machine may have the images of this split only; then novelty is not scored.
