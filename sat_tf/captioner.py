@@ -211,7 +211,10 @@ class Captioner:
         own, left_out = self.config.data, self.runs[0].left_out
         loaded = load_splits(data or own, (split,))
         skip = (data or own).skip_unreadable
-        records = check_images(loaded, skip, left_out={} if data else left_out)[split]
+        if data:
+            records = check_images(loaded, skip, decode=skip)[split]
+        else:
+            records = check_images(loaded, skip, left_out=left_out)[split]
         known: Collection[str] = ()
         if not data and split != "train" and "train" in available_splits(own):
             # A machine may have the images of this split only; then novelty is not scored.
