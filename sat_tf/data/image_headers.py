@@ -147,11 +147,11 @@ def has_transparency(encoded: tf.Tensor) -> tf.Tensor:
             {**_EXTENDED, 20: 0x10},
         )
     )
-    start = tf.strings.substr(encoded, 0, _BEFORE_PIXELS)
+    start = tf.strings.substr(encoded, 0, tf.where(is_png, _BEFORE_PIXELS, 0))
     start = tf.strings.regex_replace(start, r"IDAT\C*", "", replace_global=False)
     without = tf.strings.regex_replace(start, "tRNS", "")
-    has_entries = is_png & (tf.strings.length(without) < tf.strings.length(start))
-    return tf.reduce_any(tf.stack(with_alpha)) | has_entries
+    has_entries = tf.strings.length(without) < tf.strings.length(start)
+    return tf.reduce_any(tf.stack([*with_alpha, has_entries]))
 
 
 # A GIF file: signature (6 bytes), width and height of the screen, flags, two more bytes; a colour
