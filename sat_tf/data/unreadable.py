@@ -34,6 +34,7 @@ def find_unreadable(
       before_decoding: called if an image is going to be decoded, which needs TensorFlow.
     """
     images = {i: one.image for i, one in enumerate(records) if isinstance(one.image, str)}
+    found: dict[int, str] = {}
     if not decode:
         # Most of the time goes into waiting for a disk or a network.
         are_whole = _map(looks_whole, images.values(), 16, "checking")
@@ -43,8 +44,6 @@ def find_unreadable(
         errors = _map(_reading_error, images.values(), 16, "checking")
         found = {i: error for i, error in zip(images, errors, strict=True) if error}
         images = {i: path for i, path in images.items() if i not in found}
-    else:
-        found = {}
     if images:
         before_decoding()
         errors = _map(_decoding_error, images.values(), os.cpu_count() or 1, "decoding")
