@@ -34,18 +34,24 @@ def in_every_format(image: PIL.Image.Image) -> list[bytes]:
     rgb = image.convert("RGB")
     # Pillow writes 16 bits for gray images alone.
     deep = PIL.Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 257)
+    palette, turned = rgb.quantize(16), PIL.Image.Exif()
+    turned[0x0112] = 6  # orientation
     kinds: list[tuple[PIL.Image.Image, str, dict[str, Any]]] = [
         (rgb, "JPEG", {}),
-        (rgb, "JPEG", {"progressive": True}),
+        (rgb, "JPEG", {"progressive": True, "exif": turned.tobytes()}),
         (rgb.convert("L"), "JPEG", {}),
         (rgb.convert("CMYK"), "JPEG", {}),
         (rgb, "PNG", {}),
         (rgb.convert("RGBA"), "PNG", {}),
         (deep, "PNG", {}),
         (rgb.convert("P"), "PNG", {}),
+        (palette, "PNG", {"transparency": 3, "bits": 4}),
+        (rgb, "PNG", {"exif": turned.tobytes()}),
         (rgb, "WEBP", {}),
         (rgb, "WEBP", {"lossless": True}),
+        (rgb.convert("RGBA"), "WEBP", {"exif": turned.tobytes()}),
         (rgb, "GIF", {}),
+        (palette, "GIF", {"transparency": 3}),
         (rgb, "BMP", {}),
     ]
     files = []

@@ -1,6 +1,7 @@
 """Caption and score with the best weights of finished runs."""
 
 import os
+import types
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,15 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import Config, DataConfig, override
-from sat_tf.data.images import (
-    Thumbnail,
-    decode_image,
-    read_image,
-    resize_and_crop,
-    thumbnail,
-    unreadable,
-)
+from sat_tf.data.images import Thumbnail, load_image, resize_and_crop, thumbnail
 from sat_tf.data.pipeline import ImageReader
+from sat_tf.data.unreadable import LeftOut, check_images, leave_out, read_left_out
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import feature_source, load_encoder
@@ -46,11 +41,15 @@ class Image(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A finished run: settings, vocabulary and the model with the best weights."""
+    """A finished run: settings, vocabulary and the model with the best weights.
+
+    left_out: names of the images that it was trained without, by split.
+    """
 
     config: Config
     vocabulary: Vocabulary
     model: CaptionModel
+    left_out: LeftOut = types.MappingProxyType({})
 
     @classmethod
     def load(cls, workdir: str | os.PathLike[str], config: Config) -> "Run":
@@ -67,7 +66,7 @@ class Run(NamedTuple):
         with zero_weights():
             model = CaptionModel(encoder, config.decoder, len(vocabulary))
         load_weights(model, workdir / BEST, provenance(workdir, config, vocabulary))
-        return cls(config, vocabulary, model)
+        return cls(config, vocabulary, model, read_left_out(workdir))
 
     def in_bfloat16(self) -> "Run":
         """Return the run with its weights rounded to bfloat16."""
@@ -129,11 +128,7 @@ class Captioner:
         Raises:
           UserError: it cannot be read as an image.
         """
-        source = image if isinstance(image, bytes) else os.fspath(image)
-        try:
-            pixels = decode_image(read_image(source))
-        except tf.errors.InvalidArgumentError as error:
-            raise unreadable(source, error) from None
+        pixels = load_image(image if isinstance(image, bytes) else os.fspath(image))
         inputs = (resize_and_crop(pixels, run.config.images).numpy() for run in self.runs)
         return Image(thumbnail(pixels, self.config.images), tuple(inputs))
 
@@ -205,22 +200,29 @@ class Captioner:
           covered_images: see `sat_tf.evaluator.Evaluator.evaluate`.
 
         Raises:
-          UserError: the split is missing or has problems.
+          UserError: the split is missing or has problems, or images can't be read and
+            `skip_unreadable` is not set.
         """
         # Data sets and scores take a while to import: not for a caption.
         from sat_tf.datasets import available_splits, check_splits, load_splits
         from sat_tf.evaluator import Evaluator
         from sat_tf.metrics.text import training_captions
 
-        own = self.config.data
-        records = load_splits(data or own, (split,), may_lack_objects=True)[split]
+        own, left_out = self.config.data, self.runs[0].left_out
+        loaded = load_splits(data or own, (split,), may_lack_objects=True)
+        skip = (data or own).skip_unreadable
+        if data:
+            records = check_images(loaded, skip, decode=skip)[split]
+        else:
+            records = check_images(loaded, skip, left_out=left_out)[split]
         if (data or own).boxes and not any(record.objects for record in records):
             print(f"--boxes={(data or own).boxes} has no boxes of the split {split}")
         known: Collection[str] = ()
         if not data and split != "train" and "train" in available_splits(own):
             # A machine may have the images of this split only; then novelty is not scored.
             training = check_splits(own, ("train",), objects_for=())
-            known = () if training.problems else training_captions(training.records["train"])
+            if not training.problems:
+                known = training_captions(leave_out(training.records, left_out)["train"])
         sources = [
             ImageReader(records, run.config.images)
             if data

@@ -109,7 +109,8 @@ def other_data_set(workdirs: Sequence[str], overrides: dict[str, Any]) -> DataCo
     """
     given = {name: overrides[name] for name in DataConfig.settings() if name in overrides}
     own = dataclasses.asdict(Config.load(workdirs[0]).data)
-    images = {name: value for name, value in given.items() if name != "boxes"}
+    others = ("boxes", "skip_unreadable")
+    images = {name: value for name, value in given.items() if name not in others}
     if "dataset" not in given or images.items() <= own.items():
         return None
     for name in given:

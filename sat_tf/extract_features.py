@@ -1,5 +1,7 @@
 """Fill the feature cache before training."""
 
+from pathlib import Path
+
 from sat_tf import flags
 from sat_tf.errors import UserError
 
@@ -16,10 +18,14 @@ def main(argv: list[str]) -> None:
         raise UserError("--nocache_features leaves nothing to cache")
     flags.import_tensorflow()
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
+    from sat_tf.data.unreadable import LIST_FILE, check_images
     from sat_tf.datasets import available_splits, load_splits
     from sat_tf.model.encoder import build_encoder, feature_source
 
-    splits = load_splits(config.data, available_splits(config.data), objects_for=())
+    loaded = load_splits(config.data, available_splits(config.data), objects_for=())
+    skip = config.data.skip_unreadable
+    listing = Path(config.encoder.cache_dir) / LIST_FILE
+    splits = check_images(loaded, skip, decode=skip, listing=listing)
     encoder = build_encoder(config.encoder, config.images.image_size)
     for split, records in splits.items():
         feature_source(encoder, records, config)

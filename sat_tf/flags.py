@@ -77,6 +77,10 @@ COMMAND_FLAGS = {
     "max_pixels": Setting(
         config.MOST_PIXELS, "Images of more pixels are rejected before decoding.", minimum=1
     ),
+    "decode": Setting(
+        False,
+        "Decode every image in full; otherwise only those whose first or last bytes are unusual.",
+    ),
     "decode_batch_size": Setting(64, "Images in a batch.", minimum=1),
     "faithfulness": Setting(
         0,

@@ -19,6 +19,8 @@ from sat_tf.errors import UserError
 VOCABULARY_FILE = "vocabulary.json"
 # The encoder at the start of the run, so that the run needs no other file.
 ENCODER_FILE = "encoder.keras"
+# Names of the images that can't be read and that the run does without, by split, if there are any.
+LEFT_OUT_FILE = "left_out_images.json"
 LAST, BEST, EPOCHS = "checkpoints", "best", "epochs"
 METRICS_FILE = "metrics.jsonl"
 SCORES_FILE = "scores.json"

@@ -21,19 +21,12 @@ def main(argv: list[str]) -> int:
 
     check_scores(config)
     flags.import_tensorflow()
-    from sat_tf.datasets import available_splits, load_splits
+    from sat_tf.datasets import available_splits
     from sat_tf.training.train import train_and_evaluate
 
     split = "test" if "test" in available_splits(config.data) else "dev"
-    # Report problems of all splits now, not after training.
-    load_splits(
-        config.data,
-        ("train", "dev", split),
-        objects_for=("dev", split),
-        may_lack_objects=config.training.attention_supervision > 0,
-        with_notes=True,
-    )
-    if not train_and_evaluate(config, workdir):
+    # Problems of all splits are reported now, not after training.
+    if not train_and_evaluate(config, workdir, split):
         return 130
     evaluate_best(workdir, split)
     return 0

@@ -5,18 +5,21 @@ import os
 from pathlib import Path
 
 import pytest
+from image_files import encoded
 
 from sat_tf.data.records import Problems, describe_problems, raise_if_problems
 from sat_tf.datasets.image_files import ImageFiles
 from sat_tf.datasets.source import group_by_image, make_records, split_by_rows
 from sat_tf.errors import UserError
 
+_IMAGE = encoded("PNG")
+
 
 def make_images(folder, *names):
     for name in names:
         path = folder / name
         path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_bytes(b"")
+        path.write_bytes(_IMAGE)
 
 
 def read(folder, reader, content, splits=("train",)):

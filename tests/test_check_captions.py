@@ -61,6 +61,30 @@ def test_what_was_read_otherwise_is_noted(files):
     ]
 
 
+def test_images_that_can_t_be_read_are_problems(files):
+    (files / "b.png").write_bytes(b"<html>404</html>")
+    arguments = ["--dataset=files", f"--data_dir={files}"]
+    line = f"{files}/b.png: is a web page (HTML): download the image again\n"
+    done = check(*arguments, blocked=HEAVY)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.endswith(f"\n\nproblems: 1\n{line}")
+    assert "images                                   1           1" in done.stdout
+    done = check(*arguments, "--skip_unreadable", blocked=HEAVY)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(f"\n\nleft out: 1 images\n{line}\nproblems: 0\n")
+    assert "images                                   1           0" in done.stdout
+
+
+def test_damage_inside_is_found_by_decoding(files):
+    whole = (files / "b.png").read_bytes()
+    (files / "b.png").write_bytes(whole[:60] + whole[-12:])
+    arguments = ["--dataset=files", f"--data_dir={files}"]
+    assert check(*arguments, blocked=HEAVY).returncode == 0
+    done = check(*arguments, "--decode")
+    assert done.returncode == 1
+    assert done.stdout.endswith(f"problems: 1\n{files}/b.png: is damaged or cut off (PNG)\n")
+
+
 def test_a_document_that_is_none(tmp_path):
     make_images(tmp_path / "flickr30k-images", "a.jpg")
     (tmp_path / "dataset_flickr30k.json").write_text('{"images": [}')

@@ -21,7 +21,8 @@ from sat_tf.storage import read_json, write_json
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 # Larger images are rejected before they are decoded: small files can claim sizes that fill all
-# memory. Decoding takes 3 bytes a pixel for the result, and up to 6 more on the way.
+# memory. Decoding takes 3 bytes a pixel for the result, and up to 6 more on the way, 13 with
+# transparent parts.
 MOST_PIXELS = 100_000_000
 
 

@@ -48,6 +48,14 @@ class DataConfig(Section):
         "(instances_val2014.json), several separated by commas, or their folder.",
         only_for={"dataset": Not("shapes")},
     )
+    skip_unreadable: bool = setting(
+        False,
+        "Leave out images that can't be read, which are found before training and counted; "
+        "otherwise they stop the command, which lists them.",
+        mutable=True,
+        only_for={"dataset": Not("shapes")},
+        commands=("evaluate",),
+    )
     vocabulary_size: int = setting(
         10_000, "Number of most frequent words to keep; 0 keeps all.", minimum=0, defines_model=True
     )

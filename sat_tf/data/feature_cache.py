@@ -28,8 +28,10 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import ImageConfig
+from sat_tf.data.image_bytes import read_image
 from sat_tf.data.images import decode_image, resize_and_crop
 from sat_tf.data.records import Record
+from sat_tf.data.unreadable import LIST_FILE, describe_unreadable, find_unreadable
 from sat_tf.errors import UserError
 from sat_tf.progress import progress_bar
 from sat_tf.storage import atomic_path
@@ -40,7 +42,6 @@ SHARD_BYTES = 64 * 2**20
 
 _DIGEST_BYTES = 32  # of SHA-256
 _IMAGES_PER_TASK = 64  # read by a thread at a time
-_MAX_LISTED = 20  # unreadable images named in a message
 _REMAKE = "delete this file and run the same command again to encode its images again"
 
 # Pixels float32 [n, S, S, 3], RGB, 0..255 -> features [n, rows, columns, D] of any float type.
@@ -167,7 +168,7 @@ class FeatureCache:
             ) from None
         self._find_records()
         if unread := np.flatnonzero(self._shard < 0).tolist():
-            raise UserError(_unread_message(self._records, unread))
+            raise UserError(_unread_message(self._records, unread, self.folder))
 
     def _find_records(self) -> None:
         """Find the record of each image in the shards of the folder."""
@@ -319,15 +320,12 @@ def _pixel_batches(
     records: Sequence[Record], indices: list[int], config: ImageConfig, batch_size: int
 ) -> tf.data.Dataset:
     """Batch the readable images: indices int64 [n] and pixels float32 [n, S, S, 3]."""
-    in_files = isinstance(records[indices[0]].image, str)
 
     @tf.autograph.experimental.do_not_convert
     def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # One by one: a tensor of all images would be a second copy of those held in memory.
-        source = tf.numpy_function(lambda i: records[i].image, [index], tf.string)
-        source = tf.ensure_shape(source, [])
-        encoded = tf.io.read_file(source) if in_files else source
-        return index, resize_and_crop(decode_image(encoded), config)
+        encoded = tf.numpy_function(lambda i: read_image(records[i].image), [index], tf.string)
+        return index, resize_and_crop(decode_image(tf.ensure_shape(encoded, [])), config)
 
     return (
         tf.data.Dataset.from_tensor_slices(tf.constant(indices, tf.int64))
@@ -338,15 +336,15 @@ def _pixel_batches(
     )
 
 
-def _unread_message(records: Sequence[Record], indices: Sequence[int]) -> str:
-    names = [f"  {_name(records[index])}" for index in indices[:_MAX_LISTED]]
-    if len(indices) > _MAX_LISTED:
-        names.append(f"  ... and {len(indices) - _MAX_LISTED:,} more")
-    lines = "\n".join(names)
-    return (
-        f"{len(indices):,} of {len(records):,} images can't be read:\n{lines}\n"
-        "repair or remove them and run the same command again: all others are encoded"
+def _unread_message(records: Sequence[Record], indices: Sequence[int], folder: Path) -> str:
+    unread = [records[index] for index in indices]
+    found = find_unreadable(unread, decode=True)
+    errors = [found.get(i, f"{_name(one)}: can't be read") for i, one in enumerate(unread)]
+    advice = (
+        "repair them and run the same command again: all others are encoded; or leave them out "
+        "with --skip_unreadable"
     )
+    return describe_unreadable(errors, len(records), advice, folder / LIST_FILE)
 
 
 def _name(record: Record) -> str:

@@ -1,4 +1,6 @@
-"""Headers of image files: the size of an image before it is decoded, and its orientation.
+"""Headers of image files: what is read of an image before its pixels are.
+
+Its size, orientation and transparency; the first frame of a GIF; the scans of a JPEG.
 
 TensorFlow ops throughout, so that they also run in the input pipeline and in an exported model.
 Loops are compiled, for images that are read one by one, outside of a graph.
@@ -7,6 +9,8 @@ Files that violate their format raise `tf.errors.InvalidArgumentError`.
 
 import numpy as np
 import tensorflow as tf
+
+from sat_tf.data.image_bytes import MAX_JPEG_SCANS
 
 # What files begin with: bytes by position, or bits that are set in the byte at a position.
 _Pattern = dict[int, bytes | int]
@@ -25,9 +29,24 @@ _PADDING = 12  # zeros after the bytes of a file, so that a number may begin at 
 _PNG_TEXTS, _MAX_PNG_TEXTS = "zTXt|iTXt", 16
 # These bound the time that a file can take; full blocks of a GIF file are not counted.
 _MAX_GIF_EXTENSIONS, _MAX_GIF_BLOCKS, _MAX_JPEG_SEGMENTS = 30, 1 << 14, 100
+_MAX_JPEG_MARKERS = 1 << 14
 _GIF_BLOCK = 255  # length of a full block
-# EXIF precedes the pixels, and few segments, of at most 64 KB, precede EXIF.
-_EXIF_WITHIN_BYTES = 1 << 18
+# EXIF of a JPEG and transparency of a PNG precede the pixels; few segments precede them.
+_BEFORE_PIXELS = 1 << 18
+_EXIF_BYTES = 1 << 16
+# The start of EXIF in PNG and WebP: the name of its chunk, and of the TIFF header that follows.
+_EXIF_NAME = r"(eXIf|EXIF\C{4}(Exif\x00\x00)?)"
+_EXIF_START = _EXIF_NAME + r"(II\*\x00|MM\x00\*)"
+
+# What the errors say, to be read after the name of a file.
+NO_KNOWN_FORMAT = "no image of a known format and size"
+TOO_MANY_SCANS = f"a JPEG file of more than {MAX_JPEG_SCANS} scans"
+NO_PNG_HEADER = "a PNG file without header, or of too many texts"
+WRONG_BMP = "only BMP images of 24 or 32 bits a pixel can be read"
+ANIMATED_WEBP = "an animated WebP image can't be read"
+NO_GIF_FRAME = "a GIF file without image"
+GIF_CUT_OFF = "a GIF file that is cut off, or of too many blocks"
+REASONS = (TOO_MANY_SCANS, NO_PNG_HEADER, WRONG_BMP, ANIMATED_WEBP, NO_GIF_FRAME, GIF_CUT_OFF)
 
 
 def image_size(encoded: tf.Tensor) -> tf.Tensor:
@@ -41,14 +60,15 @@ def image_size(encoded: tf.Tensor) -> tf.Tensor:
 
     Raises:
       tf.errors.InvalidArgumentError: it is no JPEG, PNG, GIF, BMP (24 or 32 bits a pixel) or WebP
-        (without animation), its header is damaged, or it is a PNG of more than 16 texts.
+        (without animation), its header is damaged, or it is a PNG of more than 16 texts or a
+        JPEG of more than 64 scans.
     """
     head = _head(encoded)
     kinds = _matches(head, _JPEG, _PNG, _GIF, _BMP, _WEBP)
     size = tf.switch_case(
         tf.argmax(tf.pad(kinds, [[0, 1]], constant_values=True), output_type=tf.int32),
         [
-            lambda: tf.image.extract_jpeg_shape(encoded)[:2],
+            lambda: _jpeg_size(encoded),
             lambda: _png_size(encoded, head),
             lambda: _gif_size(encoded, head),
             lambda: _bmp_size(head),
@@ -57,7 +77,23 @@ def image_size(encoded: tf.Tensor) -> tf.Tensor:
         ],
     )
     size = tf.where(size < 0, tf.int32.max, size)  # beyond int32
-    return _checked(tf.reduce_all(size > 0), "no image of a known format and size", size)
+    return _checked(tf.reduce_all(size > 0), NO_KNOWN_FORMAT, size)
+
+
+def _jpeg_size(encoded: tf.Tensor) -> tf.Tensor:
+    """Height and width, of a file that does not take long to decode for its size."""
+    data = _all_bytes(encoded)
+    at = tf.cast(tf.where(data == 0xFF)[:, 0], tf.int32)
+    following = tf.gather(data, at + 1)
+    # Without headers inside of headers and bytes after the image, these are the scans.
+    found = tf.size(tf.where(following == 0xDA))
+    is_marker = (following >= 0xC0) & (following < 0xFF) & (following & 0xF8 != 0xD0)
+    markers = tf.boolean_mask(at, is_marker)
+    scans = tf.cond(
+        found > MAX_JPEG_SCANS, lambda: _jpeg_scans(data, markers), lambda: tf.identity(found)
+    )
+    size = tf.image.extract_jpeg_shape(encoded)[:2]
+    return _checked(scans <= MAX_JPEG_SCANS, TOO_MANY_SCANS, size)
 
 
 def _png_size(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
@@ -66,7 +102,7 @@ def _png_size(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
     texts = (tf.strings.length(encoded) - tf.strings.length(without_texts)) // 4
     readable = tf.squeeze(_matches(head, {12: b"IHDR"})) & (texts <= _MAX_PNG_TEXTS)
     size = _numbers(head, (20, 4), (16, 4))
-    return _checked(readable, "a PNG file without header, or of too many texts", size)
+    return _checked(readable, NO_PNG_HEADER, size)
 
 
 def _bmp_size(head: tf.Tensor) -> tf.Tensor:
@@ -76,7 +112,7 @@ def _bmp_size(head: tf.Tensor) -> tf.Tensor:
     # TensorFlow takes older headers for newer ones, and palette indices for shades of gray.
     readable = (header >= 40) & ((bits == 24) | (bits == 32))
     size = tf.stack([tf.abs(height), width])  # a negative height: the top row comes first
-    return _checked(readable, "only BMP images of 24 or 32 bits a pixel can be read", size)
+    return _checked(readable, WRONG_BMP, size)
 
 
 def _webp_size(head: tf.Tensor) -> tf.Tensor:
@@ -94,25 +130,42 @@ def _webp_size(head: tf.Tensor) -> tf.Tensor:
     size = tf.where(is_lossy, lossy, 0)
     size = tf.where(is_lossless, lossless, size)
     size = tf.where(is_extended, extended, size)
-    return _checked(~is_animated, "an animated WebP image can't be read", size)
+    return _checked(~is_animated, ANIMATED_WEBP, size)
 
 
-def has_webp_alpha(encoded: tf.Tensor) -> tf.Tensor:
-    """Return whether a file, string [], is a WebP image with alpha: bool []."""
-    with_alpha = ({**_LOSSLESS, 24: 0x10}, {**_EXTENDED, 20: 0x10})
-    return tf.reduce_any(_matches(_head(encoded), *with_alpha))
+def has_transparency(encoded: tf.Tensor) -> tf.Tensor:
+    """Return whether a file, string [], is a PNG or WebP image with alpha: bool [].
+
+    A PNG has alpha by its type of colour, or by the transparent entries of its palette, `tRNS`.
+    """
+    is_png, *with_alpha = tf.unstack(
+        _matches(
+            _head(encoded),
+            _PNG,
+            {**_PNG, 25: 0x04},
+            {**_LOSSLESS, 24: 0x10},
+            {**_EXTENDED, 20: 0x10},
+        )
+    )
+    start = tf.strings.substr(encoded, 0, tf.where(is_png, _BEFORE_PIXELS, 0))
+    start = tf.strings.regex_replace(start, r"IDAT\C*", "", replace_global=False)
+    without = tf.strings.regex_replace(start, "tRNS", "")
+    has_entries = tf.strings.length(without) < tf.strings.length(start)
+    return tf.reduce_any(tf.stack([*with_alpha, has_entries]))
 
 
 # A GIF file: signature (6 bytes), width and height of the screen, flags, two more bytes; a colour
 # table; extensions ("!", a label, blocks); frames; ";". A frame: ",", left, top, width, height,
 # flags; a colour table; a byte for the decoder; blocks. Blocks: each after its length, the last
-# empty. Numbers have two bytes.
+# empty. Numbers have two bytes. The extension of a frame: label 0xF9, a block of flags (bit 0:
+# has a transparent colour), two bytes, the index of that colour.
 
 
 def first_gif_frame(encoded: tf.Tensor) -> tf.Tensor:
     """Return a GIF file of the first frame only, moved to the origin; other files unchanged.
 
-    TensorFlow would decode all frames, however many, and crop one that is not at the origin.
+    TensorFlow would decode all frames, however many, and crop one that is not at the origin. It
+    would show transparent pixels black: their colour becomes white.
 
     Args:
       encoded: a file's bytes, string [].
@@ -123,11 +176,25 @@ def first_gif_frame(encoded: tf.Tensor) -> tf.Tensor:
 
     def cut() -> tf.Tensor:
         data = _all_bytes(encoded)
-        frame = _gif_frame(data)
-        end = _after_blocks(data, frame + 11 + _table_bytes(_byte(data, frame + 9)))
-        before = tf.strings.substr(encoded, 0, frame + 1)
-        after = tf.strings.substr(encoded, frame + 5, end - (frame + 5))
-        return tf.strings.join([before, b"\0\0\0\0", after, b";"])
+        frame, extension = _gif_frame(data)
+        table = _table_bytes(_byte(data, frame + 9))  # of the frame
+        end = _after_blocks(data, frame + 11 + table)
+        colour = 3 * _byte(data, extension + 6)
+        is_transparent = (extension > 0) & (_byte(data, extension + 3) & 1 > 0)
+        is_transparent &= colour < tf.where(table > 0, table, _table_bytes(_byte(data, 10)))
+        # The colour, the flags and the place, each where it stands; 0: nowhere.
+        colour += tf.where(table > 0, frame + 10, 13)
+        edits = (
+            (tf.where(is_transparent, colour, 0), b"\xff\xff\xff"),
+            (tf.where(is_transparent, extension + 3, 0), b"\0"),
+            (frame + 1, b"\0\0\0\0"),
+        )
+        changed = tf.strings.join([tf.strings.substr(encoded, 0, end), b";"])
+        for at, new in edits:
+            before = tf.strings.substr(changed, 0, at)
+            after = tf.strings.substr(changed, at + len(new), end + 1)
+            changed = tf.where(at > 0, tf.strings.join([before, new, after]), changed)
+        return changed
 
     is_gif = tf.squeeze(_matches(_head(encoded), _GIF))
     return tf.cond(is_gif, cut, lambda: tf.identity(encoded))
@@ -136,22 +203,25 @@ def first_gif_frame(encoded: tf.Tensor) -> tf.Tensor:
 def _gif_size(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
     """Height and width of the rectangle that contains the screen and the first frame."""
     data = _all_bytes(encoded)
-    frame = _bytes_at(data, _gif_frame(data), 9)
+    frame = _bytes_at(data, _gif_frame(data)[0], 9)
     screen = _numbers(head, (8, 2), (6, 2), little=True)
     corner = _numbers(frame, (3, 2), (1, 2), little=True)
     return tf.maximum(screen, corner + _numbers(frame, (7, 2), (5, 2), little=True))
 
 
 @tf.function(input_signature=[_BYTES], autograph=False)
-def _gif_frame(data: tf.Tensor) -> tf.Tensor:
-    """Return the index at which the first frame of a GIF file begins: int32 []."""
-    (at,) = tf.while_loop(
-        lambda at: _byte(data, at) == ord("!"),
-        lambda at: (_after_blocks(data, at + 2),),
-        (13 + _table_bytes(_byte(data, 10)),),
+def _gif_frame(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return where the first frame of a GIF file begins, and its extension or 0: int32 [] each."""
+    at, extension = tf.while_loop(
+        lambda at, _: _byte(data, at) == ord("!"),
+        lambda at, extension: (
+            _after_blocks(data, at + 2),
+            tf.where(_byte(data, at + 1) == 0xF9, at, extension),
+        ),
+        (13 + _table_bytes(_byte(data, 10)), tf.constant(0)),
         maximum_iterations=_MAX_GIF_EXTENSIONS,
     )
-    return _checked(_byte(data, at) == ord(","), "a GIF file without image", at)
+    return _checked(_byte(data, at) == ord(","), NO_GIF_FRAME, at), extension
 
 
 def _table_bytes(flags: tf.Tensor) -> tf.Tensor:
@@ -173,30 +243,55 @@ def _after_blocks(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
         maximum_iterations=_MAX_GIF_BLOCKS,
     )
     whole = (length == 0) & (last < tf.size(data) - _PADDING)
-    return _checked(whole, "a GIF file that is cut off, or of too many blocks", last + 1)
+    return _checked(whole, GIF_CUT_OFF, last + 1)
 
 
 def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """Return the orientation, 1 to 8, in the EXIF header of a JPEG file: int32 [].
+    """Return the orientation, 1 to 8, in the EXIF of a JPEG, PNG or WebP file: int32 [].
 
-    1, upright, for other formats and where the header is missing or malformed.
+    1, upright, for other formats and where EXIF is missing or malformed.
 
     Args:
       encoded: a file's bytes, string [].
     """
-    data = tf.pad(
-        tf.io.decode_raw(encoded, tf.uint8, fixed_length=_EXIF_WITHIN_BYTES), [[0, _PADDING]]
+    is_jpeg, *with_chunks = tf.unstack(_matches(_head(encoded), _JPEG, _PNG, _WEBP))
+    tiff = tf.cond(
+        is_jpeg,
+        lambda: _jpeg_exif(encoded),
+        lambda: tf.cond(
+            tf.reduce_any(tf.stack(with_chunks)),
+            lambda: _chunk_exif(encoded),
+            lambda: tf.zeros([0], tf.uint8),
+        ),
     )
-    at, marker, length, name = _exif_segment(data)
-    return tf.cond(
-        _is_exif(marker, name),
-        lambda: _tiff_orientation(tf.pad(data[at + 10 : at + 2 + length], [[0, _PADDING]])),
-        lambda: tf.constant(1),
-    )
+    return _tiff_orientation(tf.pad(tiff, [[0, _PADDING]]))
+
+
+def _chunk_exif(encoded: tf.Tensor) -> tf.Tensor:
+    """Return the TIFF header in a PNG or WebP file, and up to 64 KB after it: uint8 [bytes].
+
+    Its chunk may stand before the pixels or after them, which hold such bytes by no chance.
+    """
+    before = tf.strings.regex_replace(encoded, _EXIF_START + r"\C*", "", replace_global=False)
+    chunk = tf.strings.substr(encoded, tf.strings.length(before), _EXIF_BYTES)
+    return tf.io.decode_raw(tf.strings.regex_replace(chunk, "^" + _EXIF_NAME, ""), tf.uint8)
 
 
 # A JPEG file: segments, each with a marker of two bytes and its length. EXIF is an APP1 segment
-# (0xFFE1) that begins with "Exif" and two zeros.
+# (0xFFE1) that begins with "Exif" and two zeros. After a segment 0xFFDA come the pixels of a scan,
+# in which 0xFF is followed by 0 or, for 8 markers without a segment, by 0xD0 to 0xD7.
+
+
+def _jpeg_exif(encoded: tf.Tensor) -> tf.Tensor:
+    """Return the TIFF header in a JPEG file, or nothing: uint8 [bytes]."""
+    data = tf.io.decode_raw(encoded, tf.uint8, fixed_length=_BEFORE_PIXELS)
+    data = tf.pad(data, [[0, _PADDING]])
+    at, marker, length, name = _exif_segment(data)
+    return tf.cond(
+        _is_exif(marker, name),
+        lambda: data[at + 10 : at + 2 + length],
+        lambda: tf.zeros([0], tf.uint8),
+    )
 
 
 def _is_exif(marker: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
@@ -228,6 +323,32 @@ def _exif_segment(data: tf.Tensor) -> list[tf.Tensor]:
     # The first segment follows a marker of two bytes; other formats have no segment to skip.
     first = segment(tf.constant(2))
     return tf.while_loop(is_skipped, next_segment, first, maximum_iterations=_MAX_JPEG_SEGMENTS)
+
+
+@tf.function(input_signature=[_BYTES, tf.TensorSpec([None], tf.int32)], autograph=False)
+def _jpeg_scans(data: tf.Tensor, markers: tf.Tensor) -> tf.Tensor:
+    """Return the number of scans of a JPEG file, or one more than the limit: int32 [].
+
+    Args:
+      data: the file, see `_all_bytes`.
+      markers: where 0xFF and the second byte of a marker are, in order, int32 [n].
+    """
+    end = tf.size(data) - _PADDING
+    markers = tf.concat([markers, [end]], axis=0)
+
+    def next_marker(at: tf.Tensor) -> tf.Tensor:
+        return markers[tf.searchsorted(markers[:-1], tf.expand_dims(at, 0))[0]]
+
+    def goes_on(at: tf.Tensor, scans: tf.Tensor) -> tf.Tensor:
+        return (at < end) & (_byte(data, at + 1) != 0xD9) & (scans <= MAX_JPEG_SCANS)
+
+    def after_segment(at: tf.Tensor, scans: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        length = 256 * _byte(data, at + 2) + _byte(data, at + 3)
+        return next_marker(at + 2 + length), scans + tf.cast(_byte(data, at + 1) == 0xDA, tf.int32)
+
+    start = (next_marker(tf.constant(2)), tf.constant(0))
+    last = tf.while_loop(goes_on, after_segment, start, maximum_iterations=_MAX_JPEG_MARKERS)
+    return tf.where(goes_on(*last), MAX_JPEG_SCANS + 1, last[1])
 
 
 def _tiff_orientation(tiff: tf.Tensor) -> tf.Tensor:

@@ -5,6 +5,7 @@ done. A batch has captions, and each of their images once.
 """
 
 import abc
+import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,13 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import ImageConfig
-from sat_tf.data.images import (
-    decode_image,
-    read_image,
-    resize_and_crop,
-    unreadable,
-    visible_box,
-)
+from sat_tf.data.image_bytes import read_image
+from sat_tf.data.images import decode_image, load_image, resize_and_crop, visible_box
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
 from sat_tf.vocabulary import PAD, Vocabulary, tokenize
@@ -28,6 +24,8 @@ from sat_tf.vocabulary import PAD, Vocabulary, tokenize
 # Indices of the captions of each minibatch.
 BatchPlan = list[np.ndarray]
 Batch = dict[str, tf.Tensor]
+
+_RECENT = 4096  # images that may be read ahead of an error, and more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,50 +177,53 @@ class ImageSource(abc.ABC):
 
 
 @functools.cache
-def _image_reader(config: ImageConfig, from_files: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return a function from paths or encoded images, string [I], to float32 [I, S, S, 3].
+def _decoder(config: ImageConfig) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return a function from encoded images, string [I], to float32 [I, S, S, 3].
 
     It is traced once: each epoch's datasets would take longer to trace it than to read few images.
     """
     size = config.image_size
     spec = tf.TensorSpec([size, size, 3], tf.float32)
 
-    def read_one(image: tf.Tensor) -> tf.Tensor:
-        encoded = tf.io.read_file(image) if from_files else image
-        return resize_and_crop(decode_image(encoded), config)
-
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def read(images: tf.Tensor) -> tf.Tensor:
-        return tf.map_fn(read_one, images, fn_output_signature=spec)
+    def decode(images: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(
+            lambda encoded: resize_and_crop(decode_image(encoded), config),
+            images,
+            fn_output_signature=spec,
+        )
 
-    return read
+    return decode
 
 
 class ImageReader(ImageSource):
     """Images from files or memory: `images`, float32 [I, S, S, 3], 0 to 255."""
 
     def __init__(self, records: Sequence[Record], config: ImageConfig) -> None:
-        self._files = not records or isinstance(records[0].image, str)
         self._images = [record.image for record in records]
-        # Created here, not in `load`, where the graph of each dataset would have a copy.
-        self._sources = tf.constant(self._images, tf.string)
         self._config = config
+        # Rows of the images read last, the one that could not be read among them.
+        self._recent: collections.deque[int] = collections.deque(maxlen=_RECENT)
 
     def load(self, rows: tf.Tensor) -> Batch:
         """See `ImageSource`."""
-        read = _image_reader(self._config, self._files)
-        return {"images": read(tf.gather(self._sources, rows))}
+        # In Python: what is no regular file could not be read safely, HEIC not be decoded.
+        encoded = tf.numpy_function(self._read, [rows], tf.string)
+        return {"images": _decoder(self._config)(tf.ensure_shape(encoded, [None]))}
 
     def find_read_error(self) -> UserError | None:
-        """See `ImageSource`: the first image that can't be read."""
-        for image in self._images:
+        """See `ImageSource`: the image that was read last of those that can't be read."""
+        for row in dict.fromkeys([*reversed(self._recent), *range(len(self._images))]):
             try:
-                decode_image(read_image(image))
-            except tf.errors.InvalidArgumentError as error:
-                return unreadable(image, error)
+                load_image(self._images[row], compiled=True)
             except UserError as error:
                 return error
         return None
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        self._recent.extend(rows.tolist())
+        # As objects: NumPy's own bytes lose zeros at their end.
+        return np.array([read_image(self._images[row]) for row in rows], np.object_)
 
 
 class CachedFeatures(ImageSource):

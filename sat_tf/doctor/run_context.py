@@ -16,6 +16,7 @@ from sat_tf.config import Config
 from sat_tf.data.feature_cache import FeatureCache, find_cache
 from sat_tf.data.pipeline import CachedFeatures, ImageReader, image_batches, iter_batches
 from sat_tf.data.records import Record
+from sat_tf.data.unreadable import leave_out, read_left_out
 from sat_tf.datasets import load_splits
 from sat_tf.datasets.statistics import SplitStatistics, split_statistics
 from sat_tf.errors import UserError
@@ -80,7 +81,8 @@ class RunContext:
     @functools.cached_property
     def records(self) -> dict[str, tuple[Record, ...]]:
         """Training and validation split; raises `UserError` if the data set has problems."""
-        return dict(load_splits(self.config.data, _SPLITS, objects_for=()))
+        loaded = load_splits(self.config.data, _SPLITS, objects_for=())
+        return leave_out(loaded, read_left_out(self.workdir))
 
     @functools.cached_property
     def statistics(self) -> dict[str, SplitStatistics]:

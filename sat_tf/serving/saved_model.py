@@ -22,7 +22,9 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 import sat_tf
 from sat_tf.captioner import Captioner, Run
 from sat_tf.config import MOST_PIXELS, Config, ImageConfig
-from sat_tf.data.images import crop_box, decode_image, read_image, resize_and_crop
+from sat_tf.data.image_bytes import read_image
+from sat_tf.data.images import crop_box, decode_image, resize_and_crop
+from sat_tf.data.unreadable import leave_out
 from sat_tf.datasets import load_splits
 from sat_tf.errors import UserError
 from sat_tf.model.generation import generate
@@ -68,7 +70,7 @@ def export(
     """
     (run,) = captioner.runs
     is_rounded = precision == "bfloat16"
-    images, origin = _sample_images(run.config)
+    images, origin = _sample_images(run)
     with atomic_path(export_dir) as folder:
         print(f"writing {export_dir}", flush=True)
         write_saved_model(run.in_bfloat16() if is_rounded else run, folder, max_pixels)
@@ -257,12 +259,14 @@ def write_warm_up(
             writer.write(log.SerializeToString())
 
 
-def _sample_images(config: Config) -> tuple[list[bytes], str]:
+def _sample_images(run: Run) -> tuple[list[bytes], str]:
     """Return image files to verify an export with, and their origin."""
+    config = run.config
     if config.data.dataset == "shapes":
         return _scene_images(config), "the embedded data set"  # no need to write all of it first
     try:
-        records = load_splits(config.data, ("dev",), objects_for=())["dev"]
+        loaded = load_splits(config.data, ("dev",), objects_for=())
+        records = leave_out(loaded, run.left_out)["dev"]
         chosen = np.linspace(0, len(records) - 1, min(_SAMPLE, len(records))).astype(int)
         return [read_image(records[i].image) for i in chosen], "the validation split"
     except UserError:

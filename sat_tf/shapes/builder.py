@@ -236,7 +236,8 @@ def _find_photographs(folder: str) -> tuple[Path, ...]:
     if not folder:
         return ()
     suffixes = Image.registered_extensions()
-    paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in suffixes)
+    found = (path for path in Path(folder).glob("*") if path.is_file())
+    paths = sorted(path for path in found if path.suffix.lower() in suffixes)
     if not paths:
         raise UserError(f"--shapes_backgrounds={folder}: holds no image")
     return tuple(paths)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from sat_tf.config import Config
-from sat_tf.data.images import decode_image, read_image, thumbnail
+from sat_tf.data.images import load_image, thumbnail
 from sat_tf.data.pipeline import ImageSource, iter_batches
 from sat_tf.data.records import Record
 from sat_tf.evaluator import EvaluationResult
@@ -152,7 +152,7 @@ def attention_records(
     return [
         AttentionRecord(
             record.image_id,
-            thumbnail(decode_image(read_image(record.image)), config.images),
+            thumbnail(load_image(record.image), config.images),
             candidates,
             record.captions,
             record.objects,

@@ -32,6 +32,14 @@ from sat_tf.data.pipeline import (
     tokenize_captions,
 )
 from sat_tf.data.records import Record
+from sat_tf.data.unreadable import (
+    LIST_FILE,
+    LeftOut,
+    check_images,
+    names_left_out,
+    read_left_out,
+    write_left_out,
+)
 from sat_tf.datasets import load_splits
 from sat_tf.errors import UserError
 from sat_tf.evaluator import Evaluator
@@ -102,12 +110,16 @@ class TrainingRun:
     progress: Progress
 
 
-def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> bool:
+def train_and_evaluate(
+    config: Config, workdir: str | os.PathLike[str], test_split: str = "dev"
+) -> bool:
     """Train a run, or resume it bit-exactly where it stopped; validate it after each epoch.
 
     Args:
       config: of the run; an existing run must have been started with the same settings.
       workdir: folder of the run.
+      test_split: that the run will be evaluated on: its captions, images and objects are checked
+        too.
 
     Returns:
       Whether training is finished; False after an interruption, with the state saved.
@@ -116,7 +128,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> bool:
       UserError: settings, data or folder are not usable, or the loss is not finite.
     """
     with lock_run(Path(workdir)):
-        return _train_and_evaluate(prepare(config, workdir))
+        return _train_and_evaluate(prepare(config, workdir, test_split))
 
 
 def _train_and_evaluate(run: TrainingRun) -> bool:
@@ -168,7 +180,9 @@ def _train_and_evaluate(run: TrainingRun) -> bool:
     return True
 
 
-def prepare(config: Config, workdir: str | os.PathLike[str]) -> TrainingRun:
+def prepare(
+    config: Config, workdir: str | os.PathLike[str], test_split: str = "dev"
+) -> TrainingRun:
     """Load or create everything that training needs; fills the feature cache.
 
     All that may be wrong with settings and data is checked before the first file of the run is
@@ -177,6 +191,7 @@ def prepare(config: Config, workdir: str | os.PathLike[str]) -> TrainingRun:
     Args:
       config: see `train_and_evaluate`.
       workdir: see `train_and_evaluate`.
+      test_split: see `train_and_evaluate`.
 
     Raises:
       UserError: see `train_and_evaluate`.
@@ -185,13 +200,18 @@ def prepare(config: Config, workdir: str | os.PathLike[str]) -> TrainingRun:
     config = resolve_config(config, workdir)
     training = config.training
     check_scores(config)
-    if training.attention_supervision:
-        # Tokenizing the captions rejects training images without boxes.
-        records = load_splits(config.data, ("train", "dev"), may_lack_objects=True)
-    else:
-        records = load_splits(
-            config.data, ("train", "dev"), objects_for=("dev",), may_lack_objects=True
-        )
+    splits = tuple(dict.fromkeys(("train", "dev", test_split)))
+    # Tokenizing the captions rejects training images without boxes, where they are needed.
+    is_supervised = training.attention_supervision > 0
+    loaded = load_splits(
+        config.data,
+        splits,
+        objects_for=None if is_supervised else splits[1:],
+        may_lack_objects=is_supervised,
+        with_notes=True,
+    )
+    checked, left_out = readable_images(config, workdir, loaded)
+    records = {split: checked[split] for split in ("train", "dev")}
     vocabulary = open_vocabulary(config, workdir, records["train"])
     keras.utils.set_random_seed(training.seed)
     strategy = make_strategy()
@@ -208,7 +228,7 @@ def prepare(config: Config, workdir: str | os.PathLike[str]) -> TrainingRun:
         split: feature_source(model.encoder, of_split, config)
         for split, of_split in records.items()
     }
-    write_run(config, workdir, vocabulary, model)
+    write_run(config, workdir, vocabulary, model, left_out)
     belongs_to = provenance(workdir, config, vocabulary)
     checkpoints = Checkpoints(workdir, model, belongs_to, training.keep_checkpoints)
     progress = checkpoints.restore()
@@ -293,6 +313,27 @@ def lock_run(workdir: Path) -> Iterator[None]:
                 workdir.rmdir()
 
 
+def readable_images(
+    config: Config, workdir: Path, records: Mapping[str, Sequence[Record]]
+) -> tuple[dict[str, tuple[Record, ...]], LeftOut]:
+    """Return the records whose images can be read, and the names of those that are left out.
+
+    A resumed run does without the images that it was started without, and no others.
+
+    Raises:
+      UserError: images can't be read, and are not to be left out; lists them.
+    """
+    listing = workdir / LIST_FILE
+    if has_state(workdir):
+        left_out = read_left_out(workdir)
+        advice = "repair them: the run was started with them"
+        kept = check_images(records, left_out=left_out, listing=listing, advice=advice)
+        return kept, left_out
+    skip = config.data.skip_unreadable
+    kept = check_images(records, skip, decode=skip, listing=listing)
+    return kept, names_left_out(records, kept)
+
+
 def make_strategy() -> tf.distribute.Strategy:
     """Return a strategy for all GPUs of this machine if there are several, else the default."""
     if len(tf.config.list_logical_devices("GPU")) > 1:
@@ -343,12 +384,19 @@ def tokenize_training_captions(
     return captions
 
 
-def write_run(config: Config, workdir: Path, vocabulary: Vocabulary, model: CaptionModel) -> None:
+def write_run(
+    config: Config,
+    workdir: Path,
+    vocabulary: Vocabulary,
+    model: CaptionModel,
+    left_out: LeftOut,
+) -> None:
     """Write the files that make a folder a run; `config.json`, which marks it as one, last."""
     workdir.mkdir(parents=True, exist_ok=True)
     if not has_state(workdir):
         save_encoder(model.encoder, workdir / ENCODER_FILE)
     vocabulary.save(workdir / VOCABULARY_FILE)
+    write_left_out(workdir, left_out)
     config.save(workdir)
 
 

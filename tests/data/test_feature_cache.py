@@ -16,6 +16,7 @@ from sat_tf.data import feature_cache
 from sat_tf.data.feature_cache import FeatureCache, find_cache
 from sat_tf.data.images import decode_image
 from sat_tf.data.records import Record
+from sat_tf.data.unreadable import LIST_FILE
 from sat_tf.errors import UserError
 
 IMAGES = ImageConfig(image_size=12, resize="stretch")
@@ -345,8 +346,10 @@ def test_many_unreadable_images_are_listed_up_to_a_limit(tmp_path):
     with pytest.raises(UserError) as error:
         fill(tmp_path / "cache", records)
     lines = str(error.value).splitlines()
-    assert sum(line.endswith(".jpg") for line in lines) == 20
-    assert "  ... and 5 more" in lines
+    assert sum(line.endswith(".jpg: No such file or directory") for line in lines) == 20
+    listed = tmp_path / "cache" / LIST_FILE
+    assert f"  ... and 5 more: see {listed}" in lines
+    assert len(listed.read_text().splitlines()) == 25
 
 
 @pytest.mark.parametrize("scale", [1e4, np.nan])

@@ -11,9 +11,10 @@ from image_files import changed, exif, png_chunk
 from PIL import Image
 
 from sat_tf.data.image_headers import (
+    MAX_JPEG_SCANS,
     exif_orientation,
     first_gif_frame,
-    has_webp_alpha,
+    has_transparency,
     image_size,
 )
 
@@ -67,7 +68,7 @@ def in_graph(function):
 size_in_graph = in_graph(image_size)
 orientation = in_graph(exif_orientation)
 first_frame = in_graph(first_gif_frame)
-has_alpha = in_graph(has_webp_alpha)
+is_transparent = in_graph(has_transparency)
 
 
 def size(data):
@@ -199,12 +200,53 @@ def test_a_png_with_many_texts_is_rejected(name):
 def test_alpha_of_webp_is_recognised(lossless, options):
     for mode in ("RGB", "RGBA"):
         webp = encoded("WEBP", mode=mode, lossless=lossless, **options)
-        assert bool(has_alpha(webp)) == (mode == "RGBA")
+        assert bool(is_transparent(webp)) == (mode == "RGBA")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF"])
-def test_other_formats_have_no_webp_alpha(kind):
-    assert not has_alpha(encoded(kind))
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "RGBA", "LA"])
+def test_alpha_of_png_is_recognised(mode):
+    """By the type of colour, or a chunk before the pixels."""
+    png = encoded("PNG", mode=mode)
+    assert bool(is_transparent(png)) == (mode in ("RGBA", "LA"))
+    chunk = png_chunk(b"tRNS", bytes(2))
+    assert is_transparent(png[:33] + chunk + png[33:])
+    assert bool(is_transparent(png[:-12] + chunk + png[-12:])) == (mode in ("RGBA", "LA"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "BMP", "GIF"])
+def test_other_formats_have_no_alpha(kind):
+    assert not is_transparent(encoded(kind) + b"tRNS")
+
+
+def repeated_scans(count):
+    """A progressive JPEG whose last scan comes so many times more."""
+    jpeg = encoded("JPEG", progressive=True, quality=20)
+    last = jpeg.rindex(b"\xff\xda")
+    return jpeg[:-2] + count * jpeg[last:-2] + jpeg[-2:]
+
+
+def test_a_jpeg_of_many_scans_is_rejected():
+    """Each takes a pass over all pixels: kilobytes would take minutes."""
+    assert size(repeated_scans(MAX_JPEG_SCANS - 10)) == (30, 40)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more than 64 scans"):
+        size(repeated_scans(MAX_JPEG_SCANS))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded("JPEG") + 100 * b"\xff\xda\0",  # a video after the image
+        after_the_start(encoded("JPEG"), segment(0xE1, 100 * b"\xff\xda\0")),  # a small copy
+        after_the_start(repeated_scans(40), segment(0xFE, 50 * b"\xff\xda")),
+    ],
+)
+def test_bytes_that_look_like_scans_are_none(data):
+    assert size(data) == (30, 40)
+
+
+def test_scans_after_very_many_segments_are_rejected():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="scans"):
+        size(after_the_start(repeated_scans(MAX_JPEG_SCANS), 20_000 * segment(0xFE, b"")))
 
 
 @pytest.mark.parametrize("block", [1, 3, 254, 255])
@@ -228,6 +270,21 @@ def test_the_first_frame_of_an_animation_of_pillow_s_is_cut_out():
     cut = Image.open(io.BytesIO(first_frame(three).numpy()))
     assert cut.n_frames == 1
     np.testing.assert_array_equal(cut.convert("RGB"), Image.open(io.BytesIO(one)).convert("RGB"))
+
+
+@pytest.mark.parametrize("table", [True, False], ids=["frame", "screen"])
+def test_the_transparent_colour_of_a_gif_becomes_white(table):
+    """In the table of the frame or else of the screen; an index beyond it is left as it is."""
+    control = b"!\xf9\x04\x05\x00\x00%c\x00"
+    frame = gif_frame(table=table)
+    whole = gif(frame, frame, extensions=control % 1 + b"!\xfe\x00", table=not table)
+    cut = first_frame(whole).numpy()
+    assert len(cut) == len(whole) - len(frame)
+    colours = cut.index(b",") + 10 if table else 13
+    assert cut[colours : colours + 6] == b"\0\0\0\xff\xff\xff"
+    assert control.replace(b"\x05", b"\0") % 1 in cut
+    beyond = gif(frame, extensions=control % 2, table=not table)
+    assert first_frame(beyond) == beyond
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
@@ -267,6 +324,23 @@ def test_exif_after_other_segments_is_found(inserted):
     jpeg = after_the_start(encoded("JPEG", exif=exif(6)), *inserted)
     assert Image.open(io.BytesIO(jpeg)).getexif()[0x0112] == 6
     assert orientation(jpeg) == 6
+
+
+def test_exif_of_png_stands_anywhere():
+    png = encoded("PNG")
+    for tiff in (exif(6)[6:], exif(6, ">")[6:]):
+        chunk = png_chunk(b"eXIf", tiff)
+        for at in (33, len(png) - 12):  # after the header, before the end
+            assert orientation(png[:at] + chunk + png[at:]) == 6
+        assert orientation(encoded("BMP") + chunk) == 1
+
+
+def test_exif_of_webp_may_have_a_name_of_its_own():
+    """As in a JPEG; that is not in the format, and is written all the same."""
+    webp = encoded("WEBP", exif=exif(6))
+    at = webp.index(b"EXIF")
+    for tiff in (exif(6), exif(6)[6:]):
+        assert orientation(webp[:at] + b"EXIF" + struct.pack("<I", len(tiff)) + tiff) == 6
 
 
 @pytest.mark.parametrize("endian", ["<", ">"])

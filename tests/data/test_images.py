@@ -15,7 +15,7 @@ from image_files import PIXELS, changed, encoded, exif, one_colour_gif, one_colo
 from PIL import Image, ImageOps
 
 from sat_tf.config import ImageConfig
-from sat_tf.data.images import MOST_PIXELS, crop_box, decode_image, read_image, resize_and_crop
+from sat_tf.data.images import MOST_PIXELS, crop_box, decode_image, load_image, resize_and_crop
 from sat_tf.errors import UserError
 from sat_tf.model.encoder import Preprocessing
 
@@ -38,6 +38,9 @@ def test_exif_orientation_is_applied(orientation, endian):
     stored = Image.fromarray(as_stored(jpeg))
     stored.getexif()[0x0112] = orientation
     np.testing.assert_array_equal(decode_image(jpeg), ImageOps.exif_transpose(stored))
+    for kind, options in (("PNG", {}), ("WEBP", {"lossless": True})):
+        image = encoded(kind, exif=exif(orientation, endian), **options)
+        np.testing.assert_array_equal(decode_image(image), on_white(image))
 
 
 @pytest.mark.parametrize(
@@ -70,12 +73,36 @@ def test_cmyk_has_the_right_colours():
     assert np.abs(decode_image(jpeg).numpy().astype(int) - expected).mean() < 2
 
 
-def test_alpha_is_dropped():
-    """Fully transparent pixels keep their colours."""
-    hidden = np.dstack([PIXELS, np.zeros_like(PIXELS[..., 0])])
-    for kind, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True})):
-        image = encoded(kind, hidden, "RGBA", **options)
-        np.testing.assert_array_equal(decode_image(image), PIXELS)
+def on_white(data):
+    """Decode by Pillow."""
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("PNG", "RGBA", {}),
+        ("PNG", "LA", {}),
+        ("PNG", "RGB", {"transparency": (10, 7, 7)}),
+        ("PNG", "L", {"transparency": 9}),
+        ("PNG", "P", {"transparency": bytes(range(0, 256, 16)), "bits": 8}),
+        ("PNG", "P", {"transparency": 3, "bits": 4}),
+        ("PNG", "P", {"bits": 4}),
+        ("PNG", "1", {}),
+        ("GIF", "P", {"transparency": 3}),
+        ("GIF", "P", {"transparency": 3, "interlace": True}),
+        ("WEBP", "RGBA", {"lossless": True, "exact": True}),
+    ],
+)
+def test_transparent_parts_are_white(kind, mode, options):
+    alpha = np.random.default_rng(0).integers(0, 256, PIXELS.shape[:2], dtype=np.uint8)
+    image = Image.fromarray(np.dstack([PIXELS, alpha]))
+    image = image.convert("RGB").quantize(16) if mode == "P" else image.convert(mode)
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    difference = decode_image(file.getvalue()).numpy().astype(int) - on_white(file.getvalue())
+    assert np.abs(difference).max() <= 1
 
 
 def test_the_first_frame_of_an_animation_is_read():
@@ -137,7 +164,7 @@ def test_bytes_that_are_no_image_are_an_error(data):
         ("WEBP", "RGB", {}),
         ("WEBP", "RGBA", {}),
         ("WEBP", "RGB", {"lossless": True}),
-        ("WEBP", "RGBA", {"lossless": True, "exif": exif(6)}),
+        ("WEBP", "RGBA", {"lossless": True, "exif": exif(3)}),
     ],
 )
 def test_whole_files_are_read_and_truncated_ones_rejected(kind, mode, options, shape):
@@ -227,13 +254,22 @@ def test_bombs_take_no_memory(tmp_path):
     assert max(grown for _, grown in measured[2:]) < 100
 
 
-def test_a_file_that_can_t_be_read_is_named(tmp_path):
-    assert read_image(b"bytes") == b"bytes"
-    for path in (tmp_path / "none.jpg", tmp_path):
-        with pytest.raises(UserError, match=str(path)):
-            read_image(str(path))
-    with pytest.raises(UserError, match="not a file name"):
-        read_image("a\0.jpg")
+def test_an_image_that_can_t_be_decoded_is_named_with_the_reason(tmp_path):
+    path = tmp_path / "a\x1b.jpg"
+    for data, reason in (
+        (encoded("PNG")[:-20], r"is damaged or cut off \(PNG\)"),
+        (with_sides("PNG", 16_000, 16_000), "has more than 100,000,000 pixels"),
+        (encoded("BMP", mode="P"), "only BMP images of 24 or 32 bits a pixel can be read"),
+        (animation("WEBP", PIXELS, 255 - PIXELS), "an animated WebP image can't be read"),
+        (encoded("TIFF"), "is TIFF or a raw image of a camera: convert it to JPEG or PNG"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=rf"/a\\x1b\.jpg: {reason}$"):
+            load_image(str(path))
+        with pytest.raises(UserError, match=f"^the bytes: {reason}$"):
+            load_image(data)
+    path.write_bytes(encoded("PNG"))
+    np.testing.assert_array_equal(load_image(str(path)), PIXELS)
 
 
 @pytest.mark.parametrize("resize", ["crop", "stretch"])

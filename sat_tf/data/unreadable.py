@@ -1,0 +1,203 @@
+"""Images that can't be read: found together before they are needed, listed, left out if wanted."""
+
+import concurrent.futures
+import os
+import sys
+import types
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from sat_tf.data.image_bytes import looks_whole, read_image
+from sat_tf.data.records import MAX_LISTED_PROBLEMS, Record
+from sat_tf.errors import UserError
+from sat_tf.progress import progress_bar
+from sat_tf.storage import LEFT_OUT_FILE, read_json, write_json, write_text
+
+LIST_FILE = "unreadable_images.txt"
+# Images of each split by name, as they are left out of a run.
+LeftOut = Mapping[str, Sequence[str]]
+_Result = TypeVar("_Result")
+
+
+def find_unreadable(
+    records: Sequence[Record],
+    decode: bool = False,
+    before_decoding: Callable[[], None] = lambda: None,
+) -> dict[int, str]:
+    """Return which images can't be read, by index, and an error message of each.
+
+    Args:
+      records: of a split. Images in memory are made by this package, and are not checked.
+      decode: whether to decode every image, rather than those alone whose first or last bytes are
+        unusual. Either way only images that `decode_image` rejects are returned.
+      before_decoding: called if an image is going to be decoded, which needs TensorFlow.
+    """
+    images = {i: one.image for i, one in enumerate(records) if isinstance(one.image, str)}
+    found: dict[int, str] = {}
+    if not decode:
+        # Most of the time goes into waiting for a disk or a network.
+        are_whole = _map(looks_whole, images.values(), 16, "checking")
+        images = {
+            i: images[i] for i, is_whole in zip(images, are_whole, strict=True) if not is_whole
+        }
+        errors = _map(_reading_error, images.values(), 16, "checking")
+        found = {i: error for i, error in zip(images, errors, strict=True) if error}
+        images = {i: path for i, path in images.items() if i not in found}
+    if images:
+        before_decoding()
+        errors = _map(_decoding_error, images.values(), os.cpu_count() or 1, "decoding")
+        found |= {i: error for i, error in zip(images, errors, strict=True) if error}
+    return dict(sorted(found.items()))
+
+
+def describe_unreadable(
+    errors: Sequence[str], total: int, advice: str, listing: Path | None = None
+) -> str:
+    """Return a message about images that can't be read; more than 20 are written to a file.
+
+    Args:
+      errors: a line for each, which names it.
+      total: number of images.
+      advice: what to do.
+      listing: file for the lines of all, if there is a place for one.
+    """
+    lines = [f"  {error}" for error in errors[:MAX_LISTED_PROBLEMS]]
+    if len(errors) > MAX_LISTED_PROBLEMS:
+        more = f"  ... and {len(errors) - MAX_LISTED_PROBLEMS:,} more"
+        lines.append(f"{more}: see {listing}" if listing and _write(listing, errors) else more)
+    heading = f"{len(errors):,} of {total:,} images can't be read:"
+    return "\n".join([heading, *lines, advice])
+
+
+def check_images(
+    records: Mapping[str, Sequence[Record]],
+    skip: bool = False,
+    *,
+    left_out: LeftOut = types.MappingProxyType({}),
+    decode: bool = False,
+    listing: Path | None = None,
+    advice: str = "repair them, or leave them out with --skip_unreadable",
+) -> dict[str, tuple[Record, ...]]:
+    """Return the records of splits whose images can be read; print how many are left out.
+
+    Args:
+      records: of each split.
+      skip: whether to leave out images that can't be read (`--skip_unreadable`).
+      left_out: images that are left out without being checked.
+      decode: see `find_unreadable`.
+      listing: see `describe_unreadable`.
+      advice: see `describe_unreadable`.
+
+    Raises:
+      UserError: images can't be read and are not to be left out, or no image of a split is left;
+        lists them.
+    """
+    kept = leave_out(records, left_out)
+    errors: list[str] = []
+    for split, of_split in kept.items():
+        found = find_unreadable(of_split, decode)
+        errors += found.values()
+        if skip:
+            kept[split] = tuple(record for i, record in enumerate(of_split) if i not in found)
+    total = sum(map(len, records.values()))
+    if errors and not skip:
+        raise UserError(describe_unreadable(errors, total, advice, listing))
+    for split, of_split in kept.items():
+        count = len(records[split])
+        if count and not of_split:
+            none = f"no image of the split {split} is left"
+            raise UserError(describe_unreadable(errors, total, none, listing))
+        if dropped := count - len(of_split):
+            print(
+                f"{split}: {dropped:,} of {count:,} images are left out (--skip_unreadable)",
+                file=sys.stderr,
+                flush=True,
+            )
+    return kept
+
+
+def leave_out(
+    records: Mapping[str, Sequence[Record]], names: LeftOut
+) -> dict[str, tuple[Record, ...]]:
+    """Return the records without the images of these names."""
+    dropped = {split: set(names.get(split, ())) for split in records}
+    return {
+        split: tuple(record for record in of_split if record.image_id not in dropped[split])
+        for split, of_split in records.items()
+    }
+
+
+def names_left_out(
+    records: Mapping[str, Sequence[Record]], kept: Mapping[str, Sequence[Record]]
+) -> LeftOut:
+    """Return the names of the images that are not kept, of the splits that have any."""
+    names = {}
+    for split, of_split in records.items():
+        remaining = {record.image_id for record in kept[split]}
+        if len(remaining) < len(of_split):
+            names[split] = [r.image_id for r in of_split if r.image_id not in remaining]
+    return names
+
+
+def write_left_out(workdir: Path, names: LeftOut) -> None:
+    """Write which images a run does without; no file if it has them all."""
+    if names:
+        write_json(workdir / LEFT_OUT_FILE, names)
+    else:
+        (workdir / LEFT_OUT_FILE).unlink(missing_ok=True)
+
+
+def read_left_out(workdir: str | os.PathLike[str]) -> LeftOut:
+    """Read what `write_left_out` wrote.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    path = Path(workdir) / LEFT_OUT_FILE
+    if not path.exists():
+        return {}
+    names = read_json(path, "the images that a run does without")
+    if not isinstance(names, dict) or not all(
+        isinstance(of_split, list) and all(isinstance(name, str) for name in of_split)
+        for of_split in names.values()
+    ):
+        raise UserError(f"{path}: must hold a list of image names for each split")
+    return names
+
+
+def _map(
+    function: Callable[[str], _Result], paths: Collection[str], workers: int, what: str
+) -> list[_Result]:
+    """Return the results of a function for each path, in order, from several threads."""
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        results = pool.map(function, paths)
+        return [*progress_bar(results, desc=what, total=len(paths), unit="image", leave=False)]
+
+
+def _reading_error(path: str) -> str:
+    """Return why the bytes of an image can't be read or have no known format; "" if they have."""
+    try:
+        read_image(path)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _decoding_error(path: str) -> str:
+    """Return why an image can't be read; "" if it can."""
+    from sat_tf.data.images import load_image  # imports TensorFlow, which takes seconds
+
+    try:
+        load_image(path, compiled=True)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _write(path: Path, lines: Iterable[str]) -> bool:
+    try:
+        write_text(path, "".join(f"{line}\n" for line in lines))
+    except OSError:  # the first ones are printed all the same
+        return False
+    return True
