@@ -1,8 +1,10 @@
 """Caption image files with a run, or score a sentence as their caption."""
 
+import concurrent.futures
 import dataclasses
 import json
 import math
+import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +15,13 @@ from tqdm import tqdm
 
 from sat_tf import flags
 from sat_tf.config import Config, override
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, printable
 from sat_tf.progress import activity, progress_bar
 from sat_tf.storage import BEST, check_target, split_paths, write_json, write_text
 from sat_tf.vocabulary import tokenize
 
 if TYPE_CHECKING:
-    from sat_tf.captioner import Captioner
+    from sat_tf.captioner import Captioner, Image
     from sat_tf.inspection.attention_record import AttentionRecord
     from sat_tf.model.generation import Caption
 
@@ -135,17 +137,25 @@ def caption_files(
     """
     from sat_tf.inspection.attention_record import AttentionRecord
 
+    def read(path: str) -> "Image | None":
+        try:
+            return captioner.read_image(path)
+        except UserError as error:
+            tqdm.write(f"error: {printable(error)}", file=sys.stderr)
+            return None
+
     shows_bar = len(paths) > batch_size and not (prints and sys.stdout.isatty())
-    with progress_bar(
+    bar = progress_bar(
         total=len(paths), desc="captioning", unit="image", delay=0, disable=not shows_bar
-    ) as bar:
+    )
+    with bar, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), batch_size):
-            images = []
-            for path in paths[start : start + batch_size]:
-                try:
-                    images.append((path, captioner.read_image(path)))
-                except UserError as error:
-                    tqdm.write(f"error: {error}", file=sys.stderr)
+            chosen = paths[start : start + batch_size]
+            images = [
+                (path, image)
+                for path, image in zip(chosen, pool.map(read, chosen), strict=True)
+                if image
+            ]
             if images:
                 batch = [image for _, image in images]
                 found: Sequence[Sequence[Caption]] = (
@@ -155,7 +165,7 @@ def caption_files(
                 )
                 for (path, image), captions in zip(images, found, strict=True):
                     yield AttentionRecord(path, image.thumbnail, captions)
-            bar.update(len(paths[start : start + batch_size]))
+            bar.update(len(chosen))
 
 
 class UnfinishedCaptions:
@@ -215,7 +225,9 @@ def search_of(workdirs: Sequence[str], configs: Sequence[Config]) -> dict[str, A
         "decoding": dataclasses.asdict(configs[0].decoding),
         "runs": [str(Path(workdir).absolute()) for workdir in workdirs],
         # Training may have found better weights since.
-        "weights": [(Path(w) / BEST / "checkpoint").stat().st_mtime_ns for w in workdirs],
+        "weights": [
+            path.stat().st_mtime_ns for w in workdirs for path in (Path(w) / BEST).glob("*.index")
+        ],
     }
 
 

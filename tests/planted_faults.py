@@ -5,12 +5,14 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from sat_tf.config import Config, override
 from sat_tf.doctor import CheckResult, Status
 from sat_tf.doctor.run_context import RunContext, Sample
 from sat_tf.doctor.runner import CHECKS
 from sat_tf.model.encoder import build_encoder, save_encoder
+from sat_tf.model.weights import learned_weights, provenance, write_checkpoint
 
 
 def check(name: str, workdir, **changes) -> CheckResult:
@@ -91,6 +93,10 @@ def replace_encoder(
     config = dataclasses.replace(config, encoder=encoder)
     config.save(run)
     save_encoder(build_encoder(config.encoder, config.images.image_size), run / "encoder.keras")
+    # As if it had been trained with this encoder, so that its checkpoint belongs to it.
+    belongs_to = provenance(run, config, context.run.vocabulary)
+    checkpoint = tf.train.Checkpoint(**learned_weights(context.run.model, belongs_to))
+    write_checkpoint(checkpoint, run / "best", context.best_epoch)
     changed, images = RunContext(run, config), context.train.images
     changed.__dict__["train"] = context.train._replace(features=changed.encode(images))
     return changed

@@ -284,7 +284,7 @@ def test_caption_writes_the_captions_of_a_folder_for_cocos_server(run, photograp
     """Without references, in COCO's format; what can't be read is left out, and named."""
     folder, written = tmp_path / "test2014", tmp_path / "captions.json"
     folder.mkdir()
-    names = [f"COCO_test2014_{number:012}.png" for number in (1, 42)]
+    names = [f"COCO_test2014_{number:012}.jpg" for number in (1, 42)]
     for name in names:
         shutil.copy(photographs / "0.png", folder / name)
     arguments = [f"--workdir={run}", f"--captions={written}"]
@@ -295,7 +295,7 @@ def test_caption_writes_the_captions_of_a_folder_for_cocos_server(run, photograp
         {"image_id": number, "caption": caption} for number in (1, 42)
     ]
     assert done.stdout == f"{written}: captions of 2 images\n"
-    broken = folder / f"COCO_test2014_{43:012}.png"
+    broken = folder / f"COCO_test2014_{43:012}.jpg"
     broken.write_bytes(b"no image")
     done = call("caption", *arguments, folder)
     assert done.returncode == 1

@@ -19,6 +19,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 from sat_tf.config import MOST_PIXELS
 from sat_tf.errors import UserError, printable, reason
 
+# Endings of the names of image files.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".heic", ".heif", ".avif")
 # More than an image of MOST_PIXELS takes in any format, 16-bit PNG aside.
 MOST_BYTES = 1 << 29
 # Each scan of a progressive JPEG passes over all of its pixels, however few bytes it has; encoders

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sat_tf.config import DataConfig
+from sat_tf.data.image_bytes import SUFFIXES
 from sat_tf.data.records import Problems, SourceLocation
-from sat_tf.datasets.image_files import ENDINGS
 from sat_tf.datasets.source import (
     OPTIONAL_TEXT,
     TEXT,
@@ -44,7 +44,7 @@ _SPLIT = "split"
 _DELIMITERS = "\t|;,"  # a comma may be a part of a caption between others
 _URL = re.compile("https?://", re.IGNORECASE)
 # The name of an image in a table without header; Flickr's have the number of the caption.
-_IMAGE_NAME = re.compile(rf"[^\t|]*({'|'.join(map(re.escape, ENDINGS))})(#\d+)?", re.IGNORECASE)
+_IMAGE_NAME = re.compile(rf"[^\t|]*({'|'.join(map(re.escape, SUFFIXES))})(#\d+)?", re.IGNORECASE)
 _NUMBER = re.compile(r"#\d+$")
 
 

@@ -8,10 +8,9 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sat_tf.data.image_bytes import SUFFIXES
 from sat_tf.data.records import Problems, SourceLocation
 from sat_tf.errors import UserError, printable
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 
 
 def name_key(name: str) -> str:
@@ -192,7 +191,7 @@ class _Listing:
         found: dict[str, list[str]] = {}
         for file in sorted(self.files):
             stem, ending = os.path.splitext(file)
-            forms = (file, stem) if ending.lower() in ENDINGS else (file,)
+            forms = (file, stem) if ending.lower() in SUFFIXES else (file,)
             for key in {*map(name_key, forms)}:
                 found.setdefault(key, []).append(file)
         return found

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sat_tf.data.image_bytes import SUFFIXES
 from sat_tf.data.records import Problems, raise_if_problems
 from sat_tf.datasets.source import ID, NAME, JsonDocument, coco_id
 from sat_tf.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")  # of the images in a folder
 _LISTED = 5  # images that a message names
 
 
