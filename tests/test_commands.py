@@ -299,7 +299,7 @@ def test_caption_writes_the_captions_of_a_folder_for_cocos_server(run, photograp
     broken.write_bytes(b"no image")
     done = call("caption", *arguments, folder)
     assert done.returncode == 1
-    assert f"{broken}: can't be read" in done.stderr
+    assert f"{broken}: is no image of a known format" in done.stderr
     assert [entry["image_id"] for entry in json.loads(written.read_text())] == [1, 42]
     shutil.copy(photographs / "0.png", broken)
     done = call("caption", *arguments, folder)
