@@ -389,10 +389,10 @@ def _read_flagfile(
     Not by absl, which names neither file nor line of what is wrong, and reads the file in the
     encoding of the locale.
     """
-    name = os.path.expanduser(path.strip())
+    name = os.path.expanduser(path)
     where = f"{including[-1]}: " if including else ""
     if name in including:
-        raise UserError(f"{where}--flagfile={path.strip()} includes itself")
+        raise UserError(f"{where}--flagfile={path} includes itself")
     try:
         with open_text(Path(name)) as file:
             lines = file.readlines()

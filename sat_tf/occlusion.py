@@ -113,6 +113,8 @@ class Occlusion:
         random = np.random.default_rng(seed)
         cells = self._grid[0] * self._grid[1]
         words = [n for n, word in enumerate(caption.words) if word_class(word) == CONTENT]
+        if not words:  # as in the captions of a model that has learned nothing yet
+            return no_faithfulness()
         masks = np.zeros([2 + len(words) * len(ORDERS) * len(fractions), cells], bool)
         masks[1] = True  # after the image as it is, the image without anything
         rows = masks[2:].reshape(len(words), len(ORDERS), len(fractions), cells)

@@ -457,6 +457,14 @@ def test_nothing_covered_is_the_image_itself(captioner, occlusion, images):
     np.testing.assert_allclose(found[0], expected.log_probs[:-1], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("text", ["", "there is a"])
+def test_a_caption_without_content_words_costs_nothing(captioner, occlusion, images, text):
+    """A model that has learned nothing yet gives such captions."""
+    words = tuple(text.split())
+    caption = captioner.score_text(images[:1], "a square")[0]._replace(words=words)
+    assert not occlusion.measure(images[0].inputs[0], caption, 0).any()
+
+
 def test_only_living_attention_is_faithful(occlusion, captioner, images, weights):
     """With equal scores of all cells attention is dead: it is the same for every word."""
     falls, areas = measure(occlusion, captioner, images)
