@@ -222,9 +222,8 @@ def _printable(stream: Any, errors: list[OSError] | None) -> Any:
     stream.reconfigure(errors="backslashreplace")
     is_buffered = hasattr(stream.buffer, "raw")  # not so with `python -u`
     raw = stream.buffer.raw if is_buffered else stream.buffer
-    if (
-        errors is None or type(raw) is not io.FileIO
-    ):  # consoles of Windows have a class of their own
+    # Consoles of Windows have a class of their own.
+    if errors is None or type(raw) is not io.FileIO:
         return stream
     stream.flush()
     file = _Dispensable(stream.fileno(), errors)
