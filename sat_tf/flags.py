@@ -48,8 +48,8 @@ COMMAND_FLAGS = {
     ),
     "images_from": Setting(
         "",
-        "File with the path of an image a line, relative to the current folder, beside those given; "
-        "-: standard input.",
+        "File with the path of an image a line, relative to the current folder, beside those "
+        "given; -: standard input.",
     ),
     "image_info": Setting(
         "",
@@ -290,8 +290,8 @@ def help_text(usage: str, flag_values: absl_flags.FlagValues = FLAGS) -> str:
     """Return `usage`, and the help of this command's flags by section."""
     sections = map(flag_values.module_help, (COMMAND, *config.sections()))
     closing = (
-        "--flagfile=FILE reads flags from a file, one a line. Paths, in flags and in such files, are "
-        "relative to the current folder."
+        "--flagfile=FILE reads flags from a file, one a line. Paths, in flags and in such files, "
+        "are relative to the current folder."
     )
     return "\n".join([f"usage: {usage}", *filter(None, sections), f"\n{closing}"])
 

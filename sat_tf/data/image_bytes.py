@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from sat_tf.config import MOST_PIXELS
-from sat_tf.errors import UserError, printable, reason
+from sat_tf.errors import UserError, printable
 
 # Endings of the names of image files.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".heic", ".heif", ".avif")
@@ -128,8 +128,10 @@ def read_image(image: str | bytes) -> bytes:
             data = file.read(MOST_BYTES)
     except OSError as error:
         raise UserError(f"{name}: {error.strerror}") from None
-    except ValueError as error:  # a NUL character, half a character
-        raise UserError(f"{name}: is not a file name: {error}") from None
+    except ValueError:
+        raise UserError(
+            f"{name}: is not a file name: it holds a NUL character or half a character"
+        ) from None
     return _converted(data, name)
 
 
@@ -233,6 +235,8 @@ def _converted(data: bytes, name: str) -> bytes:
     except UserError:
         raise
     # As for other formats in `looks_whole`.
-    except Exception as error:
-        raise UserError(f"{name}: is damaged {format_}: {printable(reason(error))}") from None
+    except Exception:
+        raise UserError(
+            f"{name}: is damaged or cut off ({format_}), or of a kind that is not read: {_CONVERT}"
+        ) from None
     return png.getvalue()
