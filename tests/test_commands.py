@@ -469,7 +469,7 @@ def test_export_captions_as_the_run_does(run, tmp_path, monkeypatch):
         (
             "export",
             ["--workdir=none", "--export_dir=v[1]"],
-            "--export_dir=v[1]: TensorFlow takes [",
+            ": TensorFlow takes [ ] \\ * ? in a path",
         ),
         ("caption", ["--workdir=none", "--report=/", "a.jpg"], "--report=/: is a folder"),
     ],
