@@ -210,7 +210,8 @@ def override(config: Config, **values: Any) -> Config:
     made = from_flat(merged)
     fixed = config.differences(made)
     if fixed:
-        raise UserError(f"--{fixed[0]} can't be changed in a trained run")
+        kept = as_flag(fixed[0], to_flat(config)[fixed[0]])
+        raise UserError(f"--{fixed[0]} can't be changed in a trained run; it has {kept}")
     return made
 
 

@@ -347,7 +347,7 @@ def encoder(context: RunContext) -> CheckResult:
 def feature_cache(context: RunContext) -> CheckResult:
     """Check that the cache holds the output of the encoder for each image."""
     largest: dict[str, float] = {}
-    folder = context.cache_folder
+    folder = context.cache_folder.absolute()
     advice = f"delete {folder}: training, evaluation and extract_features fill it again"
     for split, sample in (("train", context.train), ("dev", context.dev)):
         try:

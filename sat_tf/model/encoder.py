@@ -172,7 +172,7 @@ def load_encoder(
     Raises:
       UserError: no such file, damaged, or not an encoder of such images.
     """
-    encoder = _load_model(path, str(path))
+    encoder = _load_model(path, str(path), "put the file back that belongs to the run")
     _check_grid(encoder, str(path))
     if encoder.input_shape != (None, image_size, image_size, 3):
         raise UserError(
@@ -235,7 +235,8 @@ def _network(config: EncoderConfig, image_size: int) -> keras.Model:
     if _is_file(config):
         if weights == "none":
             raise UserError("--encoder_weights=none: a .keras file brings its own; leave it out")
-        network = _load_model(config.encoder, f"--encoder={config.encoder}")
+        remedy = f"save it again by Keras {keras.__version__}"
+        network = _load_model(config.encoder, f"--encoder={config.encoder}", remedy)
     else:
         network = _named_network(config, image_size)
     if weights not in ("imagenet", "none"):
@@ -279,7 +280,7 @@ def _what_fits(shape: tuple[int | None, ...]) -> str:
     return f"which takes images of {rows} x {columns} pixels: {advice}"
 
 
-def _load_model(path: str | os.PathLike[str], where: str) -> keras.Model:
+def _load_model(path: str | os.PathLike[str], where: str, remedy: str) -> keras.Model:
     if not Path(path).is_file():
         raise UserError(f"{where}: no such file{in_current_folder(path)}")
     model: Any = None
@@ -289,7 +290,7 @@ def _load_model(path: str | os.PathLike[str], where: str) -> keras.Model:
             model = keras.saving.load_model(path, compile=False)
     # Keras raises many kinds of exceptions for a damaged or foreign archive.
     except Exception as error:
-        why = _why(error)
+        why = _why(error, remedy)
     if why:
         raise UserError(f"{where}: can't be read as a Keras model: {why}")
     if not _is_graph(model) or len(model.inputs) != 1:
@@ -297,7 +298,7 @@ def _load_model(path: str | os.PathLike[str], where: str) -> keras.Model:
     return model
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception, remedy: str) -> str:
     """Return why a model can't be loaded, in place of Keras's text and of advice for its code."""
     text = str(error)
     if "safe_mode" in text:
@@ -310,10 +311,7 @@ def _why(error: Exception) -> str:
             f"it needs the {unknown[1] or 'class'} {unknown[2]}, which is not of Keras: build the "
             "network of Keras's layers, and save it again"
         )
-    return (
-        "it is damaged, or was saved by another version of Keras: save it again by Keras "
-        f"{keras.__version__}"
-    )
+    return f"it is damaged, or was saved by another version of Keras: {remedy}"
 
 
 def _backbone(network: keras.Model, layer: str) -> keras.Model:
