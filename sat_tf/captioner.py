@@ -13,7 +13,7 @@ from sat_tf.config import Config, DataConfig, override
 from sat_tf.data.images import Thumbnail, load_image, resize_and_crop, thumbnail
 from sat_tf.data.pipeline import ImageReader
 from sat_tf.data.unreadable import LeftOut, check_images, leave_out, read_left_out
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, printable
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import feature_source, load_encoder
 from sat_tf.model.generation import Caption, Generator, make_caption, make_captions
@@ -214,9 +214,9 @@ class Captioner:
         if data:
             records = check_images(loaded, skip, decode=skip)[split]
         else:
-            records = check_images(loaded, skip, left_out=left_out)[split]
+            records = check_images(loaded, skip, left_out=left_out, decode=skip)[split]
         if (data or own).boxes and not any(record.objects for record in records):
-            print(f"--boxes={(data or own).boxes} has no boxes of the split {split}")
+            print(printable(f"--boxes={(data or own).boxes} has no boxes of the split {split}"))
         known: Collection[str] = ()
         if not data and split != "train" and "train" in available_splits(own):
             # A machine may have the images of this split only; then novelty is not scored.

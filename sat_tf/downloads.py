@@ -28,7 +28,8 @@ def why_unreachable(url: str, timeout: float | None = None) -> str:
                 reasons.append("")
         except (OSError, ValueError) as error:
             answers = getattr(error, "code", None) in _NO_HEAD
-            reasons.append("" if answers else str(getattr(error, "reason", error)))
+            why = getattr(error, "reason", error)
+            reasons.append("" if answers else getattr(why, "strerror", None) or str(why))
 
     # The timeout applies to each address of a host, and not to resolving its name, which adds up
     # to minutes; hence the thread, which may outlive this call.

@@ -1,5 +1,8 @@
 """The error for mistakes of the user, and what its message quotes of errors and names."""
 
+import json
+import os
+
 
 class UserError(Exception):
     """A mistake of the user; says what is wrong, where (file, line or flag) and what to do.
@@ -11,6 +14,22 @@ class UserError(Exception):
 def reason(error: Exception) -> str:
     """Return the first line of an error's message; the name of its class if that is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def why_not_json(error: ValueError | RecursionError) -> str:
+    """Return what an error of `json.loads` means to the person who has the file."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg}, line {error.lineno}, column {error.colno}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text: save the file as UTF-8"
+    if isinstance(error, RecursionError):
+        return "its brackets are nested too deeply"
+    return "it holds a number of too many digits"
+
+
+def in_current_folder(path: str | os.PathLike[str]) -> str:
+    """Return what a path that does not exist is relative to, to follow "no such file"."""
+    return "" if os.path.isabs(path) else f" in the current folder, {os.getcwd()}"
 
 
 def printable(text: object) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sat_tf import flags
 from sat_tf.config import Config, DataConfig, from_flat, override
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, printable
 from sat_tf.storage import check_target, split_paths, write_json
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def main(argv: list[str]) -> None:
         workdirs = split_paths(options.compare)
         if len(workdirs) != 2:
             raise UserError(f"--compare={options.compare}: name two runs, RUN_A,RUN_B")
-        data = other_data_set(workdirs, overrides)
-        captioners = [load([workdir], overrides) for workdir in workdirs]
+        data = other_data_set(workdirs, overrides, "compare")
+        captioners = [load([workdir], overrides, "compare") for workdir in workdirs]
         results = [captioner.evaluate(split, batch_size, data, covered) for captioner in captioners]
         table, document = compare(workdirs, *results)
     else:
@@ -75,7 +75,8 @@ def main(argv: list[str]) -> None:
     if not options.results:
         document["split"] = split
     if data:
-        print(f"Not the data the run was trained on: {data.data_dir or data.dataset}")
+        shown = printable(data.data_dir or data.dataset)
+        print(f"Not the data the run was trained on: {shown}")
         document["data"] = dataclasses.asdict(data)
     print(table)
     if options.output:
@@ -90,10 +91,12 @@ def main(argv: list[str]) -> None:
         write_report(options.report, captioner, result, title, options.workdir)
 
 
-def load(workdirs: Sequence[str], overrides: Mapping[str, Any]) -> "Captioner":
+def load(
+    workdirs: Sequence[str], overrides: Mapping[str, Any], flag: str = "workdir"
+) -> "Captioner":
     """Load a run, or an ensemble; errors in settings come before TensorFlow is imported."""
     for workdir in workdirs:
-        override(Config.load(workdir), **overrides)
+        override(Config.load(workdir, flag), **overrides)
     flags.import_tensorflow()
     from sat_tf.captioner import Captioner
     from sat_tf.progress import activity
@@ -102,13 +105,15 @@ def load(workdirs: Sequence[str], overrides: Mapping[str, Any]) -> "Captioner":
         return Captioner.load(*workdirs, **overrides)
 
 
-def other_data_set(workdirs: Sequence[str], overrides: dict[str, Any]) -> DataConfig | None:
+def other_data_set(
+    workdirs: Sequence[str], overrides: dict[str, Any], flag: str = "workdir"
+) -> DataConfig | None:
     """Return the data set that `--dataset` names, if it is not that of the (first) run.
 
     Its settings are removed from the overrides, which are for the run's own.
     """
     given = {name: overrides[name] for name in DataConfig.settings() if name in overrides}
-    own = dataclasses.asdict(Config.load(workdirs[0]).data)
+    own = dataclasses.asdict(Config.load(workdirs[0], flag).data)
     others = ("boxes", "skip_unreadable")
     images = {name: value for name, value in given.items() if name not in others}
     if "dataset" not in given or images.items() <= own.items():
@@ -175,7 +180,7 @@ def compare(
     if images[0] != images[1]:
         raise UserError(
             f"--compare={','.join(workdirs)}: the split of the first has other images or "
-            "references than the second's"
+            "references than the second's: name one data set for both with --dataset"
         )
     differences = bootstrap.differences(first.metrics, second.metrics)
     return bootstrap.difference_table(first.scores, second.scores, differences), {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sat_tf import flags
 from sat_tf.config import Config, override
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, in_current_folder
 from sat_tf.storage import check_new_folder, is_pattern, split_paths
 
 USAGE = """python -m sat_tf.export --workdir=RUN --export_dir=OUT [--precision=bfloat16]
@@ -22,8 +22,9 @@ def main(argv: list[str]) -> None:
     overrides = flags.overrides()
     if is_pattern(Path(options.export_dir).absolute()):
         raise UserError(
-            f"--export_dir={options.export_dir}: TensorFlow takes [ ] \\ * ? in a path for a "
-            "pattern, and could not load a model from there: name another folder"
+            f"--export_dir={options.export_dir}{in_current_folder(options.export_dir)}: TensorFlow "
+            "takes [ ] \\ * ? in a path for a pattern, and could not load a model from there: name "
+            "another folder"
         )
     if len(split_paths(options.workdir)) > 1:
         raise UserError(f"--workdir={options.workdir}: an export holds one run")

@@ -19,6 +19,7 @@ import faulthandler
 import gc
 import io
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -46,7 +47,9 @@ COMMAND_FLAGS = {
         "", "JSON file to write the captions to, one an image, in COCO's results format."
     ),
     "images_from": Setting(
-        "", "File with the path of an image a line, beside those given; -: standard input."
+        "",
+        "File with the path of an image a line, relative to the current folder, beside those "
+        "given; -: standard input.",
     ),
     "image_info": Setting(
         "",
@@ -92,6 +95,12 @@ COMMAND_FLAGS = {
     "options": Setting("", "Options that arctic-captions saved with them (MODEL.npz.pkl)."),
     "dictionary": Setting("", "Dictionary that arctic-captions was trained with (.pkl)."),
 }
+# What absl says of a value of another type, in Python's words, and what is said in their place.
+_WRONG_TYPE = (
+    (r"invalid literal for int\(\).*", "must be a whole number"),
+    (r"could not convert string to float.*", "must be a number"),
+    (r"\('Non-boolean argument.*", "must be true or false"),
+)
 # Flags that must be given, each with the flags that may replace it.
 REQUIRED: dict[str, tuple[str, ...]] = {
     "workdir": ("compare", "results"),
@@ -251,9 +260,16 @@ def parse(
     """
     try:
         arguments = flag_values(_with_flagfiles(argv, flag_values))
+    except absl_flags.UnrecognizedFlagError as error:
+        if error.flagname in config.settings():
+            raise UserError(f"--{error.flagname}: this command does not take it") from None
+        raise UserError(str(error)) from None
     except (absl_flags.Error, ValueError) as error:
         # absl reports `--noflag=value` as a bare ValueError.
-        raise UserError(str(error)) from None
+        message = str(error).removeprefix("flag ")
+        for theirs, ours in _WRONG_TYPE:
+            message = re.sub(f": {theirs}", f": {ours}", message, flags=re.DOTALL)
+        raise UserError(message) from None
     if len(arguments) > 1 and not takes_arguments:
         raise UserError(f"unexpected argument {arguments[1]!r}: flags are written --name=value")
     for name in flag_values:
@@ -272,7 +288,10 @@ def parse(
 def help_text(usage: str, flag_values: absl_flags.FlagValues = FLAGS) -> str:
     """Return `usage`, and the help of this command's flags by section."""
     sections = map(flag_values.module_help, (COMMAND, *config.sections()))
-    closing = "--flagfile=FILE reads flags from a file, one a line."
+    closing = (
+        "--flagfile=FILE reads flags from a file, one a line. Paths, in flags and in such files, "
+        "are relative to the current folder."
+    )
     return "\n".join([f"usage: {usage}", *filter(None, sections), f"\n{closing}"])
 
 
@@ -390,6 +409,8 @@ def _read_flagfile(
     """
     name = os.path.expanduser(path)
     where = f"{including[-1]}: " if including else ""
+    if not name:
+        raise UserError(f"{where}--flagfile must name a file")
     if name in including:
         raise UserError(f"{where}--flagfile={path} includes itself")
     try:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, in_current_folder, why_not_json
 
 # Names in the folder of a run, beside `config.json`.
 VOCABULARY_FILE = "vocabulary.json"
@@ -195,9 +195,11 @@ def read_json(path: str | os.PathLike[str], what: str) -> Any:
             Path(path).read_bytes(), parse_constant=finite_or_none, parse_float=finite_or_none
         )
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file ({what})") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: can't be read as {what}: {error}") from None
+        raise UserError(f"{path}: no such file{in_current_folder(path)} ({what})") from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read as {what}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: can't be read as {what}: {why_not_json(error)}") from None
 
 
 def finite_or_none(text: str) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from sat_tf.errors import UserError, printable
+from sat_tf.errors import UserError, in_current_folder, printable
 
 # Read ahead to find the encoding and the line ends.
 _HEAD = 1 << 16
@@ -40,7 +40,8 @@ def open_text(path: Path) -> Iterator[TextIO]:
                 newline="\n" if "\n" in text else None,
             )
     except OSError as error:
-        raise UserError(f"{printable(path)}: can't be read: {error.strerror}") from None
+        where = in_current_folder(path) if isinstance(error, FileNotFoundError) else ""
+        raise UserError(printable(f"{path}: can't be read: {error.strerror}{where}")) from None
     except UnicodeDecodeError:
         raise UserError(
             f"{printable(path)}: begins as {encoding.upper()} text and is not: save it as UTF-8"

@@ -109,7 +109,7 @@ class Vocabulary:
         self.counts = tuple(counts)
         self._ids = {word: number for number, word in enumerate(self.words)}
         if self.words[: len(SPECIAL)] != SPECIAL or len(self._ids) != len(self.words):
-            raise UserError(f"a vocabulary starts with {SPECIAL} and has no word twice")
+            raise UserError(f"a vocabulary starts with {', '.join(SPECIAL)} and has no word twice")
         if not all(isinstance(word, str) for word in self.words):
             raise UserError("the words of a vocabulary are strings")
         for word in self.words:
@@ -203,12 +203,12 @@ class Vocabulary:
             raise UserError(f"{path}: damaged: words and counts must be lists")
         try:
             vocabulary = cls(document["words"], document["counts"])
-        except TypeError as error:  # a word that is a list
-            raise UserError(f"{path}: damaged: {error!r}") from None
+        except TypeError:  # a word that is a list
+            raise UserError(f"{path}: damaged: the words of a vocabulary are strings") from None
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         if vocabulary.fingerprint != document.get("fingerprint"):
-            raise UserError(f"{path}: its words were changed since it was written")
+            raise UserError(f"{path}: its words were changed since then: put the file back")
         return vocabulary
 
 

@@ -59,12 +59,12 @@ def test_an_integer_is_accepted_for_a_float():
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("seed", "1", "of type int"),
-        ("seed", 1.0, "of type int"),
-        ("seed", True, "of type int"),
-        ("cache_features", 1, "of type bool"),
-        ("data_dir", None, "of type str"),
-        ("dropout", "0.5", "of type float"),
+        ("seed", "1", "must be a whole number"),
+        ("seed", 1.0, "must be a whole number"),
+        ("seed", True, "must be a whole number"),
+        ("cache_features", 1, "must be true or false"),
+        ("data_dir", None, "must be a text"),
+        ("dropout", "0.5", "must be a number"),
         ("dropout", float("nan"), "finite"),
         ("clip_norm", float("inf"), "finite"),
         ("dropout", 0.96, "at most 0.95"),
@@ -74,7 +74,7 @@ def test_an_integer_is_accepted_for_a_float():
         ("seed", 10**400, "at most"),
         ("image_size", 10**6, "at most 10000"),
         ("data_dir", "a\0b", "null character"),
-        ("data_dir", [[]] * 10**6, "of type str"),
+        ("data_dir", [[]] * 10**6, "must be a text"),
         ("gate", "vector", "one of none, scalar"),
     ],
 )

@@ -1,5 +1,6 @@
-"""The documentation: links resolve; commands, flags, files and names in it exist."""
+"""Documentation and messages: links resolve; commands, flags, files and names in them exist."""
 
+import ast
 import functools
 import re
 import subprocess
@@ -30,7 +31,9 @@ COMMANDS = (
     "doctor",
 )
 # Flags in running text that belong to other programs.
-FOREIGN_FLAGS = {"flagfile", "help", "helpfull", "inputs", "logdir"}
+FOREIGN_FLAGS = {"flagfile", "help", "helpfull", "helpshort", "inputs", "logdir"}
+# In messages also those of saved_model_cli and TensorBoard, and the pattern --name=value.
+FOREIGN_IN_MESSAGES = {"all", "dir", "samples_per_plugin", "name"}
 
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^    .+$", re.MULTILINE)
@@ -47,8 +50,8 @@ def text_of(page):
 
 
 @functools.cache
-def flags_of(command):
-    """A command's flags from its help, each with its choices (None if it takes any value)."""
+def help_of(command):
+    """What a command prints for --help."""
     done = subprocess.run(
         [sys.executable, "-m", f"sat_tf.{command}", "--help"],
         capture_output=True,
@@ -56,8 +59,14 @@ def flags_of(command):
         check=True,
         cwd=ROOT,
     )
+    return done.stdout
+
+
+@functools.cache
+def flags_of(command):
+    """A command's flags from its help, each with its choices (None if it takes any value)."""
     found = {}
-    for block in re.split(r"\n(?=  --)", done.stdout)[1:]:
+    for block in re.split(r"\n(?=  --)", help_of(command))[1:]:
         negatable, name = re.match(r"  --(\[no\])?(\w+)", block).groups()
         choices = re.match(r"  --\w+:\s+<([\w|]+)>:", block)
         found[name] = choices.group(1).split("|") if choices else None
@@ -131,18 +140,56 @@ def test_commands_and_their_flags_exist(page):
     assert not problems
 
 
-@pytest.mark.parametrize("page", CURRENT, ids=by_name)
-def test_flags_named_in_the_text_exist(page):
+def flags_of_any_command():
+    """All flags with their choices, as `flags_of`."""
     known = {}
     for command in COMMANDS:
         for name, choices in flags_of(command).items():
             # `--precision` has other choices in training than in the export.
             wider = None if known.get(name, choices) != choices else choices
             known[name] = wider
+    return known
+
+
+def literals(module):
+    """The texts of a module: messages, help and docstrings, without what f-strings insert."""
+    nodes = ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+    return [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=by_name)
+def test_flags_named_in_the_text_exist(page):
+    known = flags_of_any_command()
     inline = re.findall(r"`([^`\n]+)`", FENCE.sub("", text_of(page)))
     # Whole command lines have their own test; scripts of experiments/ have flags of their own.
     named = " ".join(code for code in inline if not code.startswith("python "))
     assert not problems_of_flags(named, known)
+
+
+def test_flags_named_in_messages_exist():
+    known = {**flags_of_any_command(), **dict.fromkeys(FOREIGN_IN_MESSAGES)}
+    found = {
+        by_name(module): problems_of_flags("\n".join(literals(module)), known)
+        for module in PACKAGE.rglob("*.py")
+    }
+    assert not {name: problems for name, problems in found.items() if problems}
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "doctor"])
+def test_a_command_names_its_own_flags(command):
+    """But for whole command lines of another one, which it prints."""
+    texts = literals(PACKAGE / f"{command}.py")
+    other = re.compile(rf"python -m sat_tf\.(?!{command})")
+    own = "\n".join(text for text in texts if not other.search(text))
+    known = {**flags_of(command), **dict.fromkeys(FOREIGN_IN_MESSAGES)}
+    assert not problems_of_flags(own, known)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_flags_of_its_command(command):
+    """But for conditions, which a run fulfils by its settings: "For --attention=hard."."""
+    known, text = flags_of(command), " ".join(help_of(command).split())
+    assert not problems_of_flags(re.sub(r"(?:Not for|For) --\S+", "", text), known)
 
 
 @pytest.mark.parametrize("page", CURRENT, ids=by_name)

@@ -81,7 +81,9 @@ def test_settings_read_the_flags():
     ("argument", "named"),
     [
         ("--sed=1", "'sed'"),
-        ("--seed=one", "--seed=one"),
+        ("--seed=one", "--seed=one: must be a whole number"),
+        ("--dropout=half", "--dropout=half: must be a number"),
+        ("--cache_features=maybe", "--cache_features=maybe: must be true or false"),
         ("--seed=-1", "--seed=-1"),
         ("--seed", "--seed"),
         ("--gate=vector", "<none|scalar|channel>"),
@@ -89,6 +91,8 @@ def test_settings_read_the_flags():
         ("--nocache_features=1", "--nocache_features=1"),
         ("picture.jpg", "'picture.jpg'"),
         ("--flagfile=/nowhere/x.flags", "--flagfile=/nowhere/x.flags"),
+        ("--flagfile=x.flags", f"No such file or directory in the current folder, {Path.cwd()}"),
+        ("--flagfile=", "--flagfile must name a file"),
     ],
 )
 def test_a_wrong_argument_is_named(argument, named):
@@ -183,6 +187,13 @@ def test_overrides_are_the_values_that_are_given():
     flags.parse(["prog", "--max_length=5"], flag_values=values)
     assert flags.overrides(values) == {"max_length": 5}
     assert "data_dir" in values and "hidden_size" not in values
+
+
+def test_a_setting_of_other_commands_is_named():
+    values = absl_flags.FlagValues()
+    flags.define_overrides("doctor", flag_values=values)
+    with pytest.raises(UserError, match="--seed: this command does not take it"):
+        flags.parse(["prog", "--seed=5"], flag_values=values)
 
 
 def test_settings_name_commands_that_exist():

@@ -15,7 +15,7 @@ from sat_tf.config.decoding import DecodingConfig
 from sat_tf.config.model import DecoderConfig, EncoderConfig, ImageConfig
 from sat_tf.config.setting import Section, Setting, as_flag
 from sat_tf.config.training import TrainingConfig
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, in_current_folder
 from sat_tf.storage import read_json, write_json
 
 FORMAT_VERSION = 1
@@ -58,10 +58,12 @@ class Config:
                 f"--finetune_from={encoder.finetune_from} changes the features that "
                 "--cache_features keeps: add --nocache_features"
             )
-        if encoder.encoder_weights == "none" and not encoder.finetune_from:
+        # A file has weights of its own, which `build_encoder` says.
+        is_random = encoder.encoder_weights == "none" and not encoder.encoder.endswith(".keras")
+        if is_random and not encoder.finetune_from:
             raise UserError(
-                "--encoder_weights=none without --finetune_from leaves the encoder random: add "
-                "--finetune_from=all --nocache_features, or name weights"
+                "--encoder_weights=none leaves the encoder random: name weights, or train it from "
+                "scratch with --finetune_from=all --nocache_features (sat_tf.train)"
             )
         if images.resize == "crop" and images.shorter_side < images.image_size:
             raise UserError(
@@ -104,15 +106,22 @@ class Config:
         write_json(Path(workdir) / CONFIG_FILE, document)
 
     @classmethod
-    def load(cls, workdir: str | os.PathLike[str]) -> "Config":
+    def load(cls, workdir: str | os.PathLike[str], flag: str = "workdir") -> "Config":
         """Read a run's `config.json`.
+
+        Args:
+          workdir: folder of the run.
+          flag: that names it, for the error if it is no run.
 
         Raises:
           UserError: the file is missing or damaged, or has an unknown or conflicting setting.
         """
         path = Path(workdir) / CONFIG_FILE
         if not path.exists():
-            raise UserError(f"--workdir={workdir}: holds no run ({CONFIG_FILE} is missing)")
+            why = f"{CONFIG_FILE} is missing"
+            if not Path(workdir).exists():
+                why = f"no such folder{in_current_folder(workdir)}"
+            raise UserError(f"--{flag}={workdir}: holds no run ({why})")
         document = read_json(path, "the settings of a run")
         if not isinstance(document, dict) or document.get("format_version") != FORMAT_VERSION:
             raise UserError(f"{path}: format_version must be {FORMAT_VERSION}")
@@ -201,7 +210,8 @@ def override(config: Config, **values: Any) -> Config:
     made = from_flat(merged)
     fixed = config.differences(made)
     if fixed:
-        raise UserError(f"--{fixed[0]} can't be changed in a trained run")
+        kept = as_flag(fixed[0], to_flat(config)[fixed[0]])
+        raise UserError(f"--{fixed[0]} can't be changed in a trained run; it has {kept}")
     return made
 
 

@@ -67,7 +67,7 @@ class EncoderConfig(Section):
     )
     encoder_precision: str = setting(
         "float32",
-        "Compute dtype of a frozen encoder; one that is trained has --precision.",
+        "Compute dtype of a frozen encoder; one that is trained has that of the decoder.",
         choices=("float32", "bfloat16"),
         only_for={"finetune_from": ""},
         commands=("import_arctic",),

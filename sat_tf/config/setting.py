@@ -10,6 +10,7 @@ from typing import Any
 from sat_tf.errors import UserError
 
 _LARGEST_INT = 2**31 - 1  # TensorFlow's int32
+_TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 class Not:
@@ -63,7 +64,7 @@ class Setting:
             value = float(value) if abs(value) <= sys.float_info.max else math.inf
         if type(value) is not expected:
             shown = reprlib.repr(value)
-            raise UserError(f"--{name}={shown}: must be of type {expected.__name__}")
+            raise UserError(f"--{name}={shown}: must be {_TYPES[expected]}")
         if expected is str and "\0" in value:
             raise UserError(f"--{name}={value!r}: must not have a null character")
         if self.choices is not None and value not in self.choices:

@@ -164,7 +164,8 @@ class FeatureCache:
                 self._encode(encodable, encode, images, batch_size)
         except OSError as error:
             raise UserError(
-                f"{self.folder}: can't hold a feature cache ({error}); give another --cache_dir"
+                f"{self.folder.absolute()}: can't hold a feature cache "
+                f"({error.strerror or error}): give another --cache_dir"
             ) from None
         self._find_records()
         if unread := np.flatnonzero(self._shard < 0).tolist():
@@ -201,8 +202,8 @@ class FeatureCache:
                 footer = file.read()
         except OSError as error:
             raise UserError(
-                f"{path}: can't be read ({error.strerror}): make it readable, or give another "
-                "--cache_dir"
+                f"{path.absolute()}: can't be read ({error.strerror}): make it readable, or give "
+                "another --cache_dir"
             ) from None
         except (ValueError, EOFError, OverflowError):  # no such header, or no so many records
             return None
@@ -242,8 +243,8 @@ class FeatureCache:
         free = shutil.disk_usage(self.folder).free
         if size > free:
             raise UserError(
-                f"{self.folder}: {count:,} images take {size / 1e9:.1f} GB, but only "
-                f"{free / 1e9:.1f} GB are free: give another --cache_dir, or train with "
+                f"{self.folder.absolute()}: {count:,} images take {size / 1e9:.1f} GB, but only "
+                f"{free / 1e9:.1f} GB are free: give another --cache_dir, or train a run with "
                 "--nocache_features"
             )
         space = f"{size / 1e9:.1f} GB" if size > 1e8 else f"{size / 1e6:.1f} MB"
@@ -259,8 +260,8 @@ class FeatureCache:
                 index = int(indices[int(np.argmin(finite))])
                 raise UserError(
                     f"{_name(self._records[index])}: its features are not numbers within 65,504, "
-                    "the range of float16: check --preprocessing and --encoder_weights, or train "
-                    "with --nocache_features"
+                    "the range of float16: check the --preprocessing and --encoder_weights of the "
+                    "training, or train a run with --nocache_features"
                 )
             yield from zip(indices.numpy().tolist(), features, strict=True)
 
@@ -341,8 +342,8 @@ def _unread_message(records: Sequence[Record], indices: Sequence[int], folder: P
     found = find_unreadable(unread, decode=True)
     errors = [found.get(i, f"{_name(one)}: can't be read") for i, one in enumerate(unread)]
     advice = (
-        "repair them and run the same command again: all others are encoded; or leave them out "
-        "with --skip_unreadable"
+        "repair them and run the same command again: all others are encoded; or leave them out of "
+        "a new run, or of an evaluation, with --skip_unreadable"
     )
     return describe_unreadable(errors, len(records), advice, folder / LIST_FILE)
 

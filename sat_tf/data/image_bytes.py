@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from sat_tf.config import MOST_PIXELS
-from sat_tf.errors import UserError, printable, reason
+from sat_tf.errors import UserError, printable
 
 # Endings of the names of image files.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".heic", ".heif", ".avif")
@@ -27,7 +27,7 @@ MOST_BYTES = 1 << 29
 # write up to about 20.
 MAX_JPEG_SCANS = 64
 _HEAD_BYTES = 512
-_CONVERT = "convert it to JPEG or PNG"
+CONVERT = "convert it to JPEG or PNG"
 
 # Formats that the graph decodes.
 _READ = {
@@ -42,32 +42,32 @@ _HEIC_KINDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 _AVIF_KINDS = (b"avif", b"avis")
 # What else is found in place of images, and what to do about it.
 _OTHERS: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"II*\0\x10\0\0\0CR", f"a raw image of a camera: {_CONVERT}"),
-    (0, b"II*\0", f"TIFF or a raw image of a camera: {_CONVERT}"),
-    (0, b"MM\0*", f"TIFF or a raw image of a camera: {_CONVERT}"),
-    (0, b"FUJIFILMCCD-RAW", f"a raw image of a camera: {_CONVERT}"),
-    (0, b"IIRO", f"a raw image of a camera: {_CONVERT}"),
-    (0, b"IIU\0", f"a raw image of a camera: {_CONVERT}"),
-    (4, b"ftypcrx", f"a raw image of a camera: {_CONVERT}"),
+    (0, b"II*\0\x10\0\0\0CR", f"a raw image of a camera: {CONVERT}"),
+    (0, b"II*\0", f"TIFF or a raw image of a camera: {CONVERT}"),
+    (0, b"MM\0*", f"TIFF or a raw image of a camera: {CONVERT}"),
+    (0, b"FUJIFILMCCD-RAW", f"a raw image of a camera: {CONVERT}"),
+    (0, b"IIRO", f"a raw image of a camera: {CONVERT}"),
+    (0, b"IIU\0", f"a raw image of a camera: {CONVERT}"),
+    (4, b"ftypcrx", f"a raw image of a camera: {CONVERT}"),
     (4, b"ftyp", "a video"),
     (4, b"moov", "a video"),
     (0, b"\x1aE\xdf\xa3", "a video"),
     (8, b"AVI ", "a video"),
-    (0, b"8BPS", f"a Photoshop file: {_CONVERT}"),
-    (0, b"%PDF", f"PDF: {_CONVERT}"),
-    (0, b"\xff\x0a", f"JPEG XL: {_CONVERT}"),
-    (4, b"JXL ", f"JPEG XL: {_CONVERT}"),
-    (4, b"jP  ", f"JPEG 2000: {_CONVERT}"),
-    (0, b"\xff\x4f\xff\x51", f"JPEG 2000: {_CONVERT}"),
-    (0, b"\0\0\1\0", f"an icon (ICO): {_CONVERT}"),
+    (0, b"8BPS", f"a Photoshop file: {CONVERT}"),
+    (0, b"%PDF", f"PDF: {CONVERT}"),
+    (0, b"\xff\x0a", f"JPEG XL: {CONVERT}"),
+    (4, b"JXL ", f"JPEG XL: {CONVERT}"),
+    (4, b"jP  ", f"JPEG 2000: {CONVERT}"),
+    (0, b"\xff\x4f\xff\x51", f"JPEG 2000: {CONVERT}"),
+    (0, b"\0\0\1\0", f"an icon (ICO): {CONVERT}"),
     (0, b"PK\3\4", "a ZIP archive: unpack it"),
     (0, b"\x1f\x8b", "a gzip archive: unpack it"),
     (0, b"version https://git-lfs", "a pointer of Git LFS: fetch the files with `git lfs pull`"),
 )
 # What texts begin with, after an XML declaration, in lower case.
 _TEXTS = (
-    (b"<svg", f"SVG: {_CONVERT}"),
-    (b"<!doctype svg", f"SVG: {_CONVERT}"),
+    (b"<svg", f"SVG: {CONVERT}"),
+    (b"<!doctype svg", f"SVG: {CONVERT}"),
     (b"<!doctype html", "a web page (HTML): download the image again"),
     (b"<html", "a web page (HTML): download the image again"),
     (b"<", "a web page or XML: download the image again"),
@@ -128,8 +128,10 @@ def read_image(image: str | bytes) -> bytes:
             data = file.read(MOST_BYTES)
     except OSError as error:
         raise UserError(f"{name}: {error.strerror}") from None
-    except ValueError as error:  # a NUL character, half a character
-        raise UserError(f"{name}: is not a file name: {error}") from None
+    except ValueError:
+        raise UserError(
+            f"{name}: is not a file name: it holds a NUL character or half a character"
+        ) from None
     return _converted(data, name)
 
 
@@ -222,17 +224,19 @@ def _converted(data: bytes, name: str) -> bytes:
     try:
         image = _open(io.BytesIO(data), format_)
         if image.width * image.height > MOST_PIXELS:
-            raise UserError(f"{name}: has more than {MOST_PIXELS:,} pixels")
+            raise UserError(f"{name}: has more than {MOST_PIXELS:,} pixels: make it smaller")
         upright = PIL.ImageOps.exif_transpose(image)
         png = io.BytesIO()
         upright.convert("RGBA" if upright.has_transparency_data else "RGB").save(
             png, "PNG", compress_level=0
         )
     except ImportError:
-        raise UserError(f"{name}: is {format_}: {_CONVERT}, or {advice[format_]}") from None
+        raise UserError(f"{name}: is {format_}: {CONVERT}, or {advice[format_]}") from None
     except UserError:
         raise
     # As for other formats in `looks_whole`.
-    except Exception as error:
-        raise UserError(f"{name}: is damaged {format_}: {printable(reason(error))}") from None
+    except Exception:
+        raise UserError(
+            f"{name}: is damaged or cut off ({format_}), or of a kind that is not read: {CONVERT}"
+        ) from None
     return png.getvalue()

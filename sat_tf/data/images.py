@@ -12,9 +12,12 @@ import PIL.Image
 import tensorflow as tf
 
 from sat_tf.config import MOST_PIXELS, ImageConfig
-from sat_tf.data.image_bytes import format_of, read_image
+from sat_tf.data.image_bytes import CONVERT, format_of, read_image
 from sat_tf.data.image_headers import (
+    ANIMATED_WEBP,
     REASONS,
+    TOO_MANY_SCANS,
+    WRONG_BMP,
     exif_orientation,
     first_gif_frame,
     has_transparency,
@@ -24,6 +27,8 @@ from sat_tf.data.objects import Box
 from sat_tf.errors import UserError, printable
 
 _TOO_BIG = "has more pixels than"
+# Reasons of images that are whole.
+_UNUSUAL = (TOO_MANY_SCANS, WRONG_BMP, ANIMATED_WEBP)
 LONGEST_SIDE = 512  # of a thumbnail, pixels
 # Images with longer sides are cropped to their middle before resizing: one of 10,000 x 1 would
 # otherwise be enlarged to gigabytes, most of which the crop to the centre discards.
@@ -50,8 +55,10 @@ def load_image(image: str | bytes, compiled: bool = False) -> tf.Tensor:
     except tf.errors.InvalidArgumentError as error:
         why = f"is damaged or cut off ({format_of(data)})"
         if _TOO_BIG in error.message:
-            why = f"has more than {MOST_PIXELS:,} pixels"
+            why = f"has more than {MOST_PIXELS:,} pixels: make it smaller"
         why = next((known for known in REASONS if known in error.message), why)
+        if why in _UNUSUAL:
+            why += f": {CONVERT}"
         name = "the bytes" if isinstance(image, bytes) else printable(image)
         raise UserError(f"{name}: {why}") from None
 

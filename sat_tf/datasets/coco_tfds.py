@@ -44,8 +44,9 @@ def unpacked_folder(data_dir: Path) -> Path:
     default = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
     root = next((root for root in (data_dir, default) if (root / _NAME).is_dir()), data_dir)
     if not (root / _NAME).is_dir():
-        _check_download(data_dir)  # before tensorflow-datasets is imported, which takes seconds
-    builder = _prepared(root)
+        # Before tensorflow-datasets is imported, which takes seconds.
+        _check_download(data_dir, data_dir)
+    builder = _prepared(root, data_dir)
     try:
         with atomic_path(folder) as temporary:
             (temporary / IMAGES).mkdir(parents=True)
@@ -55,7 +56,12 @@ def unpacked_folder(data_dir: Path) -> Path:
     return folder
 
 
-def _check_download(data_dir: Path) -> None:
+def _shown(folder: Path, data_dir: Path) -> str:
+    """Return a folder as messages name it: by its flag if that was given."""
+    return f"--data_dir={folder}" if folder == data_dir else str(folder)
+
+
+def _check_download(folder: Path, data_dir: Path) -> None:
     """Raise a `UserError` if the archives can't be downloaded, or the disk is too small.
 
     Without a network, tensorflow-datasets itself tries for minutes.
@@ -63,33 +69,42 @@ def _check_download(data_dir: Path) -> None:
     for url in _URLS:
         if reason := why_unreachable(url):
             raise UserError(
-                f"--data_dir={data_dir}: holds no COCO (annotations/captions_train2014.json with "
-                "train2014/, dataset_coco.json, or coco_captions as tensorflow-datasets prepares "
-                f"it), and {urlsplit(url).hostname} can't be reached: {reason}"
+                f"{_shown(folder, data_dir)}: holds no COCO (annotations/captions_train2014.json "
+                "with train2014/, dataset_coco.json, or coco_captions as tensorflow-datasets "
+                f"prepares it), and {urlsplit(url).hostname} can't be reached: {reason}"
             )
-    free = shutil.disk_usage(data_dir).free // 10**9
+    free = shutil.disk_usage(folder).free // 10**9
     if free < _GIGABYTES:
         raise UserError(
-            f"--data_dir={data_dir}: holds no COCO, and downloading and unpacking it takes "
+            f"{_shown(folder, data_dir)}: holds no COCO, and downloading and unpacking it takes "
             f"{_GIGABYTES} GB, of which {free} are free"
         )
 
 
-def _prepared(root: Path) -> Any:
+def _prepared(root: Path, data_dir: Path) -> Any:
     """Return the builder of coco_captions, downloaded if it is not on the disk."""
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+    from tensorflow_datasets.core.download.extractor import ExtractError
 
     from sat_tf.data.quiet_tfds import quiet_tfds
 
     with quiet_tfds():
         builder = tfds.builder(_NAME, data_dir=root)
     if not builder.is_prepared():
-        _check_download(root)
+        _check_download(root, data_dir)
         print(f"no COCO in {root}: tensorflow-datasets downloads it, 40 GB", flush=True)
         try:
             builder.download_and_prepare(file_format="tfrecord")
-        except (OSError, tfds.download.DownloadError) as error:
-            raise UserError(f"--data_dir={root}: COCO can't be downloaded: {error}") from None
+        except (
+            OSError,
+            tfds.download.DownloadError,
+            NonMatchingChecksumError,
+            ExtractError,
+        ) as error:
+            # The first line alone: advice on the code of tensorflow-datasets follows.
+            why = getattr(error, "strerror", None) or reason(error).rstrip(":")
+            raise UserError(f"{_shown(root, data_dir)}: COCO can't be downloaded: {why}") from None
     return builder
 
 
@@ -127,8 +142,8 @@ def _examples(builder: Any) -> Iterator[tuple[str, Any]]:
             for example in tfds.as_numpy(dataset):
                 yield split, example
     # The last one for file formats of tensorflow-datasets that tf.data can't read.
-    except (tf.errors.OpError, ValueError, NotImplementedError) as error:
+    except (tf.errors.OpError, ValueError, NotImplementedError):
         raise UserError(
-            f"{builder.data_path}: can't be read ({reason(error)}): delete the "
-            "folder, and it will be prepared again"
+            f"{builder.data_path}: can't be read (damaged, or in a format of files that tf.data "
+            "does not read): delete the folder, and it will be prepared again"
         ) from None

@@ -42,6 +42,15 @@ IMAGE_COLUMNS = ("image", "image_name", "image_path", "file_name", "filename", "
 CAPTION_COLUMNS = ("caption", "captions", "comment", "text", "sentence", "description")
 _SPLIT = "split"
 _DELIMITERS = "\t|;,"  # a comma may be a part of a caption between others
+# What the parser says of a row, and what it means.
+_CSV_ERRORS = (
+    ("unexpected end of data", "a quotation mark that it opens is never closed"),
+    ("field larger than", "a value is very long: is a quotation mark never closed?"),
+    (
+        "expected after",
+        "a closing quotation mark must end the value: inside of one, write two in place of one",
+    ),
+)
 _URL = re.compile("https?://", re.IGNORECASE)
 # The name of an image in a table without header; Flickr's have the number of the caption.
 _IMAGE_NAME = re.compile(rf"[^\t|]*({'|'.join(map(re.escape, SUFFIXES))})(#\d+)?", re.IGNORECASE)
@@ -217,7 +226,9 @@ def _parse(
         except StopIteration:
             return
         except csv.Error as error:
-            problems.add(location, f"is not CSV: {error}")
+            text = str(error)
+            why = next((ours for theirs, ours in _CSV_ERRORS if theirs in text), "")
+            problems.add(location, f"is not CSV: {why}" if why else "is not CSV")
         else:
             if any(values):
                 yield location, values

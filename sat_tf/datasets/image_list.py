@@ -9,7 +9,7 @@ from pathlib import Path
 from sat_tf.data.image_bytes import SUFFIXES
 from sat_tf.data.records import Problems, raise_if_problems
 from sat_tf.datasets.source import ID, NAME, JsonDocument, coco_id
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, in_current_folder
 
 _LISTED = 5  # images that a message names
 
@@ -53,7 +53,8 @@ def _expand(argument: str) -> list[str]:
         return [argument]
     matching = sorted(filter(os.path.isfile, glob.iglob(argument, recursive=True)))
     if not matching:
-        raise UserError(f"{argument}: no such file, and as a pattern it matches none")
+        where = in_current_folder(argument)
+        raise UserError(f"{argument}: no such file{where}, and as a pattern it matches none")
     return matching
 
 
@@ -61,7 +62,8 @@ def _read_list(path: str) -> list[str]:
     try:
         content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"--images_from={path}: can't be read: {error.strerror}") from None
+        where = in_current_folder(path) if isinstance(error, FileNotFoundError) else ""
+        raise UserError(f"--images_from={path}: can't be read: {error.strerror}{where}") from None
     if b"\0" in content:
         raise UserError(f"--images_from={path}: must be text in UTF-8, one path a line")
     # File names need not be UTF-8: as Python has them.

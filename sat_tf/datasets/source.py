@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from sat_tf.config import DataConfig
 from sat_tf.data.records import SPLITS, Problems, Record, SourceLocation, ValidatedSplits
 from sat_tf.datasets.image_files import ImageFiles, name_key
-from sat_tf.errors import UserError, printable
+from sat_tf.errors import UserError, in_current_folder, printable, why_not_json
 from sat_tf.text_files import NOT_TEXT, open_text
 from sat_tf.vocabulary import tokenize
 
@@ -122,7 +122,7 @@ def parse_json(
             location = SourceLocation(location.path, error.lineno)
         problems.add(location, f"is not JSON: {error.msg}, column {error.colno}")
     except (ValueError, RecursionError) as error:  # endless digits, endless brackets
-        problems.add(location, f"is not JSON that can be read: {error}")
+        problems.add(location, f"is not JSON that can be read: {why_not_json(error)}")
     else:
         if isinstance(value, dict):
             return value
@@ -412,7 +412,7 @@ def data_folder(config: DataConfig) -> Path:
     """Return `--data_dir`; raise a `UserError` if it is no folder."""
     folder = Path(config.data_dir)
     if not folder.is_dir():
-        where = "" if folder.is_absolute() else f" in the current folder, {Path.cwd()}"
+        where = in_current_folder(folder)
         raise UserError(printable(f"--data_dir={folder}: no such folder{where}"))
     return folder
 
@@ -426,11 +426,9 @@ def missing_path(flag: str, path: Path, config: DataConfig, what: str) -> UserEr
       config: of the data set; `--data_dir` may hold the path.
       what: that the path should be.
     """
-    message = f"--{flag}={path}: no such {what}"
-    if not path.is_absolute():
-        message += f" in the current folder, {Path.cwd()}"
-        if (inside := Path(config.data_dir) / path).exists():
-            message += f"; there is --{flag}={inside}"
+    message = f"--{flag}={path}: no such {what}{in_current_folder(path)}"
+    if not path.is_absolute() and (inside := Path(config.data_dir) / path).exists():
+        message += f"; there is --{flag}={inside}"
     return UserError(printable(message))
 
 

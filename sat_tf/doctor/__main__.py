@@ -8,7 +8,7 @@ from tqdm import tqdm
 from sat_tf import flags
 from sat_tf.config import Config, override
 from sat_tf.doctor import CheckResult, Status
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, printable
 from sat_tf.storage import check_target, split_paths, write_json
 
 USAGE = """python -m sat_tf.doctor --workdir=RUN [--output=FILE]
@@ -66,7 +66,9 @@ def _format(name: str, result: CheckResult) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return name.ljust(_INDENT) + "\n".join(map(wrapper.fill, parts))[_INDENT:]
+    # Problems of a data set have a line each.
+    lines = [wrapper.fill(printable(line)) for part in parts for line in part.splitlines()]
+    return name.ljust(_INDENT) + "\n".join(lines)[_INDENT:]
 
 
 def _summary(results: dict[str, CheckResult]) -> str:

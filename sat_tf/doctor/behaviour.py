@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from sat_tf.doctor.run_context import RunContext, Sample
 from sat_tf.metrics.bootstrap import intervals
 from sat_tf.model.caption_model import Batch, CaptionModel
 from sat_tf.model.losses import CaptionLoss
+from sat_tf.training.schedule import smaller_steps
 from sat_tf.vocabulary import tokenize
 
 _IMPORTED = "the run was imported, not trained here"
@@ -66,7 +68,7 @@ def training_curves(context: RunContext) -> CheckResult:
     is_falling = at_lowest == last and last_fall > _MAX_LAST_FALL
     monitor = context.config.training.monitor
     if diverged:
-        advice = "train again with a lower --learning_rate or --clip_norm"
+        advice = f"train again with {smaller_steps(context.config.training)}"
     elif above_best > _MAX_ABOVE_BEST and best < at_lowest:
         advice = (
             f"--monitor={monitor} selected an early epoch, as it is chance or 0 on few validation "
@@ -75,7 +77,8 @@ def training_curves(context: RunContext) -> CheckResult:
     elif is_falling:
         advice = (
             "training ended too early: the same command with more --max_epochs and --patience "
-            "continues it; few captions make few steps in an epoch, a smaller --batch_size more"
+            "continues it; few captions make few steps in an epoch, a new run with a smaller "
+            "--batch_size makes more"
         )
     else:
         advice = (
@@ -157,14 +160,16 @@ def attention_maps(context: RunContext) -> CheckResult:
     if context.run.model.num_locations == 1:
         return skip("there is only one location")
     entropy, own, average = context.evaluation.scores["attention_entropy"], *context.falls
+    config = context.config.training
     return fail_if(
         entropy > _MAX_ENTROPY or own <= _MIN_RATIO * average,
         f"entropy of alpha {entropy:.0f} % (100: the same everywhere); log p of a content word "
         f"falls by {own:.3f} nats if the tenth of the image that it attends to most is covered, "
         f"by {average:.3f} if it is that of the caption's mean map",
-        "attention maps show little: words do not depend on their own. Train again with "
-        "--doubly_stochastic_weight=0, with an earlier --encoder_layer, whose cells see less of "
-        "the image, or with --attention_supervision where boxes are known (docs/attention.md)",
+        "attention maps show little: words do not depend on their own. Train again "
+        + "with --doubly_stochastic_weight=0, " * (config.doubly_stochastic_weight > 0)
+        + "with an earlier --encoder_layer, whose cells see less of the image, or with "
+        "--attention_supervision where boxes are known (docs/attention.md)",
         entropy=entropy,
         fall_attended=own,
         fall_average=average,
@@ -219,8 +224,9 @@ def truncation(context: RunContext) -> CheckResult:
         f"of {len(captions)} captions {truncated:.1%} are truncated at --max_length={max_length}; "
         f"of the training captions {longer:.1%} are longer"
         + (f", and {left_out:.1%} left out by --max_caption_words={limit}" if limit else ""),
-        "raise the limit (--max_length of the finished run, --max_caption_words of a new one); if "
-        "captions repeat themselves, try --no_repeat_ngram=3",
+        "raise the limit (--max_length, here and where the run captions"
+        + (", --max_caption_words of a new run" if limit else "")
+        + "); if captions repeat themselves, caption with --no_repeat_ngram=3",
         truncated=truncated,
         longer=longer,
         left_out=left_out,
@@ -254,13 +260,14 @@ def alignment(context: RunContext) -> CheckResult:
     if not means:
         return skip(f"fewer than {_MIN_RANKED} images")
     measured = ", ".join(f"{rank:.2f} of {split}" for split, rank in means.items())
+    run = shlex.quote(str(context.workdir))
     return fail_if(
         max(means.values()) > _MAX_RANK or worst > _MAX_RANK_AT_INDEX,
         "mean rank of an image's own caption among those of others, 0 the first, 1 the last, 0.5 "
         f"random: {measured}{at_worst}",
         "images and captions do not belong together, or the run has learned nothing from images: "
-        "inspect some of them (python -m sat_tf.evaluate --report=...) for captions shifted by a "
-        "line and for renamed images",
+        f"inspect some of them (python -m sat_tf.evaluate --workdir={run} --split=dev "
+        "--report=report.html) for captions shifted by a line and for renamed images",
         **means,
         worst_index=worst,
     )

@@ -7,11 +7,12 @@ another order slightly less well, but for nearly every image.
 
 import dataclasses
 import math
+import shlex
 
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import EncoderConfig
+from sat_tf.config import Config, EncoderConfig, to_arguments
 from sat_tf.doctor import CheckResult, fail_if, skip
 from sat_tf.doctor.run_context import RunContext
 from sat_tf.errors import UserError
@@ -19,6 +20,7 @@ from sat_tf.model.encoder import PREPROCESSING_MODES, Preprocessing, resolve_enc
 from sat_tf.storage import METRICS_FILE
 from sat_tf.training.checkpoints import has_state
 from sat_tf.training.initialize import build_vocabulary
+from sat_tf.training.schedule import smaller_steps
 from sat_tf.training.train import SCALE_IMAGES
 from sat_tf.vocabulary import SPECIAL
 
@@ -66,7 +68,7 @@ def files(context: RunContext) -> CheckResult:
         else f"the weights match config.json and vocabulary.json ({run.vocabulary.fingerprint[:12]}"
         f", {len(run.vocabulary):,} entries); fingerprint of encoder.keras "
         f"{context.encoder_fingerprint[:12]}",
-        "train again with a lower --learning_rate or --clip_norm",
+        f"train again with {smaller_steps(context.config.training)}",
     )
 
 
@@ -75,10 +77,14 @@ def dataset(context: RunContext) -> CheckResult:
     try:
         counts = {split: len(records) for split, records in context.records.items()}
     except UserError as error:
-        advice = (
-            f"python -m sat_tf.check_captions --dataset={context.config.data.dataset} with its "
-            "--data_dir lists every problem; if the data have moved, give --data_dir here, too"
-        )
+        data = context.config.data
+        advice = "repair this, then check again"
+        if data.dataset != "shapes":
+            arguments = shlex.join(to_arguments(Config(data=data)))
+            advice = (
+                f"python -m sat_tf.check_captions {arguments} lists every problem; if the data "
+                "have moved, give --data_dir here"
+            )
         return fail_if(True, str(error), advice)
     evidence = ", ".join(f"{count:,} images of {split}" for split, count in counts.items())
     return fail_if(False, evidence, "", **counts)
@@ -89,6 +95,14 @@ def _why_not_comparable(context: RunContext) -> str:
     if not context.was_trained:
         return "the run was imported, not trained here"
     return "the run started from another one" if context.config.training.start_from else ""
+
+
+def _where_captions(context: RunContext) -> str:
+    """Return the flags of this command that name the captions of the run's data set."""
+    dataset = context.config.data.dataset
+    if dataset == "shapes":
+        return ""
+    return f" (--data_dir, {'--captions_file, ' * (dataset == 'files')}--splits)"
 
 
 def vocabulary(context: RunContext) -> CheckResult:
@@ -105,8 +119,8 @@ def vocabulary(context: RunContext) -> CheckResult:
         f"in the vocabulary that the training captions give now, {len(lost):,} of the run's "
         f"{len(own):,} entries are missing and {len(new):,} are new"
         + (f": {examples}" if examples else ""),
-        "restore the captions that the run was trained on (--data_dir, --captions_file, --splits), "
-        "or train a new run",
+        f"restore the captions that the run was trained on{_where_captions(context)}, or train a "
+        "new run",
         entries=len(own),
         lost=len(lost),
         new=len(new),
@@ -131,8 +145,8 @@ def oov_rate(context: RunContext) -> CheckResult:
     else:
         limit = "larger --vocabulary_size" if count == size else "smaller --min_word_count"
         advice = (
-            f"train again with a {limit} (python -m sat_tf.check_captions prints the rate for "
-            "several values)"
+            f"train a new model with a {limit} (python -m sat_tf.check_captions prints the rate "
+            "for several values)"
         )
     return fail_if(
         max(rates.values()) > _MAX_OOV,
@@ -333,7 +347,7 @@ def encoder(context: RunContext) -> CheckResult:
 def feature_cache(context: RunContext) -> CheckResult:
     """Check that the cache holds the output of the encoder for each image."""
     largest: dict[str, float] = {}
-    folder = context.cache_folder
+    folder = context.cache_folder.absolute()
     advice = f"delete {folder}: training, evaluation and extract_features fill it again"
     for split, sample in (("train", context.train), ("dev", context.dev)):
         try:

@@ -144,7 +144,7 @@ class RunContext:
         """Loss and perplexity of each epoch; raises `UserError` if they can't be read."""
         path = self.workdir / METRICS_FILE
         epochs = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), start=1):
             try:
                 entry = json.loads(line)
                 epochs.append({name: float(entry[name]) for name in _RECORDED})
@@ -165,7 +165,7 @@ class RunContext:
         if not 0 < epoch <= len(self.history):
             raise UserError(
                 f"{self.workdir / METRICS_FILE}: has {len(self.history)} epochs, but not that of "
-                f"the best weights ({prefix and prefix.name})"
+                f"the best weights ({prefix.name if prefix else 'there are none'})"
             )
         return epoch
 

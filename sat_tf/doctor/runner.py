@@ -28,6 +28,7 @@ _CHECKS: tuple[Callable[[RunContext], CheckResult], ...] = (
 CHECKS = {check.__name__: check for check in _CHECKS}
 # Unless these pass, the checks after them can't be made.
 _REQUIRED = ("files", "dataset")
+_REPAIR = "repair this, then check again"
 
 
 def run_checks(context: RunContext) -> Iterator[tuple[str, CheckResult]]:
@@ -39,8 +40,11 @@ def run_checks(context: RunContext) -> Iterator[tuple[str, CheckResult]]:
         else:
             try:
                 result = check(context)
-            except (UserError, OSError) as error:
-                result = CheckResult(Status.ERROR, str(error), "repair this, then check again")
+            except UserError as error:
+                result = CheckResult(Status.ERROR, str(error), _REPAIR)
+            except OSError as error:
+                evidence = ": ".join(filter(None, (error.filename, error.strerror or str(error))))
+                result = CheckResult(Status.ERROR, evidence, _REPAIR)
         if name in _REQUIRED and result.status is not Status.PASS:
             failed = failed or name
         yield name, result

@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, in_current_folder
 from sat_tf.importers.pickles import read_pickle
 
 PathLike = str | os.PathLike[str]
@@ -187,8 +187,8 @@ def read_options(path: PathLike) -> ArcticOptions:
             missing.append(key)
     if missing:
         raise UserError(
-            f"{path}: has no {', '.join(missing)}; name the options that arctic-captions saved "
-            "with the model (MODEL.npz.pkl)"
+            f"{path}: has no {', '.join(missing)}: name with --options the file that "
+            "arctic-captions saved with the model (MODEL.npz.pkl)"
         )
     options = ArcticOptions(**values)
     _check_options(path, options)
@@ -350,10 +350,13 @@ def read_weights(path: PathLike, shapes: Mapping[str, Shape]) -> dict[str, np.nd
             _check_names(path, {name.removesuffix(".npy") for name in archive.namelist()}, shapes)
             return {name: _read_array(path, archive, name, shapes[name]) for name in shapes}
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file (weights of arctic-captions)") from None
-    except _DAMAGE as error:
         raise UserError(
-            f"{path}: can't be read as weights of arctic-captions (.npz): {error}"
+            f"{path}: no such file{in_current_folder(path)} (weights of arctic-captions)"
+        ) from None
+    except _DAMAGE as error:
+        why = getattr(error, "strerror", None) or "it is damaged, or no archive of NumPy"
+        raise UserError(
+            f"{path}: can't be read as weights of arctic-captions (.npz): {why}"
         ) from None
 
 
@@ -365,7 +368,7 @@ def _check_names(path: PathLike, found: set[str], shapes: Mapping[str, Shape]) -
         problems.append(f"has {_join(others)}, which a model with these options does not have")
     if problems:
         raise UserError(
-            f"{path}: {' and '.join(problems)}; name the options that were saved with it"
+            f"{path}: {' and '.join(problems)}: name with --options the file that was saved with it"
         )
 
 

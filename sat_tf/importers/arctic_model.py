@@ -67,11 +67,12 @@ def write_run(model: ArcticModel, given: Config, workdir: str | os.PathLike[str]
     decoder = decoder_settings(options, given.decoder.null_location)
     encoder = build_encoder(given.encoder, given.images.image_size)
     if encoder.output_shape[-1] != options.ctx_dim:
-        name = resolve_encoder(given.encoder)
+        layer = resolve_encoder(given.encoder).encoder_layer
+        named = f"--encoder={given.encoder.encoder}" + f" --encoder_layer={layer}" * bool(layer)
         raise UserError(
             f"the model was trained on features of size {options.ctx_dim} (its ctx_dim), but those "
-            f"of --encoder={name.encoder} --encoder_layer={name.encoder_layer} have size "
-            f"{encoder.output_shape[-1]}: name the encoder that it was trained with"
+            f"of {named} have size {encoder.output_shape[-1]}: name the encoder that it was "
+            "trained with"
         )
     network = build_caption_model(model, encoder, decoder)
     config = dataclasses.replace(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sat_tf.errors import UserError
+from sat_tf.errors import UserError, in_current_folder
 
 # A vocabulary of 100,000 words takes about two million bytes and a million steps.
 MOST_BYTES = 1 << 24
@@ -62,9 +62,10 @@ def read_pickle(path: str | os.PathLike[str], what: str) -> Any:
         with open(path, "rb") as file:
             return load_plain_data(file.read(MOST_BYTES + 1))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file ({what})") from None
+        raise UserError(f"{path}: no such file{in_current_folder(path)} ({what})") from None
     except (OSError, PickleError) as error:
-        raise UserError(f"{path}: can't be read as {what}: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path}: can't be read as {what}: {why}") from None
 
 
 def load_plain_data(data: bytes) -> Any:

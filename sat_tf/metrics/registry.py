@@ -92,7 +92,7 @@ class EvaluationData:
 
     def __post_init__(self) -> None:
         if not self.captions:
-            raise UserError("no caption to score: the split has no image")
+            raise UserError("no caption to score: there is no image")
         for number, references in enumerate(self.references, start=1):
             if not references:
                 raise UserError(f"image {number} of the split has no reference caption to score by")

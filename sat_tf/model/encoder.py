@@ -18,7 +18,7 @@ from sat_tf.data.feature_cache import FeatureCache
 from sat_tf.data.pipeline import CachedFeatures, ImageReader, ImageSource
 from sat_tf.data.records import Record
 from sat_tf.downloads import downloads_or_user_error
-from sat_tf.errors import UserError, reason
+from sat_tf.errors import UserError, in_current_folder, reason
 from sat_tf.model import networks
 from sat_tf.model.precision import POLICIES, with_policy
 from sat_tf.storage import atomic_path
@@ -123,10 +123,10 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
     preprocessed = Preprocessing(config.preprocessing, name="preprocessing")(pixels)
     try:
         features = backbone(preprocessed)
-    except ValueError as error:
+    except ValueError:
         raise UserError(
-            f"--image_size={image_size}: does not fit --encoder={config.encoder}, which takes "
-            f"{backbone.input_shape} ({reason(error)})"
+            f"--image_size={image_size}: does not fit --encoder={config.encoder}, "
+            f"{_what_fits(backbone.input_shape)}"
         ) from None
     encoder = keras.Model(pixels, features, name="encoder")
     named = f" --encoder_layer={config.encoder_layer}" if config.encoder_layer else ""
@@ -172,7 +172,7 @@ def load_encoder(
     Raises:
       UserError: no such file, damaged, or not an encoder of such images.
     """
-    encoder = _load_model(path, str(path))
+    encoder = _load_model(path, str(path), "put the file back that belongs to the run")
     _check_grid(encoder, str(path))
     if encoder.input_shape != (None, image_size, image_size, 3):
         raise UserError(
@@ -235,7 +235,8 @@ def _network(config: EncoderConfig, image_size: int) -> keras.Model:
     if _is_file(config):
         if weights == "none":
             raise UserError("--encoder_weights=none: a .keras file brings its own; leave it out")
-        network = _load_model(config.encoder, f"--encoder={config.encoder}")
+        remedy = f"save it again by Keras {keras.__version__}"
+        network = _load_model(config.encoder, f"--encoder={config.encoder}", remedy)
     else:
         network = _named_network(config, image_size)
     if weights not in ("imagenet", "none"):
@@ -250,8 +251,9 @@ def _named_network(config: EncoderConfig, image_size: int) -> keras.Model:
         if name == "slimvgg16":
             if imagenet:
                 raise UserError(
-                    f"--encoder_weights=imagenet: there are none for {config.encoder}; give a "
-                    "weights file, or none with --finetune_from=all --nocache_features"
+                    f"--encoder_weights=imagenet: there are none for {config.encoder}: give a "
+                    "weights file, or train it from scratch with --encoder_weights=none "
+                    "--finetune_from=all --nocache_features (sat_tf.train)"
                 )
             return networks.slim_vgg16(image_size, config.encoder_width)
         with downloads_or_user_error("--encoder_weights"):
@@ -261,39 +263,55 @@ def _named_network(config: EncoderConfig, image_size: int) -> keras.Model:
                 input_shape=(image_size, image_size, 3),
             )
     except ValueError as error:
+        why = reason(error).partition(";")[0]  # then comes what Keras received
         raise UserError(
-            f"--image_size={image_size}: does not fit --encoder={config.encoder} ({reason(error)})"
+            f"--image_size={image_size}: does not fit --encoder={config.encoder} ({why})"
         ) from None
 
 
-def _load_model(path: str | os.PathLike[str], where: str) -> keras.Model:
+def _what_fits(shape: tuple[int | None, ...]) -> str:
+    """Return which images a network takes, to follow its name."""
+    *_, rows, columns, channels = shape
+    if channels != 3:
+        return f"which does not take RGB images (channels: {channels})"
+    if not (rows and columns):
+        return "whose layers need larger images: give a larger --image_size"
+    advice = f"give --image_size={rows}" if rows == columns else "images are made square here"
+    return f"which takes images of {rows} x {columns} pixels: {advice}"
+
+
+def _load_model(path: str | os.PathLike[str], where: str, remedy: str) -> keras.Model:
     if not Path(path).is_file():
-        raise UserError(f"{where}: no such file")
+        raise UserError(f"{where}: no such file{in_current_folder(path)}")
+    model: Any = None
     try:
-        networks.check_archive(path)
-        model = keras.saving.load_model(path, compile=False)
+        why = networks.why_no_archive(path)
+        if not why:
+            model = keras.saving.load_model(path, compile=False)
     # Keras raises many kinds of exceptions for a damaged or foreign archive.
     except Exception as error:
-        raise UserError(f"{where}: can't be read as a Keras model: {_why(error)}") from None
+        why = _why(error, remedy)
+    if why:
+        raise UserError(f"{where}: can't be read as a Keras model: {why}")
     if not _is_graph(model) or len(model.inputs) != 1:
         raise UserError(f"{where}: must be a functional or Sequential Keras model of one input")
     return model
 
 
-def _why(error: Exception) -> str:
-    """Return why a model can't be loaded, without advice of Keras that no flag could follow."""
+def _why(error: Exception, remedy: str) -> str:
+    """Return why a model can't be loaded, in place of Keras's text and of advice for its code."""
     text = str(error)
     if "safe_mode" in text:
         return (
             "it has a Lambda layer, whose Python code is not run from a file: build the network "
             "with another layer in its place, such as Rescaling, and save it again"
         )
-    if unknown := re.search(r"Could not locate (\w+) '(.+?)'", text):
+    if unknown := re.search(r"Could not (?:locate|deserialize)(?: (\w+))? '(.+?)'", text):
         return (
-            f"it needs the {unknown[1]} {unknown[2]}, which is not of Keras: build the network of "
-            "Keras's layers, and save it again"
+            f"it needs the {unknown[1] or 'class'} {unknown[2]}, which is not of Keras: build the "
+            "network of Keras's layers, and save it again"
         )
-    return reason(error)
+    return f"it is damaged, or was saved by another version of Keras: {remedy}"
 
 
 def _backbone(network: keras.Model, layer: str) -> keras.Model:

@@ -3,6 +3,7 @@
 import difflib
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import h5py
 import keras
 import numpy as np
 
-from sat_tf.errors import UserError, reason
+from sat_tf.errors import UserError, in_current_folder
 
 # (convolutions, channels) of VGG16's blocks 1 to 5.
 VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -116,22 +117,24 @@ def suggestions(name: str, allowed: Iterable[str]) -> str:
     return f"{hint}allowed: {', '.join(allowed)}"
 
 
-def check_archive(path: str | os.PathLike[str]) -> None:
-    """Raise `ValueError` if a `.keras` archive would unpack to far more than its own size.
+def why_no_archive(path: str | os.PathLike[str]) -> str:
+    """Return why a file is no `.keras` archive to open; "" if it is one.
 
-    Weights hardly compress, and Keras does not compress them: anything that does is not a network.
+    It may be none at all, or one that would unpack to far more than its own size. Weights hardly
+    compress, and Keras does not compress them: anything that does is not a network.
     Reading such an archive yields no more than the sizes that it declares.
     """
     if not zipfile.is_zipfile(path):
-        return  # Keras rejects it, or it is of another format
+        return "it is cut off, or of another format than .keras"
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
     limit = max(_UNPACKED_BYTES, _UNPACKED_RATIO * os.path.getsize(path))
     if unpacked > limit:
-        raise ValueError(
+        return (
             f"its {os.path.getsize(path):,} bytes would unpack to {unpacked:,}, more than "
             f"the {limit:,} that are accepted"
         )
+    return ""
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -145,20 +148,24 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"--encoder_weights={path}: no such file")
+        raise UserError(f"--encoder_weights={path}: no such file{in_current_folder(path)}")
+    if path.suffix not in (".h5", ".keras"):
+        raise UserError(f"--encoder_weights={path}: must end in .weights.h5, .h5 or .keras")
     older_format = path.suffix == ".h5" and not path.name.endswith(".weights.h5")
     try:
-        check_archive(path)
-        if older_format and _starts_with_layers_of(model, path):
-            model.load_weights(path, by_name=True)
-        else:
-            model.load_weights(path)
+        why = why_no_archive(path) if path.suffix == ".keras" else ""
+        if not why:
+            is_by_name = older_format and _starts_with_layers_of(model, path)
+            model.load_weights(path, **({"by_name": True} if is_by_name else {}))
     # Keras and h5py raise many kinds of exceptions for a damaged file.
     except Exception as error:
+        is_damaged = isinstance(error, OSError | zipfile.BadZipFile | zlib.error)
+        why = "it is cut off or damaged" if is_damaged else "its weights are of another network"
+    if why:
         raise UserError(
-            f"--encoder_weights={path}: not a whole weights file of this encoder "
-            f"({reason(error)}); check --encoder, or fetch the file again"
-        ) from None
+            f"--encoder_weights={path}: not a whole weights file of this encoder ({why}): check "
+            "--encoder, or fetch the file again"
+        )
 
 
 def _starts_with_layers_of(model: keras.Model, path: Path) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import tensorflow as tf
 
 from sat_tf.config import Config, settings
-from sat_tf.errors import UserError, reason
+from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.storage import ENCODER_FILE, path_for_tensorflow, temporary_folder, writing
 from sat_tf.vocabulary import Vocabulary
@@ -35,6 +35,7 @@ _UNREADABLE = (
 _PROVENANCE_KEY = "provenance/.ATTRIBUTES/VARIABLE_VALUE"
 _NAME = re.compile(r"ckpt-(\d+(?:-\d+)*)\.index")
 _DATA = ".data-00000-of-00001"
+_RESTORE = "put the files of the run back, or train it again"
 # A training in the same folder may replace the newest checkpoint while it is read.
 _TRIES, _PAUSE = 10, 0.1  # seconds
 
@@ -150,16 +151,14 @@ def _restore(
         if not reader.has_tensor(_PROVENANCE_KEY):
             raise UserError(f"{prefix}: is not of this version of sat_tf; train the run again")
         stored = json.loads(reader.get_tensor(_PROVENANCE_KEY).decode())
-    except _UNREADABLE as error:
-        raise UserError(
-            f"{prefix}: can't be read as a checkpoint of sat_tf: {reason(error)}"
-        ) from None
+    except _UNREADABLE:
+        raise UserError(f"{prefix}: can't be read as a checkpoint of sat_tf: {_RESTORE}") from None
     _check_provenance(prefix, stored, belongs_to)
     try:
         checkpoint.read(path).assert_consumed()
-    except _UNREADABLE as error:
+    except _UNREADABLE:
         raise UserError(
-            f"{prefix}: is damaged or does not fit the run's config.json: {reason(error)}"
+            f"{prefix}: is damaged or does not fit the run's config.json: {_RESTORE}"
         ) from None
 
 

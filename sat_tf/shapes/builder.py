@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from sat_tf.config import DataConfig
 from sat_tf.data.quiet_tfds import quiet_tfds
 from sat_tf.data.records import Record
-from sat_tf.errors import UserError, reason
+from sat_tf.errors import UserError, in_current_folder
 from sat_tf.progress import progress_bar
 from sat_tf.shapes.judge import Caption, describe, object_boxes, scene_objects
 from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
@@ -134,8 +134,12 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
         try:
             with Image.open(path) as image:
                 square = ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (size, size))
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{path}: can't be read as a photograph: {reason(error)}") from None
+        except Image.DecompressionBombError:
+            raise UserError(f"{path}: can't be read as a photograph: is too large") from None
+        except (OSError, ValueError):
+            raise UserError(
+                f"{path}: can't be read as a photograph: remove it, or convert it to JPEG or PNG"
+            ) from None
         return np.asarray(square)
 
 
@@ -220,10 +224,10 @@ def load_shapes(config: DataConfig, split: str) -> tuple[Record, ...]:
                 batch["image_id"], batch["image"], batch["captions"], batch["scene"], strict=True
             )
         )
-    except (tf.errors.DataLossError, tf.errors.NotFoundError, ValueError) as error:
+    except (tf.errors.DataLossError, tf.errors.NotFoundError, ValueError):
         raise UserError(
-            f"{builder.data_path}: this data set is damaged ({reason(error)}): "
-            "delete the folder to have it generated again"
+            f"{Path(builder.data_path).absolute()}: this data set is damaged: delete the folder to "
+            "have it generated again"
         ) from None
 
 
@@ -235,6 +239,9 @@ def _find_photographs(folder: str) -> tuple[Path, ...]:
     """
     if not folder:
         return ()
+    if not Path(folder).is_dir():
+        where = in_current_folder(folder)
+        raise UserError(f"--shapes_backgrounds={folder}: no such folder{where}")
     suffixes = Image.registered_extensions()
     found = (path for path in Path(folder).glob("*") if path.is_file())
     paths = sorted(path for path in found if path.suffix.lower() in suffixes)

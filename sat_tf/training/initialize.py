@@ -108,7 +108,10 @@ def _start_from(other: Path, config: Config, vocabulary: Vocabulary) -> CaptionM
         f"--{name}={ours[name]} ({values[name]} there)" for name in config.model_differences(theirs)
     ]
     if differing:
-        raise UserError(f"--start_from={other} has other settings than {', '.join(differing)}")
+        raise UserError(
+            f"--start_from={other} has other settings than {', '.join(differing)}: give those of "
+            "that run"
+        )
     encoder = load_encoder(other / ENCODER_FILE, config.encoder, config.images.image_size)
     model = CaptionModel(encoder, config.decoder, len(vocabulary), config.training.seed)
     load_weights(model, other / BEST, provenance(other, theirs, vocabulary))

@@ -15,6 +15,7 @@ from sat_tf.config import Config
 from sat_tf.data.images import load_image, thumbnail
 from sat_tf.data.pipeline import ImageSource, iter_batches
 from sat_tf.data.records import Record
+from sat_tf.errors import printable
 from sat_tf.evaluator import EvaluationResult
 from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.inspection.summaries import write_document, write_figure, write_scores
@@ -104,9 +105,8 @@ class TrainingLogger(contextlib.AbstractContextManager):
         last = len(scored.captions) - 1
         for i in np.linspace(0, last, min(count, last + 1)).astype(int):
             caption, record = scored.captions[i], scored.records[i]
-            self.print(
-                f"  {record.image_id}: {caption.text}\n      reference: {record.captions[0]}"
-            )
+            self.print(printable(f"  {record.image_id}: {caption.text}"))
+            self.print(printable(f"      reference: {record.captions[0]}"))
 
     def log_attention(self, records: Sequence[AttentionRecord], step: int) -> None:
         """Write attention to TensorBoard, for its tab Attention and as figures."""

@@ -61,6 +61,12 @@ def scheduled_sampling(training: TrainingConfig, step: int, steps_per_epoch: int
     return training.scheduled_sampling * min(completed, 1.0)
 
 
+def smaller_steps(training: TrainingConfig) -> str:
+    """Return the settings that make the steps of another training smaller, as advice."""
+    clip = "a smaller --clip_norm" if training.clip_norm else "with --clip_norm=5"
+    return f"a smaller --learning_rate or {clip}"
+
+
 def end_epoch(
     training: TrainingConfig,
     progress: Progress,

@@ -68,6 +68,7 @@ from sat_tf.training.schedule import (
     end_epoch,
     learning_rate,
     scheduled_sampling,
+    smaller_steps,
     why_finished,
 )
 from sat_tf.training.self_critical import SelfCriticalLoss, one_per_image
@@ -258,9 +259,11 @@ def resolve_config(config: Config, workdir: Path) -> Config:
 
     Raises:
       UserError: `workdir` is not a folder, or holds a run that was not trained there or with other
-        settings.
+        settings; `--start_from` holds no run.
     """
     config = dataclasses.replace(config, encoder=resolve_encoder(config.encoder))
+    if config.training.start_from and not has_state(workdir):
+        Config.load(config.training.start_from, "start_from")
     if (workdir / CONFIG_FILE).exists():
         if not has_state(workdir) and (workdir / BEST).exists():
             what = (
@@ -487,7 +490,7 @@ def read_steps(run: TrainingRun, logger: TrainingLogger, unread: list[Sums]) -> 
     Raises:
       UserError: the loss of a step is not finite.
     """
-    progress, losses, captions = run.progress, 0.0, 0.0
+    progress, training, losses, captions = run.progress, run.config.training, 0.0, 0.0
     for on_device in unread:
         sums = {name: float(value) for name, value in on_device.items()}
         loss = run.model.loss.total(sums)
@@ -495,8 +498,8 @@ def read_steps(run: TrainingRun, logger: TrainingLogger, unread: list[Sums]) -> 
             parts = ", ".join(f"{name} {value}" for name, value in sums.items())
             raise UserError(
                 f"step {progress.total_steps + 1} (epoch {progress.epoch + 1}): the loss is not "
-                f"finite ({parts}); the run keeps its last checkpoint: try a smaller "
-                "--learning_rate or --clip_norm"
+                f"finite ({parts}); the run keeps its last checkpoint: train again in another "
+                f"--workdir with {smaller_steps(training)}"
             )
         progress.add_step(sums)
         losses, captions = losses + loss, captions + sums["captions"]

@@ -15,6 +15,7 @@ from image_files import PIXELS, changed, encoded, exif, one_colour_gif, one_colo
 from PIL import Image, ImageOps
 
 from sat_tf.config import ImageConfig
+from sat_tf.data.image_bytes import CONVERT
 from sat_tf.data.images import MOST_PIXELS, crop_box, decode_image, load_image, resize_and_crop
 from sat_tf.errors import UserError
 from sat_tf.model.encoder import Preprocessing
@@ -258,9 +259,15 @@ def test_an_image_that_can_t_be_decoded_is_named_with_the_reason(tmp_path):
     path = tmp_path / "a\x1b.jpg"
     for data, reason in (
         (encoded("PNG")[:-20], r"is damaged or cut off \(PNG\)"),
-        (with_sides("PNG", 16_000, 16_000), "has more than 100,000,000 pixels"),
-        (encoded("BMP", mode="P"), "only BMP images of 24 or 32 bits a pixel can be read"),
-        (animation("WEBP", PIXELS, 255 - PIXELS), "an animated WebP image can't be read"),
+        (with_sides("PNG", 16_000, 16_000), "has more than 100,000,000 pixels: make it smaller"),
+        (
+            encoded("BMP", mode="P"),
+            f"only BMP images of 24 or 32 bits a pixel can be read: {CONVERT}",
+        ),
+        (
+            animation("WEBP", PIXELS, 255 - PIXELS),
+            f"an animated WebP image can't be read: {CONVERT}",
+        ),
         (encoded("TIFF"), "is TIFF or a raw image of a camera: convert it to JPEG or PNG"),
     ):
         path.write_bytes(data)

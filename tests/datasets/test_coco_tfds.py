@@ -133,6 +133,14 @@ def test_an_unfinished_data_set_is_not_waited_for(no_network, tmp_path):
         unpacked_folder(tmp_path)
 
 
+def test_the_default_folder_is_not_called_a_flag(no_network, monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "default"))
+    (tmp_path / "default" / "coco_captions").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match=rf"^{tmp_path}/default: holds no COCO"):
+        unpacked_folder(tmp_path / "data")
+
+
 def test_too_little_room_is_reported_before_a_download(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(coco_tfds, "why_unreachable", lambda url: "")

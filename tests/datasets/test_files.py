@@ -178,11 +178,12 @@ def test_every_problem_is_reported_with_its_line(folder):
         "captions.txt:7: must have 3 columns; it has 1",
         "captions.txt:8: 'a.jpg' is in the split train already",
         "captions.txt:9: holds a NUL byte",
-        "captions.txt:10: is not CSV: ',' expected after '\"'",
+        "captions.txt:10: is not CSV: a closing quotation mark must end the value: inside of one, "
+        "write two in place of one",
         "captions.txt:11: names no split, as others do",
         "captions.txt:12: must have 3 columns; it has 4: enclose a caption that holds ',' in "
         "quotation marks",
-        "captions.txt:15: is not CSV: unexpected end of data",
+        "captions.txt:15: is not CSV: a quotation mark that it opens is never closed",
     ]
 
 

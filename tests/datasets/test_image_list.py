@@ -50,7 +50,11 @@ def test_find_images_reads_lists(folder, monkeypatch):
     [
         ([], "", "no image given"),
         (["."], "", r"\.: holds no image \(\.jpg.*'\./\*\*/\*\.jpg'"),
-        (["no*.jpg"], "", r"no\*\.jpg: no such file, and as a pattern it matches none"),
+        (
+            ["no*.jpg"],
+            "",
+            r"no\*\.jpg: no such file in the current.*, and as a pattern it matches none",
+        ),
         (["photos"], "none.txt", "--images_from=none.txt: can't be read: No such file"),
         (["photos"], "wide.txt", "--images_from=wide.txt: must be text in UTF-8"),
         (["photos"], "empty.txt", "--images_from=empty.txt: names no image"),

@@ -28,8 +28,9 @@ from planted_faults import (
 )
 
 from sat_tf.captioner import Captioner
-from sat_tf.config import Config
-from sat_tf.doctor import Status, behaviour, fail_if, inputs, run_context, runner
+from sat_tf.config import Config, TrainingConfig, override
+from sat_tf.doctor import CheckResult, Status, behaviour, fail_if, inputs, run_context, runner
+from sat_tf.doctor.__main__ import _format
 from sat_tf.doctor.behaviour import attention
 from sat_tf.doctor.run_context import RunContext
 from sat_tf.doctor.runner import CHECKS, run_checks
@@ -501,8 +502,46 @@ def test_attention_maps_must_be_focused_and_matter(entropy, falls, status):
         run=SimpleNamespace(model=SimpleNamespace(num_locations=9)),
         evaluation=SimpleNamespace(scores={"attention_entropy": entropy}),
         falls=falls,
+        config=Config(),
     )
     assert behaviour.attention_maps(context).status is status
+
+
+def test_attention_maps_advises_no_weight_that_the_run_has():
+    for weight, is_advised in ((0.33, True), (0.0, False)):
+        context = SimpleNamespace(
+            run=SimpleNamespace(model=SimpleNamespace(num_locations=9)),
+            evaluation=SimpleNamespace(scores={"attention_entropy": 97.0}),
+            falls=(0.2, 0.1),
+            config=Config(training=TrainingConfig(doubly_stochastic_weight=weight)),
+        )
+        advice = behaviour.attention_maps(context).advice
+        assert ("--doubly_stochastic_weight=0" in advice) is is_advised
+        assert "Train again with " in advice
+
+
+def test_evidence_is_printed_line_by_line_without_control_characters():
+    result = CheckResult(Status.FAIL, "2 problems\na\x1b[2J.jpg: is empty", "repair them")
+    indent = " " * 20
+    assert _format("dataset", result) == (
+        "dataset             FAIL: 2 problems\n"
+        f"{indent}a\\x1b[2J.jpg: is empty\n"
+        f"{indent}-> repair them"
+    )
+
+
+def test_an_error_of_the_file_system_is_named_by_its_file(run):
+    (run / "metrics.jsonl").unlink()
+    (run / "metrics.jsonl").mkdir()
+    results = dict(run_checks(RunContext(run, Config.load(run))))
+    assert results["training_curves"].evidence == f"{run / 'metrics.jsonl'}: Is a directory"
+
+
+def test_advice_on_a_data_set_is_a_command_with_its_flags(run, tmp_path):
+    gone = override(Config.load(run), data_dir=str(tmp_path / "gone"))
+    result = inputs.dataset(RunContext(run, gone))
+    assert_fails(result, "no such folder")
+    assert f"check_captions --dataset=files --data_dir={tmp_path}/gone lists" in result.advice
 
 
 # --- The runner and the command

@@ -138,7 +138,7 @@ def test_missing_options_are_named(tmp_path):
     options = arctic_models.make_options()
     del options["ctx_dim"], options["selector"]
     (tmp_path / "options.pkl").write_bytes(pickle.dumps(options))
-    with pytest.raises(UserError, match=r"options\.pkl: has no ctx_dim, selector; name the"):
+    with pytest.raises(UserError, match=r"options\.pkl: has no ctx_dim, selector: name with"):
         read_options(tmp_path / "options.pkl")
 
 
@@ -175,7 +175,7 @@ def test_headers_with_long_integers_of_python_2_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"W": np.ones((2, 3))}, "lacks b; name the options that were saved with it"),
+        ({"W": np.ones((2, 3))}, "lacks b: name with --options the file that was saved with it"),
         (
             {"b": np.ones(()), "W_sel": np.ones(1)},
             "lacks W and has W_sel, which a model with these options does not have",

@@ -119,5 +119,5 @@ def test_a_damaged_file_is_refused(tmp_path, network, name):
 def test_a_file_of_an_unknown_kind_is_refused(tmp_path, network):
     path = tmp_path / "network.pth"
     path.write_bytes(b"0")
-    with pytest.raises(UserError, match="fetch the file again"):
+    with pytest.raises(UserError, match=r"must end in \.weights\.h5, \.h5 or \.keras"):
         networks.load_weights(network, path)

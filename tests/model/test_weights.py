@@ -120,6 +120,14 @@ def test_weights_that_the_model_does_not_use_are_rejected(tmp_path):
         load_weights(make_model(gate="none"), tmp_path, PROVENANCE)
 
 
+def test_damaged_weights_are_rejected_without_advice_of_tensorflow(tmp_path):
+    save_weights(make_model(), tmp_path, PROVENANCE)
+    (index,) = tmp_path.glob("*.index")
+    index.write_bytes(bytes(100))
+    with pytest.raises(UserError, match="can't be read as a checkpoint of sat_tf: put the files"):
+        load_weights(make_model(), tmp_path, PROVENANCE)
+
+
 def test_provenance_is_of_all_that_makes_the_model(tmp_path):
     def of(config, words=("a",), encoder=b"encoder"):
         (tmp_path / "encoder.keras").write_bytes(encoder)

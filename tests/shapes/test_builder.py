@@ -241,8 +241,11 @@ def test_unusable_photographs_are_named(tmp_path, photographs):
         )
 
     for folder in (tmp_path / "none", photographs / "a.png"):
-        with pytest.raises(UserError, match=rf"--shapes_backgrounds={folder}: holds no image"):
+        with pytest.raises(UserError, match=rf"--shapes_backgrounds={folder}: no such folder"):
             load(folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"--shapes_backgrounds=\S*empty: holds no image"):
+        load(tmp_path / "empty")
     (photographs / "b.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"^\S*b\.png: can't be read as a photograph"):
         load(photographs)

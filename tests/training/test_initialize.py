@@ -117,7 +117,7 @@ def test_imported_model_is_not_trained_over(data_dir, other_run, tmp_path):
 
 
 def test_missing_start_is_named(data_dir, tmp_path):
-    with pytest.raises(UserError, match="nowhere"):
+    with pytest.raises(UserError, match=r"^--start_from=\S*nowhere: holds no run \(no such folder"):
         prepare(tiny_config(data_dir, start_from=str(tmp_path / "nowhere")), tmp_path / "new")
 
 

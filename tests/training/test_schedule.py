@@ -11,6 +11,7 @@ from sat_tf.training.schedule import (
     end_epoch,
     learning_rate,
     scheduled_sampling,
+    smaller_steps,
     why_finished,
 )
 
@@ -133,3 +134,9 @@ def test_scheduled_sampling_rises_to_its_share():
     assert [scheduled_sampling(config, step, 10) for step in (0, 25, 50, 60)] == pytest.approx(
         [0.0, 0.2, 0.4, 0.4]
     )
+
+
+def test_smaller_steps_are_those_that_the_run_does_not_have():
+    assert smaller_steps(TrainingConfig()) == "a smaller --learning_rate or a smaller --clip_norm"
+    without = TrainingConfig(clip_norm=0.0)
+    assert smaller_steps(without) == "a smaller --learning_rate or with --clip_norm=5"

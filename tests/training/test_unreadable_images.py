@@ -59,8 +59,9 @@ def test_a_resumed_run_does_without_the_same_images(squares, tmp_path, monkeypat
             (squares / name).write_bytes(data)
 
 
-def test_a_finished_run_is_evaluated_without_them(squares, monkeypatch):
-    """And novelty is that of the captions it was trained on."""
+@pytest.fixture
+def evaluated(squares, monkeypatch):
+    """Evaluate a split of a run without a model; return what is evaluated."""
     found = {}
 
     class Stub:
@@ -72,14 +73,27 @@ def test_a_finished_run_is_evaluated_without_them(squares, monkeypatch):
 
     monkeypatch.setattr(evaluator, "Evaluator", Stub)
     monkeypatch.setattr("sat_tf.metrics.text.training_captions", len)
-    config = squares_settings(squares, cache_features=False)
-    run = Run(config, None, None, {"train": ["000.png", "001.png"], "dev": ["009.png", "010.png"]})
-    stub = types.SimpleNamespace(
-        config=config, runs=[run._replace(model=types.SimpleNamespace(encoder=None))]
-    )
-    stub.models = stub.vocabulary = None
-    Captioner.evaluate(stub, "dev")
+
+    def evaluate(split, left_out, **changes):
+        config = squares_settings(squares, cache_features=False, **changes)
+        run = Run(config, None, types.SimpleNamespace(encoder=None), left_out)
+        stub = types.SimpleNamespace(config=config, runs=[run], models=None, vocabulary=None)
+        Captioner.evaluate(stub, split)
+        return found
+
+    return evaluate
+
+
+def test_a_finished_run_is_evaluated_without_them(evaluated):
+    """And novelty is that of the captions it was trained on."""
+    found = evaluated("dev", {"train": ["000.png", "001.png"], "dev": ["009.png", "010.png"]})
     assert found == {"known": 6, "records": ["008.png"]}
+
+
+def test_an_evaluation_leaves_out_what_decoding_alone_tells(evaluated):
+    """A run that was trained with all its images; they were damaged since."""
+    found = evaluated("train", {}, skip_unreadable=True)
+    assert found["records"] == ["000.png", "002.png", "004.png", "005.png", "006.png", "007.png"]
 
 
 def test_a_new_run_is_checked_again(tmp_path):
