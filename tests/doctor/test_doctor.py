@@ -462,7 +462,8 @@ def test_nothing_covered_is_the_image_itself(captioner, occlusion, images):
 def test_a_caption_without_content_words_costs_nothing(captioner, occlusion, images, text):
     """A model that has learned nothing yet gives such captions."""
     words = tuple(text.split())
-    caption = captioner.score_text(images[:1], "a square")[0]._replace(words=words)
+    (caption,) = captioner.score_text(images[:1], "a square")
+    caption = dataclasses.replace(caption, words=words)
     assert not occlusion.measure(images[0].inputs[0], caption, 0).any()
 
 
