@@ -7,7 +7,6 @@ takes too; this loop adds what `fit` has not: a state from which training resume
 
 import contextlib
 import dataclasses
-import errno
 import math
 import os
 import signal
@@ -19,7 +18,7 @@ from types import FrameType
 import keras
 import tensorflow as tf
 
-from sat_tf.config import CONFIG_FILE, Config, TrainingConfig
+from sat_tf.config import Config, TrainingConfig
 from sat_tf.data.pipeline import (
     BatchPlan,
     ImageSource,
@@ -32,35 +31,18 @@ from sat_tf.data.pipeline import (
     tokenize_captions,
 )
 from sat_tf.data.records import Record
-from sat_tf.data.unreadable import (
-    LIST_FILE,
-    LeftOut,
-    check_images,
-    names_left_out,
-    read_left_out,
-    write_left_out,
-)
 from sat_tf.datasets import load_splits
 from sat_tf.errors import UserError
 from sat_tf.evaluator import Evaluator
 from sat_tf.metrics.registry import check_scores
 from sat_tf.metrics.text import training_captions
 from sat_tf.model.caption_model import Batch, CaptionModel
-from sat_tf.model.encoder import feature_source, resolve_encoder, save_encoder
+from sat_tf.model.encoder import feature_source
 from sat_tf.model.losses import CaptionLoss, Sums
 from sat_tf.model.precision import precision
 from sat_tf.model.weights import provenance
-from sat_tf.storage import (
-    BEST,
-    ENCODER_FILE,
-    LAST,
-    LOCK_FILE,
-    METRICS_FILE,
-    VOCABULARY_FILE,
-    exclusive_lock,
-)
 from sat_tf.training.adam import FusedAdam
-from sat_tf.training.checkpoints import Checkpoints, has_state
+from sat_tf.training.checkpoints import Checkpoints
 from sat_tf.training.initialize import open_model, open_vocabulary
 from sat_tf.training.logger import TrainingLogger, attention_records
 from sat_tf.training.schedule import (
@@ -72,6 +54,7 @@ from sat_tf.training.schedule import (
     why_finished,
 )
 from sat_tf.training.self_critical import SelfCriticalLoss, one_per_image
+from sat_tf.training.workdir import lock_run, readable_images, resolve_config, write_run
 from sat_tf.vocabulary import Vocabulary
 
 TrainStep = Callable[[Batch], Sums]
@@ -254,89 +237,6 @@ def prepare(
     )
 
 
-def resolve_config(config: Config, workdir: Path) -> Config:
-    """Return the config with the defaults of its encoder filled in.
-
-    Raises:
-      UserError: `workdir` is not a folder, or holds a run that was not trained there or with other
-        settings; `--start_from` holds no run.
-    """
-    config = dataclasses.replace(config, encoder=resolve_encoder(config.encoder))
-    if config.training.start_from and not has_state(workdir):
-        Config.load(config.training.start_from, "start_from")
-    if (workdir / CONFIG_FILE).exists():
-        if not has_state(workdir) and (workdir / BEST).exists():
-            what = (
-                f"has lost the state of its training (nothing complete is in {LAST}/): put it back,"
-                " or"
-                if (workdir / METRICS_FILE).exists()
-                else "holds a model that was not trained there:"
-            )
-            raise UserError(
-                f"--workdir={workdir} {what} train it further with --start_from={workdir} and "
-                "another --workdir"
-            )
-        differing = config.differences(Config.load(workdir))
-        if differing:
-            raise UserError(
-                f"--workdir={workdir} holds a run with other settings "
-                f"({', '.join('--' + name for name in differing)}): "
-                "give those of the run to resume it, or another --workdir"
-            )
-    return config
-
-
-@contextlib.contextmanager
-def lock_run(workdir: Path) -> Iterator[None]:
-    """Hold the folder of a run for one training; a killed process leaves no lock.
-
-    Raises:
-      UserError: another training is at work there, or it can't be a folder.
-    """
-    if os.path.lexists(workdir) and not workdir.is_dir():
-        target = f"a link to {os.readlink(workdir)}, which is " if workdir.is_symlink() else ""
-        raise UserError(f"--workdir={workdir}: is {target}no folder")
-    workdir.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(exclusive_lock(workdir / LOCK_FILE))
-        except BlockingIOError:
-            raise UserError(
-                f"--workdir={workdir}: another training is at work there: wait for its end, or "
-                "give another --workdir"
-            ) from None
-        except OSError as error:
-            if error.errno != errno.ENOLCK:  # a file system without locks
-                raise
-        try:
-            yield
-        finally:
-            if os.listdir(workdir) == [LOCK_FILE]:  # what was wrong was found before the first file
-                (workdir / LOCK_FILE).unlink()
-                workdir.rmdir()
-
-
-def readable_images(
-    config: Config, workdir: Path, records: Mapping[str, Sequence[Record]]
-) -> tuple[dict[str, tuple[Record, ...]], LeftOut]:
-    """Return the records whose images can be read, and the names of those that are left out.
-
-    A resumed run does without the images that it was started without, and no others.
-
-    Raises:
-      UserError: images can't be read, and are not to be left out; lists them.
-    """
-    listing = workdir / LIST_FILE
-    if has_state(workdir):
-        left_out = read_left_out(workdir)
-        advice = "repair them: the run was started with them"
-        kept = check_images(records, left_out=left_out, listing=listing, advice=advice)
-        return kept, left_out
-    skip = config.data.skip_unreadable
-    kept = check_images(records, skip, decode=skip, listing=listing)
-    return kept, names_left_out(records, kept)
-
-
 def make_strategy() -> tf.distribute.Strategy:
     """Return a strategy for all GPUs of this machine if there are several, else the default."""
     if len(tf.config.list_logical_devices("GPU")) > 1:
@@ -385,22 +285,6 @@ def tokenize_training_captions(
     if not captions.tokens:
         raise UserError(f"--max_caption_words={limit} leaves no training caption")
     return captions
-
-
-def write_run(
-    config: Config,
-    workdir: Path,
-    vocabulary: Vocabulary,
-    model: CaptionModel,
-    left_out: LeftOut,
-) -> None:
-    """Write the files that make a folder a run; `config.json`, which marks it as one, last."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    if not has_state(workdir):
-        save_encoder(model.encoder, workdir / ENCODER_FILE)
-    vocabulary.save(workdir / VOCABULARY_FILE)
-    write_left_out(workdir, left_out)
-    config.save(workdir)
 
 
 def batch_plan(captions: TokenizedCaptions, training: TrainingConfig, epoch: int) -> BatchPlan:
