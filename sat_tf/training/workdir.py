@@ -67,7 +67,7 @@ def resolve_config(config: Config, workdir: Path) -> Config:
     """Return the config with the defaults of its encoder filled in.
 
     Raises:
-      UserError: `workdir` is not a folder, or holds a run that was not trained there or with other
+      UserError: `workdir` holds a run that was not trained there, has lost its state or has other
         settings; `--start_from` holds no run.
     """
     config = dataclasses.replace(config, encoder=resolve_encoder(config.encoder))
