@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from sat_tf.downloads import why_unreachable
 from sat_tf.errors import UserError, reason
 from sat_tf.progress import progress_bar
-from sat_tf.storage import atomic_path
+from sat_tf.storage import atomic_path, writing
 
 FOLDER, IMAGES, CAPTIONS = "coco_captions_files", "images", "captions.jsonl"
 _NAME = "coco_captions"
@@ -95,7 +95,8 @@ def _prepared(root: Path, data_dir: Path) -> Any:
         _check_download(root, data_dir)
         print(f"no COCO in {root}: tensorflow-datasets downloads it, 40 GB", flush=True)
         try:
-            builder.download_and_prepare(file_format="tfrecord")
+            with writing(root):  # a full disk is an error of its own in tensorflow-datasets
+                builder.download_and_prepare(file_format="tfrecord")
         except (
             OSError,
             tfds.download.DownloadError,
