@@ -13,6 +13,7 @@ from sat_tf.data.image_bytes import SUFFIXES
 from sat_tf.data.records import Problems, SourceLocation
 from sat_tf.datasets.source import (
     OPTIONAL_TEXT,
+    SPLIT_NAMES,
     TEXT,
     CaptionFile,
     Field,
@@ -67,32 +68,51 @@ def find_files(config: DataConfig) -> Source:
         )
     if document:
         return Source((CaptionFile(document, read_karpathy),), folder, nearby=(folder,))
-    path = _captions_file(config)
+    files = _caption_files(config)
     advice = (
         "a column split says where each is, and without one a tenth of the images goes to dev and "
         "to test: add images or the column"
     )
-    file = CaptionFile(path, READERS[path.suffix.lower()])
-    return Source(
-        (file,), folder, lists, _split_by_hash, "" if lists else advice, nearby=(path.parent,)
-    )
+    nearby = () if files[0].split else (files[0].path.parent,)
+    return Source(files, folder, lists, _split_by_hash, "" if lists else advice, nearby=nearby)
 
 
-def _captions_file(config: DataConfig) -> Path:
+def _caption_files(config: DataConfig) -> tuple[CaptionFile, ...]:
+    """Return the caption file that is named or lies in the folder, or one for each split in it."""
     if config.captions_file:
         path = Path(config.captions_file)
         if path.suffix.lower() not in READERS:
             raise UserError(f"--captions_file={path}: must end in {' or '.join(READERS)}")
         if not path.is_file():
             raise missing_path("captions_file", path, config, "file")
-        return path
-    for name in _DEFAULT_NAMES:
-        if (Path(config.data_dir) / name).is_file():
-            return Path(config.data_dir) / name
+        return (CaptionFile(path, READERS[path.suffix.lower()]),)
+    folder = Path(config.data_dir)
+    if file := _default_file(folder):
+        return (CaptionFile(file, READERS[file.suffix.lower()]),)
+    # Hugging Face's folders of images may have one for each split, with a file each.
+    files = [
+        CaptionFile(file, _read_beside, split)
+        for name, split in SPLIT_NAMES.items()
+        if (file := _default_file(folder / name))
+    ]
+    if files:
+        return tuple(files)
     raise UserError(
         f"--data_dir={config.data_dir}: holds none of {', '.join(_DEFAULT_NAMES)}; name the file "
         "with --captions_file"
     )
+
+
+def _default_file(folder: Path) -> Path | None:
+    paths = (folder / name for name in _DEFAULT_NAMES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _read_beside(path: Path, problems: Problems) -> Iterator[Row]:
+    """Yield the captions of a file in the folder of a split, which is part of the images' names."""
+    split = path.parent.name
+    for row in READERS[path.suffix.lower()](path, problems):
+        yield row._replace(image=f"{split}/{row.image}", split=split)
 
 
 def _split_by_hash(image_id: str) -> str:

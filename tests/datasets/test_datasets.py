@@ -119,6 +119,20 @@ def images(config):
     }
 
 
+def test_a_folder_for_each_split_has_its_own_file(tmp_path):
+    """As Hugging Face's folders of images, where images of two splits may have one name."""
+    for name, text in (("train", "a dog"), ("validation", "a cat")):
+        make_images(tmp_path / name, "1.jpg")
+        (tmp_path / name / "metadata.csv").write_text(f"file_name,text\n1.jpg,{text}\n")
+    config = DataConfig(dataset="files", data_dir=str(tmp_path))
+    assert available_splits(config) == ("train", "dev")
+    loaded = load_splits(config, ("train", "dev"))
+    assert [(of_split[0].image, of_split[0].captions) for of_split in loaded.values()] == [
+        (str(tmp_path / "train" / "1.jpg"), ("a dog",)),
+        (str(tmp_path / "validation" / "1.jpg"), ("a cat",)),
+    ]
+
+
 def test_flickr30k_asks_for_splits(flickr30k):
     for call in (available_splits, lambda config: load_splits(config, ("train",))):
         with pytest.raises(UserError) as caught:
