@@ -139,7 +139,7 @@ def caption_files(
 
     def read(path: str) -> "Image | None":
         try:
-            return captioner.read_image(path)
+            return captioner.read_image(path, compiled=len(paths) > batch_size)
         except UserError as error:
             tqdm.write(f"error: {printable(error)}", file=sys.stderr)
             return None

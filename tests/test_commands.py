@@ -315,11 +315,11 @@ def test_captions_that_were_interrupted_are_resumed(run, photographs, tmp_path, 
     captioner = Captioner.load(run)
     read_image, read = captioner.read_image, []
 
-    def interrupted(path):
+    def interrupted(path, **options):
         if len(read) == 2:
             raise KeyboardInterrupt
         read.append(path)
-        return read_image(path)
+        return read_image(path, **options)
 
     arguments = [f"--workdir={run}", f"--captions={target}", "--decode_batch_size=1", *images]
     with monkeypatch.context() as patch:
