@@ -382,7 +382,7 @@ def _define(
 
 
 def _with_flagfiles(argv: Sequence[str], flag_values: absl_flags.FlagValues) -> list[str]:
-    """Return the arguments with the lines of flagfiles in their places."""
+    """Return the arguments, each `--flagfile` replaced by the lines of its file."""
     expanded: list[str] = []
     remaining = list(argv)
     while remaining:

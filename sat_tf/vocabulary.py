@@ -66,17 +66,16 @@ _WITHOUT_SPACES = re.compile(
 )
 # Letters, without marks: a word of these scripts has 2 or 3 on average, a phrase 6 and more.
 _LONGEST_AVERAGE = 4
+_LONGEST_WORD = 20  # characters of a word of any other script
 
 
 def is_unsegmented(caption: str) -> bool:
-    """Return whether the tokenizer finds no words in a caption, but phrases or all of it as one.
-
-    True for a caption of one word in any script.
-    """
+    """Return whether the tokenizer finds no words in a caption, but phrases or all of it as one."""
     words = tokenize(caption)
-    if len(words) == 1:
-        return True
     found = [word for word in words if _WITHOUT_SPACES.search(word)]
+    if len(words) == 1:
+        # A caption of one word, such as a label, is short.
+        return bool(found) or len(words[0]) > _LONGEST_WORD
     letters = sum(character.isalpha() for word in found for character in word)
     return letters > _LONGEST_AVERAGE * len(found)
 

@@ -186,9 +186,9 @@ class FeatureCache:
                 if digest in wanted:
                     found[digest] = len(self._paths), shard.offset + row * self._dtype.itemsize
             self._paths.append(path)
-        places = [found.get(digest, (-1, 0)) for digest in self._digests]
+        positions = [found.get(digest, (-1, 0)) for digest in self._digests]
         # Index of each image's file, -1 if it has none, and the byte at which its record begins.
-        self._shard, self._offset = np.array(places, np.int64).T.copy()
+        self._shard, self._offset = np.array(positions, np.int64).T.copy()
 
     def _open_shard(self, path: Path) -> _Shard | None:
         """Read header and footer of a shard; return None if it is not whole."""

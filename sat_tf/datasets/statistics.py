@@ -23,7 +23,7 @@ _QUANTILES = {
 # Lengths per row of the histogram; its last row has all captions from this length on.
 _BIN, _LAST_BIN = 5, 51
 _BAR_WIDTH = 40  # characters
-_SAMPLE = 1_000  # images whose captions are looked at for spaces
+_SAMPLE = 1_000  # images whose captions are checked for spaces
 _SHOWN = 30  # characters of a caption
 
 
