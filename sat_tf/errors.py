@@ -1,4 +1,4 @@
-"""The error for mistakes of the user, and what its message quotes of errors and names."""
+"""The errors that end a command with a sentence, and what it quotes of errors and names."""
 
 import json
 import os
@@ -9,6 +9,21 @@ class UserError(Exception):
 
     Commands print its message without a stack trace and exit with status 1.
     """
+
+
+class TryAgainError(Exception):
+    """What the same command may not meet again: another process has ended, or does not answer.
+
+    Commands print its message and exit with status 75 (EX_TEMPFAIL).
+
+    Args:
+      message: says what has happened.
+      stay: seconds to wait before the exit.
+    """
+
+    def __init__(self, message: str, stay: float = 0.0) -> None:
+        super().__init__(message)
+        self.stay = stay
 
 
 def reason(error: Exception) -> str:

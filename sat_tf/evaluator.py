@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from sat_tf.config import DecodingConfig, ImageConfig
 from sat_tf.data.images import visible_box
 from sat_tf.data.objects import WHOLE, Box
 from sat_tf.data.pipeline import (
+    BatchPlan,
     ImageSource,
+    TokenizedCaptions,
     bucket_in_order,
     caption_batches,
     image_batches,
@@ -30,6 +32,7 @@ from sat_tf.model.generation import Caption, Generator, compile_for_any_size, ma
 from sat_tf.occlusion import Occlusion
 from sat_tf.progress import progress_bar
 from sat_tf.vocabulary import Vocabulary, tokenize
+from sat_tf.workers import ALONE, Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +100,7 @@ class Evaluator:
         sources: Sequence[ImageSource],
         batch_size: int,
         covered_images: int = 0,
+        workers: Workers = ALONE,
     ) -> EvaluationResult:
         """Caption each image once, and score the captions, the attention and the models.
 
@@ -106,23 +110,15 @@ class Evaluator:
           batch_size: images captioned, or reference captions scored, at a time.
           covered_images: images whose parts are covered to score the faithfulness of the first
             model's attention, evenly spaced over the split.
+          workers: that take turns with the batches; all have the result.
         """
-        generated: list[tuple[Caption, ...]] = []
-        sensitivities: list[np.ndarray] = []
-        images = tf.data.Dataset.zip(
-            tuple(image_batches(len(records), source, batch_size) for source in sources)
-        )
-        bar = progress_bar(images, desc="captioning", unit="batch", leave=False)
-        for batches in iter_batches(bar, *sources):
-            decoded = self._generator.generate(batches, self._decoding)
-            captions = make_captions(decoded, self._vocabulary, self._grids)
-            generated += captions
-            moves = self._swap_states(batches[0], decoded.tokens[:, 0]).numpy()  # [I, T]
-            # An image that is alone in its batch has no other state to be compared with.
-            lengths = [len(best.words) if len(captions) > 1 else 0 for best, *_ in captions]
-            sensitivities += [row[:length] for row, length in zip(moves, lengths, strict=True)]
+        of_batches = workers.share(self._caption(len(records), sources, batch_size, workers))
+        generated = [captions for batch, _ in of_batches for captions in batch]
+        sensitivities = [row for _, batch in of_batches for row in batch]
         best = [captions[0] for captions in generated]
-        log_likelihoods, reference_grounding = self._read_references(records, sources, batch_size)
+        log_likelihoods, reference_grounding = self._read_references(
+            records, sources, batch_size, workers
+        )
         data = EvaluationData(
             captions=[caption.text for caption in best],
             references=tokenized_references(records),
@@ -139,6 +135,23 @@ class Evaluator:
         )
         return EvaluationResult(compute_scores(data, self._monitor), generated, records)
 
+    def _caption(
+        self, count: int, sources: Sequence[ImageSource], batch_size: int, workers: Workers
+    ) -> Iterator[tuple[list[tuple[Caption, ...]], list[np.ndarray]]]:
+        """Yield of each of this worker's batches the captions and their state sensitivities."""
+        shard = workers.index, workers.count
+        images = tf.data.Dataset.zip(
+            tuple(image_batches(count, source, batch_size, shard) for source in sources)
+        )
+        bar = progress_bar(images, desc="captioning", unit="batch", leave=False)
+        for batches in iter_batches(bar, *sources):
+            decoded = self._generator.generate(batches, self._decoding)
+            captions = make_captions(decoded, self._vocabulary, self._grids)
+            moves = self._swap_states(batches[0], decoded.tokens[:, 0]).numpy()  # [I, T]
+            # An image that is alone in its batch has no other state to be compared with.
+            lengths = [len(best.words) if len(captions) > 1 else 0 for best, *_ in captions]
+            yield captions, [row[:length] for row, length in zip(moves, lengths, strict=True)]
+
     def _crop(self, record: Record) -> Box:
         """Return the part of an image that the encoder sees."""
         if record.objects is None:
@@ -146,7 +159,11 @@ class Evaluator:
         return visible_box(record.objects.height, record.objects.width, self._images)
 
     def _read_references(
-        self, records: Sequence[Record], sources: Sequence[ImageSource], batch_size: int
+        self,
+        records: Sequence[Record],
+        sources: Sequence[ImageSource],
+        batch_size: int,
+        workers: Workers,
     ) -> tuple[list[tuple[float, float]], list[np.ndarray]]:
         """Score the references of each image by teacher forcing.
 
@@ -155,11 +172,30 @@ class Evaluator:
           `grounding`, where the first model attends.
         """
         references = tokenize_captions(records, self._vocabulary)
-        words = [tokenize(caption) for record in records for caption in record.captions]
         plan = bucket_in_order(references, batch_size)
-        read = [caption_batches(references, plan, source) for source in sources]
+        ours = plan[workers.index :: workers.count]
+        of_batches = workers.share(self._score_references(records, references, ours, sources))
         sums = np.zeros((len(records), 2))
         found = [no_grounding() for _ in records]
+        for captions, (log_p, groundings) in zip(plan, of_batches, strict=True):
+            images = references.image[captions]
+            np.add.at(sums[:, 0], images, log_p)
+            np.add.at(sums[:, 1], images, references.lengths[captions])
+            for image, value in zip(images, groundings, strict=True):
+                if records[image].objects:
+                    found[image] += value
+        return [(log_p, count) for log_p, count in sums.tolist()], found
+
+    def _score_references(
+        self,
+        records: Sequence[Record],
+        references: TokenizedCaptions,
+        plan: BatchPlan,
+        sources: Sequence[ImageSource],
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Yield the log likelihoods of each batch's references, [B], and their `grounding`."""
+        words = [tokenize(caption) for record in records for caption in record.captions]
+        read = [caption_batches(references, plan, source) for source in sources]
         bar = progress_bar(
             tf.data.Dataset.zip(tuple(read)),
             total=len(plan),
@@ -170,19 +206,20 @@ class Evaluator:
         for captions, batches in zip(plan, iter_batches(bar, *sources), strict=True):
             images = references.image[captions]
             scores = self._generator.score(batches, self._decoding)
-            log_p = scores.log_probs.numpy().astype(np.float64)
-            np.add.at(sums[:, 0], images, log_p.sum(axis=1))  # sum over T: [B]
-            np.add.at(sums[:, 1], images, references.lengths[captions])
+            log_p = scores.log_probs.numpy().astype(np.float64).sum(axis=1)  # sum over T: [B]
             grid = self._grids[0]
             alphas = scores.attention[0][0].numpy()[..., : grid[0] * grid[1]]  # [B, T, L]
-            for caption, image, maps in zip(captions, images, alphas, strict=True):
+            groundings = [no_grounding() for _ in captions]
+            for row, (caption, image, maps) in enumerate(
+                zip(captions, images, alphas, strict=True)
+            ):
                 record, length = records[image], len(references.tokens[caption])
                 if record.objects:
                     maps = maps[:length].reshape(length, *grid)
-                    found[image] += grounding(
+                    groundings[row] = grounding(
                         words[caption], maps, record.objects, self._crop(record)
                     )
-        return [(log_p, count) for log_p, count in sums.tolist()], found
+            yield log_p, groundings
 
 
 def swap_states(

@@ -23,6 +23,7 @@ import re
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,7 +33,7 @@ from absl import logging as absl_logging
 
 from sat_tf import config
 from sat_tf.config import Config, Setting
-from sat_tf.errors import UserError, printable
+from sat_tf.errors import TryAgainError, UserError, printable
 from sat_tf.text_files import NOT_TEXT, open_text
 
 FLAGS = absl_flags.FLAGS
@@ -41,6 +42,18 @@ FLAGS = absl_flags.FLAGS
 COMMAND = "command"
 COMMAND_FLAGS = {
     "workdir": Setting("", "Folder of the run: config, vocabulary, checkpoints and scores."),
+    "cluster": Setting(
+        "tf_config",
+        "Where a worker finds the others: tf_config, the environment variable TF_CONFIG (without "
+        "it the command works alone); slurm, the tasks of the job step.",
+        choices=("tf_config", "slurm"),
+    ),
+    "worker_timeout": Setting(
+        300.0,
+        "Seconds that a worker waits for the others before it takes one of them for stuck: more "
+        "than the longest of a step, the scores of a validation, and 64 MiB of features.",
+        minimum=1,
+    ),
     "split": Setting("test", "Split of the data set.", choices=("train", "dev", "test")),
     "output": Setting("", "JSON file to write all results to, with the settings."),
     "captions": Setting(
@@ -158,9 +171,9 @@ def run(
     """Parse the command line, call `main` and exit.
 
     The exit status is what `main` returns, 0 for None; 1 after a `UserError` or an error of the
-    file system; 2 for a wrong command line; 130 after Ctrl-C; 143 after SIGTERM. None of these
-    prints a stack trace, and partly written files are removed. Characters that standard output or
-    standard error cannot encode are printed as escapes.
+    file system; 2 for a wrong command line; 75 after a `TryAgainError`; 130 after Ctrl-C; 143 after
+    SIGTERM. None of these prints a stack trace, and partly written files are removed. Characters
+    that standard output or standard error cannot encode are printed as escapes.
 
     Args:
       main: the command; its argument is the program's name and the arguments that are no flags.
@@ -188,6 +201,11 @@ def run(
             raise lost[0]
     except UserError as error:
         status = _report(str(error))
+    except TryAgainError as error:
+        _report(str(error))
+        time.sleep(error.stay)
+        sys.stdout.flush()
+        os._exit(os.EX_TEMPFAIL)  # TensorFlow's own end would wait for the missing worker
     except KeyboardInterrupt:
         status = 130
     except BrokenPipeError:

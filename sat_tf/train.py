@@ -10,7 +10,10 @@ USAGE = """python -m sat_tf.train --workdir=RUN [--flagfile=FILE] [--SETTING=VAL
 
 Trains a run; the same command again resumes one that was interrupted. Then evaluates it on the test
 split (dev, if there is none; RUN/scores.json) and draws its attention to one image
-(RUN/attention.png)."""
+(RUN/attention.png).
+
+With TF_CONFIG in the environment, or --cluster=slurm, it is one of several workers: all are given
+the same command and share its folders (docs/several_machines.md)."""
 
 
 def main(argv: list[str]) -> int:
@@ -21,14 +24,18 @@ def main(argv: list[str]) -> int:
 
     check_scores(config)
     flags.import_tensorflow()
+    from sat_tf.workers import join_workers
+
+    workers = join_workers(flags.FLAGS.cluster, flags.FLAGS.worker_timeout)
     from sat_tf.datasets import available_splits
     from sat_tf.training.train import train_and_evaluate
 
     split = "test" if "test" in available_splits(config.data) else "dev"
     # Problems of all splits are reported now, not after training.
-    if not train_and_evaluate(config, workdir, split):
+    if not train_and_evaluate(config, workdir, split, workers):
         return 130
-    evaluate_best(workdir, split)
+    if workers.is_chief:
+        evaluate_best(workdir, split)
     return 0
 
 
@@ -59,5 +66,5 @@ def evaluate_best(workdir: Path, split: str) -> None:
 
 if __name__ == "__main__":
     flags.define_settings()
-    flags.define_command_flags("workdir")
+    flags.define_command_flags("workdir", "cluster", "worker_timeout")
     flags.run(main, USAGE)

@@ -12,10 +12,10 @@ single records: memory does not grow with the cache.
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import hashlib
 import io
-import itertools
 import os
 import shutil
 import sys
@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from sat_tf.config import ImageConfig
 from sat_tf.data.image_bytes import read_image
@@ -35,6 +36,7 @@ from sat_tf.data.unreadable import LIST_FILE, describe_unreadable, find_unreadab
 from sat_tf.errors import UserError
 from sat_tf.progress import progress_bar
 from sat_tf.storage import atomic_path
+from sat_tf.workers import ALONE, Workers
 
 FORMAT_VERSION = 3
 # An interruption loses at most one shard; larger shards are not faster.
@@ -72,6 +74,7 @@ class FeatureCache:
       records: the images, in the order in which `read` counts them; all files or all bytes.
       fingerprint: of the encoder and the image settings.
       shape: rows, columns and D of an image's features.
+      workers: that open the cache together, and share out what is to be read and encoded.
 
     Raises:
       UserError: there are no images, or a file of the folder can't be read.
@@ -83,16 +86,18 @@ class FeatureCache:
         records: Sequence[Record],
         fingerprint: str,
         shape: tuple[int, int, int],
+        workers: Workers = ALONE,
     ) -> None:
         self.folder = Path(folder)
         self.shape = shape
         if not records:
             raise UserError(f"{folder}: there are no images to encode; check the data set's splits")
-        self._records = records
+        self._records, self._workers = records, workers
         self._dtype = np.dtype([("features", "<f2", shape), ("checksum", "<u4")])
         self._per_shard = max(1, SHARD_BYTES // self._dtype.itemsize)
         # None for a file that can't be read, which is reported when it is to be encoded.
-        self._digests = _digests(records, fingerprint)
+        ours = _digests(records[workers.index :: workers.count], fingerprint)
+        self._digests = workers.share(ours)
         self._find_records()
 
     def __len__(self) -> int:
@@ -144,6 +149,8 @@ class FeatureCache:
     def fill(self, encode: Encode, images: ImageConfig, batch_size: int = 32) -> None:
         """Encode the images that are missing; print what is to come and show progress.
 
+        Several workers encode a shard each, again and again, until all are done.
+
         Features beyond float16's range of 65,504 are rejected rather than clipped: as a rule the
         pixels are not in the range that the encoder was trained on.
 
@@ -156,20 +163,46 @@ class FeatureCache:
           UserError: the folder can't be written or the disk is too small; images can't be read
             (raised after the others are encoded; names them); features exceed float16.
         """
-        try:
-            for path in self._damaged:
+        workers = self._workers
+        # Others may be encoding too: what the chief misses is shared out.
+        encodable = workers.from_chief([i for i in self.missing if self._digests[i]])
+        per_shard = max(self._per_shard // batch_size, 1) * batch_size
+        in_turn = -(-len(encodable) // (workers.count * batch_size)) * batch_size
+        size = min(per_shard, max(1, in_turn))
+        shards = [encodable[i : i + size] for i in range(0, len(encodable), size)]
+        ours = shards[workers.index :: workers.count]
+        with workers.together(), self._writing():
+            for path in self._damaged if workers.is_chief else ():
                 path.unlink(missing_ok=True)
-            encodable = [index for index in self.missing if self._digests[index]]
-            if encodable:
-                self._encode(encodable, encode, images, batch_size)
+            if ours:
+                self._announce(sum(map(len, ours)))
+        total = sum(map(len, ours))
+        with progress_bar(desc="encoding", total=total, unit="image") as bar:
+            for i in range(-(-len(shards) // workers.count)):
+                # After each shard, so that a worker is not taken for stuck that has more to do.
+                with workers.together(), self._writing():
+                    if i < len(ours):
+                        self._encode(ours[i], encode, images, batch_size, bar)
+        with workers.together():
+            workers.wait_until(self._has_all)
+            if unread := np.flatnonzero(self._shard < 0).tolist():
+                raise UserError(_unread_message(self._records, unread, self.folder))
+
+    def _has_all(self) -> bool:
+        """Look for shards again, and return whether all images have features."""
+        self._find_records()
+        return bool((self._shard >= 0).all())
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn errors of the file system into a `UserError`."""
+        try:
+            yield
         except OSError as error:
             raise UserError(
                 f"{self.folder.absolute()}: can't hold a feature cache "
                 f"({error.strerror or error}): give another --cache_dir"
             ) from None
-        self._find_records()
-        if unread := np.flatnonzero(self._shard < 0).tolist():
-            raise UserError(_unread_message(self._records, unread, self.folder))
 
     def _find_records(self) -> None:
         """Find the record of each image in the shards of the folder."""
@@ -213,19 +246,16 @@ class FeatureCache:
         return _Shard(path, offset, [footer[i : i + _DIGEST_BYTES] for i in starts])
 
     def _encode(
-        self, indices: list[int], encode: Encode, images: ImageConfig, batch_size: int
+        self, indices: list[int], encode: Encode, images: ImageConfig, batch_size: int, bar: tqdm
     ) -> None:
+        """Write the shard of images, but for those that can't be read."""
         pixels = _pixel_batches(self._records, indices, images, batch_size)
-        self._announce(len(indices))
-        progress = progress_bar(
-            self._encoded(pixels, encode), desc="encoding", total=len(indices), unit="image"
-        )
-        positions = itertools.count()
-        for _, group in itertools.groupby(progress, lambda _: next(positions) // self._per_shard):
-            content, footer = np.empty(self._per_shard, self._dtype), bytearray()
-            for row, (index, features) in enumerate(group):
-                content[row] = features, zlib.crc32(features)
-                footer += self._digests[index] or b""
+        content, footer = np.empty(len(indices), self._dtype), bytearray()
+        for row, (index, features) in enumerate(self._encoded(pixels, encode)):
+            content[row] = features, zlib.crc32(features.data)
+            footer += self._digests[index] or b""
+            bar.update()
+        if footer:
             self._write_shard(content[: len(footer) // _DIGEST_BYTES], footer)
 
     def _write_shard(self, content: np.ndarray, footer: bytearray) -> None:

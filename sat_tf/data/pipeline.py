@@ -20,6 +20,7 @@ from sat_tf.data.images import decode_image, load_image, resize_and_crop, visibl
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
 from sat_tf.vocabulary import PAD, Vocabulary, tokenize
+from sat_tf.workers import is_of_another_worker
 
 # Indices of the captions of each minibatch.
 BatchPlan = list[np.ndarray]
@@ -268,6 +269,8 @@ def iter_batches(batches: Iterable[Any], *sources: ImageSource) -> Iterator[Any]
     try:
         yield from batches
     except tf.errors.OpError as error:
+        if is_of_another_worker(error):
+            raise
         for source in sources:
             problem = source.find_read_error()
             if problem is not None:
@@ -287,9 +290,10 @@ def caption_batches(
 
     Each is a dictionary: `images` or `features` (see the source) of its I images; `rows`
     int64 [I], their indices; `image_index` int32 [B], which of the I a caption describes;
-    `tokens` int32 [B, T], padded; `captions` float32 [], the size of the whole minibatch; and, if
-    the captions have them, `regions` bool [B, T, L]. Under a strategy with R replicas each
-    minibatch comes as R elements that share it.
+    `tokens` int32 [B, T], padded; `captions` float32 [], the size of the whole minibatch; `first`
+    int32 [], the position of the first caption in it; and, if the captions have them, `regions`
+    bool [B, T, L]. Under a strategy with R replicas each minibatch comes as R elements that share
+    it.
 
     Args:
       captions: of the split.
@@ -308,16 +312,20 @@ def caption_batches(
         "image_index": (tf.int32, [None]),
         "tokens": (tf.int32, [None, None]),
         "captions": (tf.float32, []),
+        "first": (tf.int32, []),
     }
     if captions.regions is not None:
         fields["regions"] = (tf.bool, [None, None, rows * columns])
 
     def collate(position: np.ndarray) -> tuple[Any, ...]:
         step, replica = divmod(int(position), len(local))
-        share = np.array_split(plan[step], replicas)[local[replica]]
+        shares = np.array_split(plan[step], replicas)
+        share = shares[local[replica]]
+        first = np.int32(sum(map(len, shares[: local[replica]])))
         images, image_index = np.unique(captions.image[share], return_inverse=True)
         tokens = pad_captions([captions.tokens[i] for i in share])
-        values = (images, image_index.astype(np.int32), tokens, np.float32(len(plan[step])))
+        size = np.float32(len(plan[step]))
+        values = (images, image_index.astype(np.int32), tokens, size, first)
         if captions.regions is None:
             return values
         regions = np.zeros((*tokens.shape, rows * columns), np.bool_)  # [B, T, L]
@@ -339,7 +347,16 @@ def caption_batches(
     return source.attach(dataset)
 
 
-def image_batches(count: int, source: ImageSource, batch_size: int) -> tf.data.Dataset:
-    """Return images 0 … count-1 in order, each once: `rows` and what `source` adds."""
-    rows = tf.data.Dataset.range(count).batch(batch_size)
+def image_batches(
+    count: int, source: ImageSource, batch_size: int, shard: tuple[int, int] = (0, 1)
+) -> tf.data.Dataset:
+    """Return images 0 … count-1 in order, each once: `rows` and what `source` adds.
+
+    Args:
+      count: number of images.
+      source: of the images.
+      batch_size: images in a batch.
+      shard: index and number of the workers that take turns with the batches.
+    """
+    rows = tf.data.Dataset.range(count).batch(batch_size).shard(shard[1], shard[0])
     return source.attach(rows.map(tf.autograph.experimental.do_not_convert(lambda i: {"rows": i})))

@@ -118,8 +118,9 @@ class CaptionModel(keras.Model):
     - `tokens` int32 [B, T]: captions, padded at the end;
     - `image_index` int32 [B], which of the images each caption describes; without it there is one
       caption for each image;
-    - `captions` float32 [], for training: size of the minibatch over all replicas; without it, the
-      captions of all replicas are counted.
+    - `captions` float32 [] and `first` int32 [], for training: size of the minibatch over all
+      replicas, and where this replica's captions begin in it; without them, the captions of all
+      replicas are counted.
 
     Args:
       encoder: [I, S, S, 3] float32, 0 to 255 -> [I, rows, columns, D].
@@ -367,9 +368,11 @@ class CaptionModel(keras.Model):
     def _with_size(self, batch: Batch) -> Batch:
         if "captions" in batch:
             return batch
-        size = tf.cast(tf.shape(batch["tokens"])[0], tf.float32)
         context = tf.distribute.get_replica_context()
-        return {**batch, "captions": context.all_reduce(tf.distribute.ReduceOp.SUM, size)}
+        sizes = context.all_gather(tf.shape(batch["tokens"])[:1], axis=0)  # [replicas]
+        first = tf.reduce_sum(sizes[: context.replica_id_in_sync_group])
+        captions = tf.cast(tf.reduce_sum(sizes), tf.float32)
+        return {**batch, "captions": captions, "first": first}
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Take a step of `fit`."""

@@ -22,6 +22,7 @@ from sat_tf.errors import UserError, in_current_folder, reason
 from sat_tf.model import networks
 from sat_tf.model.precision import POLICIES, with_policy
 from sat_tf.storage import atomic_path
+from sat_tf.workers import ALONE, Workers
 
 ENCODE_BATCH = 32  # images encoded at a time
 PREPROCESSING_MODES = ("caffe", "tf", "torch", "none")
@@ -411,16 +412,24 @@ def cache_folder(config: Config, fingerprint: str) -> Path:
     return Path(config.encoder.cache_dir) / f"encoder-{fingerprint[:16]}"
 
 
-def feature_source(encoder: keras.Model, records: Sequence[Record], config: Config) -> ImageSource:
+def feature_source(
+    encoder: keras.Model, records: Sequence[Record], config: Config, workers: Workers = ALONE
+) -> ImageSource:
     """Fill the feature cache of images and return it as a source of batches.
 
     With `--nocache_features` nothing is encoded: batches will hold images.
+
+    Args:
+      encoder: frozen, if features are cached.
+      records: of a split.
+      config: of the run.
+      workers: that all call this function, and encode together.
     """
     if not config.encoder.cache_features:
         return ImageReader(records, config.images)
     fingerprint = encoder_fingerprint(encoder, config.images)
     folder = cache_folder(config, fingerprint)
-    cache = FeatureCache(folder, records, fingerprint, encoder.output_shape[1:])
+    cache = FeatureCache(folder, records, fingerprint, encoder.output_shape[1:], workers)
     encode = tf.function(
         lambda images: encoder(images, training=False),
         input_signature=[tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)],

@@ -78,8 +78,12 @@ def training_samples(
     shape: tuple[tf.Tensor | int, tf.Tensor | int, int],
     num_layers: int,
     generator: keras.random.SeedGenerator,
+    share: tuple[tf.Tensor | int, tf.Tensor | int] | None = None,
 ) -> Samples:
     """Return the location samples of a minibatch in training.
+
+    Replicas draw the numbers of the whole minibatch, so that a caption has the same ones on
+    whichever replica it is.
 
     Args:
       probability: of sampling locations; otherwise the expectation is used.
@@ -88,17 +92,21 @@ def training_samples(
       shape: T, B and L.
       num_layers: LSTM layers.
       generator: of the seeds.
+      share: position of the first of the B captions in the minibatch, and the size of that; by
+        default they are the whole.
 
     Returns:
       For each LSTM layer noise [T, B, L] and is_sampled [T, B, 1].
     """
-    steps, rows, _ = shape
-    by_caption = unit == "caption"
-    seed = per_replica_seed(generator) if by_caption else shared_seed(generator)
-    uniform = tf.random.stateless_uniform([rows if by_caption else 1, 1], seed)
+    steps, rows, locations = shape
+    first, total = share or (0, rows)
+    uniform = tf.random.stateless_uniform([total, 1], shared_seed(generator))
+    uniform = uniform[first : first + rows] if unit == "caption" else uniform[:1]
     is_sampled = tf.broadcast_to(uniform < probability, [steps, rows, 1])
-    uniform = tf.random.stateless_uniform([num_layers, *shape], per_replica_seed(generator))
-    noises = tf.unstack(gumbel_noise(uniform), num_layers)
+    uniform = tf.random.stateless_uniform(
+        [num_layers, steps, total, locations], shared_seed(generator)
+    )
+    noises = tf.unstack(gumbel_noise(uniform[:, :, first : first + rows]), num_layers)
     return tuple(LocationSample(noise, is_sampled) for noise in noises)
 
 

@@ -148,6 +148,9 @@ class CaptionLoss:
                 (steps, rows, model.num_locations),
                 model.config.lstm_layers,
                 model.decoder.seed_generator,
+                (batch["first"], tf.cast(batch["captions"], tf.int32))
+                if "first" in batch
+                else None,
             )
         probability = model.scheduled_sampling if training and self.scheduled_sampling else None
         output = model(batch, training=training, samples=samples, scheduled_sampling=probability)

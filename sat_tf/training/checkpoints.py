@@ -33,6 +33,7 @@ class Checkpoints:
       model: compiled, its optimizer built: the state of another one would silently not be restored.
       belongs_to: see `sat_tf.model.weights.provenance`.
       keep_checkpoints: whether the weights of each epoch are kept.
+      writes: whether this process saves; of several workers, which have the same state, one does.
     """
 
     def __init__(
@@ -41,10 +42,11 @@ class Checkpoints:
         model: CaptionModel,
         belongs_to: Provenance,
         keep_checkpoints: bool,
+        writes: bool = True,
     ) -> None:
         self._folder = Path(workdir)
         self._belongs_to = belongs_to
-        self._keep_checkpoints = keep_checkpoints
+        self._keep_checkpoints, self._writes = keep_checkpoints, writes
         self._progress = tf.Variable("", trainable=False)
         parts = learned_weights(model, belongs_to)
         self._weights = tf.train.Checkpoint(**parts)
@@ -69,15 +71,16 @@ class Checkpoints:
     def save(self, progress: Progress) -> None:
         """Save the state, replacing the previous one, unless it is that of the same step."""
         folder, number = self._folder / LAST, (progress.epoch, progress.step)
-        if newest_checkpoint(folder) != checkpoint_prefix(folder, *number):
+        if self._writes and newest_checkpoint(folder) != checkpoint_prefix(folder, *number):
             self._progress.assign(json.dumps(dataclasses.asdict(progress)))
             write_checkpoint(self._state, folder, *number)
 
     def save_best(self, progress: Progress) -> None:
         """Save the weights as the best, replacing the previous ones."""
-        write_checkpoint(self._weights, self._folder / BEST, progress.epoch)
+        if self._writes:
+            write_checkpoint(self._weights, self._folder / BEST, progress.epoch)
 
     def save_epoch(self, progress: Progress) -> None:
         """Save the weights of an epoch, if those of every epoch are kept."""
-        if self._keep_checkpoints:
+        if self._writes and self._keep_checkpoints:
             write_checkpoint(self._weights, self._folder / EPOCHS, progress.epoch, keep=True)

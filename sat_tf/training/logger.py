@@ -38,19 +38,31 @@ class TrainingLogger(contextlib.AbstractContextManager):
       steps_per_epoch: of the training.
       max_epochs: of the training.
       progress: how far the run has come.
+      writes: whether it logs; of several workers, only one does.
     """
 
     def __init__(
-        self, workdir: Path, steps_per_epoch: int, max_epochs: int, progress: Progress
+        self,
+        workdir: Path,
+        steps_per_epoch: int,
+        max_epochs: int,
+        progress: Progress,
+        writes: bool = True,
     ) -> None:
         self._metrics_file, self._max_epochs = workdir / METRICS_FILE, max_epochs
-        self._writer = tf.summary.create_file_writer(str(workdir / TENSORBOARD))
+        self._writes = writes
+        self._writer = (
+            tf.summary.create_file_writer(str(workdir / TENSORBOARD))
+            if writes
+            else tf.summary.create_noop_writer()
+        )
         self._bar = progress_bar(
             total=steps_per_epoch * max_epochs,
             initial=progress.total_steps,
             desc=self._epoch_label(progress),
             unit="step",
             delay=0,  # the first steps take long: they are traced
+            disable=not writes,
         )
         self._epoch_start, self._captions = time.monotonic(), 0.0
 
@@ -118,8 +130,9 @@ class TrainingLogger(contextlib.AbstractContextManager):
 
     def print(self, text: str) -> None:
         """Print a text above the progress bar."""
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        if self._writes:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
 
 
 def attention_records(

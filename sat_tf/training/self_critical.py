@@ -26,7 +26,7 @@ from sat_tf.metrics.registry import make_reward
 from sat_tf.metrics.text import tokenized_references
 from sat_tf.model.caption_model import Batch, CaptionModel
 from sat_tf.model.generation import sample_captions
-from sat_tf.model.hard_attention import per_replica_seed
+from sat_tf.model.hard_attention import shared_seed
 from sat_tf.model.losses import (
     CaptionLoss,
     Sums,
@@ -87,7 +87,8 @@ class SelfCriticalLoss(CaptionLoss):
         decoder = model.decoder
         memory = decoder.prepare(model.flatten_grid(model.encode_images(batch, training)))
         state = decoder.initial_state(memory)
-        seed = per_replica_seed(decoder.seed_generator)
+        # The samples of an image do not depend on the others, nor then on the number of replicas.
+        seed = shared_seed(decoder.seed_generator)
         decoded = sample_captions(
             decoder, state, memory, count, self._sampling, self._greedy, seed
         )  # the greedy captions, then the samples

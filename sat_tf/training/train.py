@@ -7,6 +7,7 @@ takes too; this loop adds what `fit` has not: a state from which training resume
 
 import contextlib
 import dataclasses
+import hashlib
 import math
 import os
 import signal
@@ -16,9 +17,11 @@ from pathlib import Path
 from types import FrameType
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import Config, TrainingConfig
+import sat_tf
+from sat_tf.config import Config, TrainingConfig, to_flat
 from sat_tf.data.pipeline import (
     BatchPlan,
     ImageSource,
@@ -31,6 +34,7 @@ from sat_tf.data.pipeline import (
     tokenize_captions,
 )
 from sat_tf.data.records import Record
+from sat_tf.data.unreadable import LeftOut
 from sat_tf.datasets import load_splits
 from sat_tf.errors import UserError
 from sat_tf.evaluator import Evaluator
@@ -54,8 +58,16 @@ from sat_tf.training.schedule import (
     why_finished,
 )
 from sat_tf.training.self_critical import SelfCriticalLoss, one_per_image
-from sat_tf.training.workdir import lock_run, readable_images, resolve_config, write_run
+from sat_tf.training.workdir import (
+    await_run,
+    await_state,
+    lock_run,
+    readable_images,
+    resolve_config,
+    write_run,
+)
 from sat_tf.vocabulary import Vocabulary
+from sat_tf.workers import ALONE, Workers
 
 TrainStep = Callable[[Batch], Sums]
 
@@ -74,7 +86,7 @@ class TrainingRun:
       workdir: folder of the run.
       records: of the splits train and dev.
       vocabulary: of the captions.
-      strategy: that the model was built in.
+      workers: that train it, in whose strategy the model was built.
       model: compiled, with its first weights or those of the last checkpoint.
       captions: of the training split.
       sources: of the images of each split.
@@ -86,7 +98,7 @@ class TrainingRun:
     workdir: Path
     records: Mapping[str, Sequence[Record]]
     vocabulary: Vocabulary
-    strategy: tf.distribute.Strategy
+    workers: Workers
     model: CaptionModel
     captions: TokenizedCaptions
     sources: Mapping[str, ImageSource]
@@ -95,7 +107,10 @@ class TrainingRun:
 
 
 def train_and_evaluate(
-    config: Config, workdir: str | os.PathLike[str], test_split: str = "dev"
+    config: Config,
+    workdir: str | os.PathLike[str],
+    test_split: str = "dev",
+    workers: Workers = ALONE,
 ) -> bool:
     """Train a run, or resume it bit-exactly where it stopped; validate it after each epoch.
 
@@ -104,21 +119,29 @@ def train_and_evaluate(
       workdir: folder of the run.
       test_split: that the run will be evaluated on: its captions, images and objects are checked
         too.
+      workers: that train the run together, each by a call of this function.
 
     Returns:
       Whether training is finished; False after an interruption, with the state saved.
 
     Raises:
       UserError: settings, data or folder are not usable, or the loss is not finite.
+      TryAgainError: another worker is missing.
     """
-    with lock_run(Path(workdir)):
-        return _train_and_evaluate(prepare(config, workdir, test_split))
+    with workers.watched(), contextlib.ExitStack() as stack:
+        with workers.together():
+            if workers.is_chief:
+                stack.enter_context(lock_run(Path(workdir)))
+        finished = _train_and_evaluate(prepare(config, workdir, test_split, workers))
+        workers.barrier()  # the others would miss a chief that leaves before them
+        return finished
 
 
 def _train_and_evaluate(run: TrainingRun) -> bool:
     training, progress, dev = run.config.training, run.progress, run.records["dev"]
+    workers = run.workers
     plan = batch_plan(run.captions, training, progress.epoch)
-    train_step = make_train_step(run.model, run.strategy, batches(run, plan).element_spec)
+    train_step = make_train_step(run.model, workers.strategy, batches(run, plan).element_spec)
     decoding = dataclasses.replace(
         run.config.decoding, search="beam", beam_size=training.validation_beam_size
     )
@@ -131,7 +154,9 @@ def _train_and_evaluate(run: TrainingRun) -> bool:
         training.monitor,
     )
     with (
-        TrainingLogger(run.workdir, len(plan), training.max_epochs, progress) as logger,
+        TrainingLogger(
+            run.workdir, len(plan), training.max_epochs, progress, writes=workers.is_chief
+        ) as logger,
         stop_on_signal() as stop,
     ):
         while not why_finished(training, progress):
@@ -144,28 +169,36 @@ def _train_and_evaluate(run: TrainingRun) -> bool:
                 )
                 return False
             trained = time.monotonic()
-            result = evaluator.evaluate(dev, [run.sources["dev"]], training.batch_size)
+            result = evaluator.evaluate(
+                dev, [run.sources["dev"]], training.batch_size, workers=workers
+            )
             entry = epoch_losses(run) | {
                 "seconds_training": trained - started,
                 "seconds_validation": time.monotonic() - trained,
             }
-            why_best = end_epoch(training, progress, entry, result.scores)
+            # The schedule decides by them, on all workers the same.
+            entry, scores = workers.from_chief((entry, result.scores))
+            why_best = end_epoch(training, progress, entry, scores)
             if why_best:
                 run.checkpoints.save_best(progress)
             run.checkpoints.save_epoch(progress)
             run.checkpoints.save(progress)
-            logger.log_epoch(progress, training.monitor, why_best)
-            logger.log_samples(result, training.log_captions)
-            attention = attention_records(
-                run.model, run.vocabulary, run.config, dev, run.sources["dev"]
-            )
-            logger.log_attention(attention, progress.total_steps)
+            if workers.is_chief:
+                logger.log_epoch(progress, training.monitor, why_best)
+                logger.log_samples(result, training.log_captions)
+                attention = attention_records(
+                    run.model, run.vocabulary, run.config, dev, run.sources["dev"]
+                )
+                logger.log_attention(attention, progress.total_steps)
         logger.print(f"training is finished: {why_finished(training, progress)}")
     return True
 
 
 def prepare(
-    config: Config, workdir: str | os.PathLike[str], test_split: str = "dev"
+    config: Config,
+    workdir: str | os.PathLike[str],
+    test_split: str = "dev",
+    workers: Workers = ALONE,
 ) -> TrainingRun:
     """Load or create everything that training needs; fills the feature cache.
 
@@ -176,30 +209,22 @@ def prepare(
       config: see `train_and_evaluate`.
       workdir: see `train_and_evaluate`.
       test_split: see `train_and_evaluate`.
+      workers: see `train_and_evaluate`.
 
     Raises:
       UserError: see `train_and_evaluate`.
     """
     workdir = Path(workdir)
-    config = resolve_config(config, workdir)
+    with workers.together():
+        await_state(workdir, workers)
+        config = resolve_config(config, workdir)
+        check_scores(config)
+        records, left_out = load_records(config, workdir, test_split)
+        vocabulary = open_vocabulary(config, workdir, records["train"])
+    workers.compare(facts(config, records, vocabulary))
     training = config.training
-    check_scores(config)
-    splits = tuple(dict.fromkeys(("train", "dev", test_split)))
-    # Tokenizing the captions rejects training images without boxes, where they are needed.
-    is_supervised = training.attention_supervision > 0
-    loaded = load_splits(
-        config.data,
-        splits,
-        objects_for=None if is_supervised else splits[1:],
-        may_lack_objects=is_supervised,
-        with_notes=True,
-    )
-    checked, left_out = readable_images(config, workdir, loaded)
-    records = {split: checked[split] for split in ("train", "dev")}
-    vocabulary = open_vocabulary(config, workdir, records["train"])
     keras.utils.set_random_seed(training.seed)
-    strategy = make_strategy()
-    with strategy.scope(), precision(training.precision):
+    with workers.together(), workers.strategy.scope(), precision(training.precision):
         model = open_model(config, workdir, vocabulary)
         model.compile(
             make_optimizer(training),
@@ -207,15 +232,24 @@ def prepare(
             clip_norm=training.clip_norm,
             weight_decay=training.weight_decay,
         )
-    captions = tokenize_training_captions(config, vocabulary, records["train"], model.grid)
+        captions = tokenize_training_captions(config, vocabulary, records["train"], model.grid)
     sources = {
-        split: feature_source(model.encoder, of_split, config)
+        split: feature_source(model.encoder, of_split, config, workers)
         for split, of_split in records.items()
     }
-    write_run(config, workdir, vocabulary, model, left_out)
-    belongs_to = provenance(workdir, config, vocabulary)
-    checkpoints = Checkpoints(workdir, model, belongs_to, training.keep_checkpoints)
-    progress = checkpoints.restore()
+    with workers.together():
+        if workers.is_chief:
+            write_run(config, workdir, vocabulary, model, left_out)
+    with workers.together():
+        await_run(workdir, workers)
+        checkpoints = Checkpoints(
+            workdir,
+            model,
+            provenance(workdir, config, vocabulary),
+            training.keep_checkpoints,
+            writes=workers.is_chief,
+        )
+        progress = checkpoints.restore()
     is_new = not progress.total_steps and not training.start_from
     if is_new and not model.trains_encoder:
         first = image_batches(
@@ -223,12 +257,20 @@ def prepare(
         )
         for batch in iter_batches(first, sources["train"]):
             model.scale_features(model.encode_images(batch))
+    plan = batch_plan(captions, training, progress.epoch)
+    workers.compare(
+        {
+            "restored step": str(progress.total_steps),
+            "batches": digest(np.concatenate(plan).tobytes()),
+            "weights": digest(*(weight.numpy().tobytes() for weight in model.weights)),
+        }
+    )
     return TrainingRun(
         config,
         workdir,
-        records,
+        {split: records[split] for split in ("train", "dev")},
         vocabulary,
-        strategy,
+        workers,
         model,
         captions,
         sources,
@@ -237,11 +279,61 @@ def prepare(
     )
 
 
-def make_strategy() -> tf.distribute.Strategy:
-    """Return a strategy for all GPUs of this machine if there are several, else the default."""
-    if len(tf.config.list_logical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
+def facts(
+    config: Config, records: Mapping[str, Sequence[Record]], vocabulary: Vocabulary
+) -> dict[str, str]:
+    """Return what workers must agree on before they build a model, see `Workers.compare`."""
+    settings = to_flat(config)
+    for where in ("data_dir", "cache_dir"):  # may be mounted elsewhere
+        del settings[where]
+    modules = {"sat_tf": sat_tf, "TensorFlow": tf, "Keras": keras, "NumPy": np}
+    return {
+        **{f"--{name}": str(value) for name, value in settings.items()},
+        **{f"version of {name}": module.__version__ for name, module in modules.items()},
+        **{
+            f"{split} split": digest(*map(_content, of_split))
+            for split, of_split in records.items()
+        },
+        "vocabulary": vocabulary.fingerprint,
+    }
+
+
+def _content(record: Record) -> bytes:
+    """Return what training reads of a record, but for its image."""
+    boxes = tuple(record.objects.objects) if record.objects else None
+    return repr((record.image_id, tuple(record.captions), boxes)).encode()
+
+
+def digest(*contents: bytes) -> str:
+    """Return the SHA-256 of contents."""
+    sha = hashlib.sha256()
+    for content in contents:
+        sha.update(content)
+    return sha.hexdigest()
+
+
+def load_records(
+    config: Config, workdir: Path, test_split: str
+) -> tuple[dict[str, tuple[Record, ...]], LeftOut]:
+    """Return the checked records of train, dev and the split to evaluate on.
+
+    Returns:
+      The records of each split, and the names of those that are left out as they can't be read.
+
+    Raises:
+      UserError: captions, images or objects have problems.
+    """
+    splits = tuple(dict.fromkeys(("train", "dev", test_split)))
+    # Tokenizing the captions rejects training images without boxes, where they are needed.
+    is_supervised = config.training.attention_supervision > 0
+    loaded = load_splits(
+        config.data,
+        splits,
+        objects_for=None if is_supervised else splits[1:],
+        may_lack_objects=is_supervised,
+        with_notes=True,
+    )
+    return readable_images(config, workdir, loaded)
 
 
 def make_optimizer(training: TrainingConfig) -> keras.optimizers.Optimizer:
@@ -310,7 +402,7 @@ def batches(run: TrainingRun, plan: BatchPlan, skip: int = 0) -> tf.data.Dataset
             dataset = dataset.apply(tf.data.experimental.prefetch_to_device(gpus[0].name))
         return dataset
 
-    return run.strategy.distribute_datasets_from_function(pipeline)
+    return run.workers.strategy.distribute_datasets_from_function(pipeline)
 
 
 def make_train_step(
@@ -348,8 +440,12 @@ def train_epoch(
     plan = batch_plan(run.captions, training, progress.epoch)
     step, steps_per_epoch = progress.total_steps, len(plan)
     unread: list[Sums] = []
+    stops = False
     for batch in iter_batches(batches(run, plan, progress.step), run.sources["train"]):
-        if stop.requested:
+        # Workers stop after the same step. To ask them before each one would take long.
+        if run.workers.count == 1 or not unread:
+            stops = run.workers.any(stop.requested)
+        if stops:
             break
         model.optimizer.learning_rate.assign(
             learning_rate(training, step, steps_per_epoch, progress.factor)
@@ -363,7 +459,7 @@ def train_epoch(
         if is_saved:
             run.checkpoints.save(progress)
     read_steps(run, logger, unread)
-    return not stop.requested
+    return not (stops or run.workers.any(stop.requested))
 
 
 def read_steps(run: TrainingRun, logger: TrainingLogger, unread: list[Sums]) -> None:

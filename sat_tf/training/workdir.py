@@ -20,6 +20,7 @@ from sat_tf.data.unreadable import (
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import resolve_encoder, save_encoder
+from sat_tf.model.weights import newest_checkpoint
 from sat_tf.storage import (
     BEST,
     ENCODER_FILE,
@@ -31,6 +32,7 @@ from sat_tf.storage import (
 )
 from sat_tf.training.checkpoints import has_state
 from sat_tf.vocabulary import Vocabulary
+from sat_tf.workers import Workers
 
 
 @contextlib.contextmanager
@@ -61,6 +63,38 @@ def lock_run(workdir: Path) -> Iterator[None]:
             if os.listdir(workdir) == [LOCK_FILE]:  # what was wrong was found before the first file
                 (workdir / LOCK_FILE).unlink()
                 workdir.rmdir()
+
+
+def await_state(workdir: Path, workers: Workers) -> None:
+    """Wait until this worker sees the state that the chief sees.
+
+    Raises:
+      UserError: it sees another one.
+    """
+
+    def number() -> str:
+        prefix = newest_checkpoint(workdir / LAST)
+        return prefix.name if prefix else ""
+
+    theirs = workers.from_chief(number())
+    if not workers.wait_until(lambda: number() == theirs):
+        raise _not_shared(workdir)
+
+
+def await_run(workdir: Path, workers: Workers) -> None:
+    """Wait until this worker sees the run that the chief has written.
+
+    Raises:
+      UserError: it does not see it.
+    """
+    if not workers.wait_until((workdir / CONFIG_FILE).exists):
+        raise _not_shared(workdir)
+
+
+def _not_shared(workdir: Path) -> UserError:
+    return UserError(
+        f"--workdir={workdir}: is not the chief's folder: all workers need one shared folder"
+    )
 
 
 def resolve_config(config: Config, workdir: Path) -> Config:

@@ -1,0 +1,313 @@
+"""The processes that train one run together, each with the same command and the same shared folder.
+
+A worker is one process of `tf.distribute.MultiWorkerMirroredStrategy`; the first one, the chief,
+writes the run. A process without others is a group of one, for which nothing here costs anything.
+"""
+
+import contextlib
+import functools
+import itertools
+import json
+import os
+import pickle
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from sat_tf.errors import TryAgainError, UserError, reason
+from sat_tf.progress import activity
+
+# Seconds that a worker stays after it has found another one missing: TensorFlow's heartbeat takes
+# 10 to tell all, and a worker that leaves before would be taken for the missing one.
+_LINGER = 15.0
+_ASSEMBLE = 10.0  # seconds within which the workers that still run find each other
+# Seconds until all machines see what one has written: NFS looks for new files every 60.
+_VISIBLE_WITHIN = 90.0
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+)
+_NONE: Any = object()
+_Value = TypeVar("_Value")
+
+
+class Task(NamedTuple):
+    """A process of the cluster: its job, its number there, and its address."""
+
+    job: str
+    number: int
+    address: str
+
+
+class Workers:
+    """The workers of a run, as one of them sees them.
+
+    All of them call the methods in the same order: `gather`, and what is built on it, returns when
+    all have called it.
+
+    Args:
+      strategy: of the workers; None for a process without others.
+      tasks: of the workers, the chief first.
+      index: of this worker.
+      timeout: seconds that it waits for the others.
+
+    Attributes:
+      index: see above.
+      count: number of workers.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy | None = None,
+        tasks: tuple[Task, ...] = (),
+        index: int = 0,
+        timeout: float = 0.0,
+    ) -> None:
+        self._strategy, self._tasks, self._timeout = strategy, tasks, timeout
+        self.index, self.count = index, max(1, len(tasks))
+
+    @functools.cached_property
+    def strategy(self) -> tf.distribute.Strategy:
+        """Where variables are created; alone, all GPUs of this machine if there are several."""
+        if self._strategy:
+            return self._strategy
+        if len(tf.config.list_logical_devices("GPU")) > 1:
+            return tf.distribute.MirroredStrategy()
+        return tf.distribute.get_strategy()
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this worker writes the run."""
+        return self.index == 0
+
+    def gather(self, value: _Value) -> list[_Value]:
+        """Return the values of all workers, in their order, once all have given theirs.
+
+        Args:
+          value: can be pickled.
+        """
+        if self.count == 1:
+            return [value]
+        content = pickle.dumps(value)
+        # Collectives carry no strings: four bytes are an int32. The first one is their number.
+        size = -(-len(content) // 4)
+        padded = np.frombuffer(content.ljust(4 * size, b"\0"), np.int32)
+        everything = self._all_gather(np.insert(padded, 0, size)).numpy()
+        values = []
+        while len(everything):
+            size, everything = everything[0], everything[1:]
+            values.append(pickle.loads(everything[:size].tobytes()))
+            everything = everything[size:]
+        return values
+
+    @functools.cached_property
+    def _all_gather(self) -> Callable[[np.ndarray], tf.Tensor]:
+        """A function that concatenates arrays int32 [n] of all workers; n may differ."""
+        strategy = self.strategy
+        replicas = strategy.num_replicas_in_sync // self.count
+
+        def share(values: tf.Tensor) -> tf.Tensor:
+            context = tf.distribute.get_replica_context()
+            # Of a worker's GPUs the first one brings the values.
+            is_first = tf.equal(context.replica_id_in_sync_group % replicas, 0)
+            return context.all_gather(tf.cond(is_first, lambda: values, lambda: values[:0]), axis=0)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
+        def all_gather(values: tf.Tensor) -> tf.Tensor:
+            return strategy.experimental_local_results(strategy.run(share, args=(values,)))[0]
+
+        return all_gather
+
+    def share(self, results: Iterable[_Value]) -> list[_Value]:
+        """Return the results of work that the workers take turns with, in its order.
+
+        Args:
+          results: of this worker's part, computed here: items `index`, `index + count` and so on.
+        """
+        with self.together():
+            ours = list(results)
+        turns = itertools.zip_longest(*self.gather(ours), fillvalue=_NONE)
+        return [value for turn in turns for value in turn if value is not _NONE]
+
+    def from_chief(self, value: _Value) -> _Value:
+        """Return the chief's value."""
+        values: list[Any] = self.gather(value if self.is_chief else None)
+        return values[0]
+
+    def any(self, value: bool) -> bool:
+        """Return whether the value of any worker is true."""
+        return any(self.gather(value))
+
+    def barrier(self) -> None:
+        """Wait until all workers are here."""
+        self.gather(None)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Leave the body when all workers leave theirs; a `UserError` of one is raised on all."""
+        error: UserError | None = None
+        try:
+            yield
+        except UserError as caught:
+            if self.count == 1:
+                raise
+            error = caught
+        errors = self.gather(str(error or ""))
+        failed = [index for index, message in enumerate(errors) if message]
+        if failed:
+            first = errors[failed[0]]
+            where = "" if len(failed) == self.count else f"{self._name(failed[0])}: "
+            raise UserError(f"{where}{first}")
+
+    def compare(self, facts: Mapping[str, str]) -> None:
+        """Check that the workers agree.
+
+        Args:
+          facts: what must be the same on all of them, by what it is called in an error.
+
+        Raises:
+          UserError: workers differ; says in what, and which.
+        """
+        ours, *others = self.gather(dict(facts))
+        lines = [
+            f"  {self._name(index)} has other {name}{_values(theirs[name], ours[name])}"
+            for index, theirs in enumerate(others, start=1)
+            for name in ours
+            if theirs[name] != ours[name]
+        ]
+        if lines:
+            advice = "give all workers the same command, data and packages"
+            raise UserError("\n".join(["the workers differ:", *lines, advice]))
+
+    def wait_until(self, condition: Callable[[], bool]) -> bool:
+        """Wait for what another worker has written to be seen here; return whether it is."""
+        end = time.monotonic() + (_VISIBLE_WITHIN if self.count > 1 else 0.0)
+        while not condition():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.5)
+        return True
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Run the body, which works with the others.
+
+        Raises:
+          TryAgainError: another worker is missing; names it.
+        """
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if self.count == 1 or not is_of_another_worker(error):
+                raise
+            raise TryAgainError(
+                f"{self._missing(error)}: training stops; give the same command again on all "
+                "workers to resume",
+                stay=_LINGER,
+            ) from error
+
+    def _missing(self, error: tf.errors.OpError) -> str:
+        """Return which workers are missing, and how."""
+        message, how = error.message, "has ended, or its machine can't be reached"
+        if isinstance(error, tf.errors.DeadlineExceededError):
+            message = self._barrier_error()
+            how = f"has not come within {self._timeout:.0f} s (--worker_timeout)"
+        elif "heartbeats" in message:
+            how = "does not answer"
+        found = {
+            index
+            for index, task in enumerate(self._tasks)
+            if re.search(rf"/job:{task.job}/(replica:0/)?task:{task.number}\b", message)
+        }
+        names = " and ".join(map(self._name, sorted(found - {self.index}))) or "a worker"
+        return f"{names} {how}"
+
+    def _barrier_error(self) -> str:
+        """Return TensorFlow's message about the workers that are not at a barrier."""
+        # No public function tells who is missing.
+        from tensorflow.python.eager import context
+
+        try:
+            context.context().wait_at_barrier("sat_tf_missing", int(1000 * _ASSEMBLE))
+        except tf.errors.OpError as error:
+            return error.message
+        return ""
+
+    def _name(self, index: int) -> str:
+        return f"worker {index} ({self._tasks[index].address})"
+
+
+ALONE = Workers()
+
+
+def join_workers(cluster: str, timeout: float) -> Workers:
+    """Join the other workers of a run; wait until all are there.
+
+    To be called before anything else of TensorFlow, which says so otherwise.
+
+    Args:
+      cluster: where this process finds its place: "tf_config", the environment variable TF_CONFIG
+        (without it, it works alone), or "slurm", the tasks of a Slurm job step.
+      timeout: seconds that a worker waits for the others later.
+
+    Raises:
+      UserError: the cluster is not described as it should be.
+      TryAgainError: the others do not come.
+    """
+    resolver = _resolver(cluster)
+    spec = resolver.cluster_spec()
+    if other := sorted(set(spec.jobs) - {"chief", "worker"}):
+        raise UserError(f"TF_CONFIG: there is no use for the job {other[0]!r}: give workers only")
+    tasks = tuple(
+        Task(job, number, address)
+        for job in ("chief", "worker")
+        if job in spec.jobs
+        for number, address in enumerate(spec.job_tasks(job))
+    )
+    if len(tasks) < 2:
+        return ALONE
+    place = [(task.job, task.number) for task in tasks]
+    index = place.index((resolver.task_type, resolver.task_id))
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
+    with activity(f"worker {index} ({tasks[index].address}): waiting for all {len(tasks)} workers"):
+        try:
+            strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+        except tf.errors.OpError as error:
+            raise TryAgainError(f"the workers have not come together: {reason(error)}") from error
+    return Workers(strategy, tasks, index, timeout)
+
+
+def _resolver(cluster: str) -> tf.distribute.cluster_resolver.ClusterResolver:
+    resolvers = tf.distribute.cluster_resolver
+    if cluster == "slurm":
+        try:
+            return resolvers.SlurmClusterResolver()
+        except (RuntimeError, ValueError, OSError, KeyError) as error:
+            raise UserError(f"--cluster=slurm: {reason(error)}: start with srun") from None
+    try:
+        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+        spec = tf.train.ClusterSpec(config.get("cluster", {}))
+        if spec.jobs:
+            spec.task_address(config["task"]["type"], config["task"]["index"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            "TF_CONFIG: must be JSON such as "
+            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+        ) from None
+    return resolvers.TFConfigClusterResolver()
+
+
+def is_of_another_worker(error: tf.errors.OpError) -> bool:
+    """Return whether an error says that another worker is missing."""
+    return isinstance(error, _LOST) or "Collective ops is aborted" in error.message
+
+
+def _values(theirs: str, ours: str) -> str:
+    """Return two values that differ, unless they are long, as digests are."""
+    return f": {theirs}, the chief has {ours}" if max(map(len, (theirs, ours))) < 60 else ""
