@@ -11,8 +11,11 @@ import json
 import os
 import pickle
 import re
+import socket
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -275,12 +278,50 @@ def join_workers(cluster: str, timeout: float) -> Workers:
     place = [(task.job, task.number) for task in tasks]
     index = place.index((resolver.task_type, resolver.task_id))
     options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
-    with activity(f"worker {index} ({tasks[index].address}): waiting for all {len(tasks)} workers"):
+    waiting = f"worker {index} ({tasks[index].address}): waiting for all {len(tasks)} workers"
+    with activity(waiting), _ending_after(timeout, tasks):
         try:
             strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
         except tf.errors.OpError as error:
             raise TryAgainError(f"the workers have not come together: {reason(error)}") from error
     return Workers(strategy, tasks, index, timeout)
+
+
+@contextlib.contextmanager
+def _ending_after(seconds: float, tasks: Sequence[Task]) -> Iterator[None]:
+    """End this process, with a message and status 75, if the body is not left in time.
+
+    TensorFlow waits without a limit for workers that do not come, in code that nothing interrupts.
+    """
+
+    def end() -> None:
+        absent = [i for i, task in enumerate(tasks) if not _listens(task.address)]
+        names = " and ".join(f"worker {i} ({tasks[i].address})" for i in absent) or "a worker"
+        print(
+            f"error: {names} has not come within {seconds:.0f} s (--worker_timeout): start all "
+            "workers",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(os.EX_TEMPFAIL)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _listens(address: str) -> bool:
+    """Return whether a process takes connections at "host:port"."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _resolver(cluster: str) -> tf.distribute.cluster_resolver.ClusterResolver:
