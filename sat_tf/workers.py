@@ -7,7 +7,6 @@ writes the run. A process without others is a group of one, for which nothing he
 import contextlib
 import functools
 import itertools
-import json
 import os
 import pickle
 import re
@@ -16,11 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
+from sat_tf.cluster import Task, find_workers
 from sat_tf.errors import TryAgainError, UserError, reason
 from sat_tf.progress import activity
 
@@ -38,14 +38,6 @@ _LOST = (
 )
 _NONE: Any = object()
 _Value = TypeVar("_Value")
-
-
-class Task(NamedTuple):
-    """A process of the cluster: its job, its number there, and its address."""
-
-    job: str
-    number: int
-    address: str
 
 
 class Workers:
@@ -228,8 +220,9 @@ class Workers:
             for index, task in enumerate(self._tasks)
             if re.search(rf"/job:{task.job}/(replica:0/)?task:{task.number}\b", message)
         }
-        names = " and ".join(map(self._name, sorted(found - {self.index}))) or "a worker"
-        return f"{names} {how}"
+        # The chief is the one who knows of all: without it errors have no names.
+        missing = sorted(found - {self.index}) or [0] * (not self.is_chief)
+        return f"{' and '.join(map(self._name, missing)) or 'a worker'} {how}"
 
     def _barrier_error(self) -> str:
         """Return TensorFlow's message about the workers that are not at a barrier."""
@@ -255,33 +248,21 @@ def join_workers(cluster: str, timeout: float) -> Workers:
     To be called before anything else of TensorFlow, which says so otherwise.
 
     Args:
-      cluster: where this process finds its place: "tf_config", the environment variable TF_CONFIG
-        (without it, it works alone), or "slurm", the tasks of a Slurm job step.
+      cluster: see `sat_tf.cluster.find_workers`.
       timeout: seconds that a worker waits for the others later.
 
     Raises:
       UserError: the cluster is not described as it should be.
       TryAgainError: the others do not come.
     """
-    resolver = _resolver(cluster)
-    spec = resolver.cluster_spec()
-    if other := sorted(set(spec.jobs) - {"chief", "worker"}):
-        raise UserError(f"TF_CONFIG: there is no use for the job {other[0]!r}: give workers only")
-    tasks = tuple(
-        Task(job, number, address)
-        for job in ("chief", "worker")
-        if job in spec.jobs
-        for number, address in enumerate(spec.job_tasks(job))
-    )
+    tasks, index = find_workers(cluster)
     if len(tasks) < 2:
         return ALONE
-    place = [(task.job, task.number) for task in tasks]
-    index = place.index((resolver.task_type, resolver.task_id))
     options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
     waiting = f"worker {index} ({tasks[index].address}): waiting for all {len(tasks)} workers"
     with activity(waiting), _ending_after(timeout, tasks):
         try:
-            strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+            strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
         except tf.errors.OpError as error:
             raise TryAgainError(f"the workers have not come together: {reason(error)}") from error
     return Workers(strategy, tasks, index, timeout)
@@ -322,26 +303,6 @@ def _listens(address: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _resolver(cluster: str) -> tf.distribute.cluster_resolver.ClusterResolver:
-    resolvers = tf.distribute.cluster_resolver
-    if cluster == "slurm":
-        try:
-            return resolvers.SlurmClusterResolver()
-        except (RuntimeError, ValueError, OSError, KeyError) as error:
-            raise UserError(f"--cluster=slurm: {reason(error)}: start with srun") from None
-    try:
-        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-        spec = tf.train.ClusterSpec(config.get("cluster", {}))
-        if spec.jobs:
-            spec.task_address(config["task"]["type"], config["task"]["index"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(
-            "TF_CONFIG: must be JSON such as "
-            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
-        ) from None
-    return resolvers.TFConfigClusterResolver()
 
 
 def is_of_another_worker(error: tf.errors.OpError) -> bool:

@@ -8,7 +8,13 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_run import tiny_config, train_observed
+from tiny_run import (
+    assert_equal_states,
+    metrics_without_seconds,
+    saved_state,
+    tiny_config,
+    train_observed,
+)
 
 from sat_tf.captioner import Captioner
 from sat_tf.config import Config, override
@@ -19,7 +25,7 @@ from sat_tf.errors import UserError
 from sat_tf.evaluator import Evaluator
 from sat_tf.metrics.registry import SCORES
 from sat_tf.model.encoder import encoder_fingerprint
-from sat_tf.model.weights import newest_checkpoint, provenance, save_weights
+from sat_tf.model.weights import provenance, save_weights
 from sat_tf.storage import exclusive_lock
 from sat_tf.training import train as training
 from sat_tf.training.checkpoints import Checkpoints
@@ -41,31 +47,6 @@ pytestmark = pytest.mark.usefixtures("without_java")
 @pytest.fixture(scope="module")
 def data_dir(tiny_data_dir):
     return tiny_data_dir
-
-
-def saved_state(workdir):
-    """The tensors of a run's last checkpoint; without its history, which has seconds."""
-    reader = tf.train.load_checkpoint(newest_checkpoint(workdir / "checkpoints"))
-    left_out = ("_CHECKPOINTABLE_OBJECT_GRAPH", "progress/", "save_counter/")
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if not name.startswith(left_out)
-    }
-
-
-def assert_equal_states(workdir, other):
-    found, expected = saved_state(workdir), saved_state(other)
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
-
-
-def metrics_without_seconds(workdir):
-    return [
-        {name: value for name, value in json.loads(line).items() if "seconds" not in name}
-        for line in (workdir / "metrics.jsonl").read_text().splitlines()
-    ]
 
 
 @pytest.fixture

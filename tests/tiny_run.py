@@ -1,5 +1,6 @@
 """A run that trains in seconds, with a trainable encoder of two convolutions."""
 
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 import tensorflow as tf
 
 from sat_tf.config import Config, from_flat
+from sat_tf.model.weights import newest_checkpoint
 from sat_tf.training import train as training
 from sat_tf.training.checkpoints import Checkpoints
+from sat_tf.workers import ALONE
 
 IMAGE_SIZE = 48
 
@@ -84,9 +87,16 @@ class ObservedRun(NamedTuple):
 
 
 def train_observed(
-    config, workdir, interrupt_after=None, spoil_at=None, copy_to=None, eager=False
+    config,
+    workdir,
+    interrupt_after=None,
+    spoil_at=None,
+    copy_to=None,
+    eager=False,
+    number=signal.SIGINT,
+    workers=ALONE,
 ) -> ObservedRun:
-    """Train without Java; send SIGINT after a step, or make the loss of a step NaN.
+    """Train without Java; send a signal after a step, or make the loss of a step NaN.
 
     Args:
       config: of the run.
@@ -96,6 +106,8 @@ def train_observed(
       copy_to: where the folder is copied when the state is first saved, for a test that goes on
         as if the run had been killed then.
       eager: whether steps have no graph; few steps take less time than tracing one.
+      number: of the signal.
+      workers: see `train_and_evaluate`.
     """
     losses: list[float] = []
     saved_at: list[int] = []
@@ -109,7 +121,7 @@ def train_observed(
             sums = train_step(batch)
             losses.append(float(sums.get("nll", np.nan)))
             if len(losses) == interrupt_after:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
             return {**sums, "nll": tf.constant(np.nan)} if len(losses) == spoil_at else sums
 
         return step
@@ -124,5 +136,31 @@ def train_observed(
         patch.setenv("PATH", "")
         patch.setattr(training, "make_train_step", observed_step)
         patch.setattr(Checkpoints, "save", observed_save)
-        finished = training.train_and_evaluate(config, workdir)
+        finished = training.train_and_evaluate(config, workdir, workers=workers)
     return ObservedRun(Path(workdir), finished, losses, saved_at, copy_to)
+
+
+def saved_state(workdir):
+    """The tensors of a run's last checkpoint; without its history, which has seconds."""
+    reader = tf.train.load_checkpoint(newest_checkpoint(workdir / "checkpoints"))
+    # Two files of one encoder differ by the time at which they are written.
+    left_out = ("_CHECKPOINTABLE_OBJECT_GRAPH", "progress/", "save_counter/", "provenance/")
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if not name.startswith(left_out)
+    }
+
+
+def assert_equal_states(workdir, other):
+    found, expected = saved_state(workdir), saved_state(other)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def metrics_without_seconds(workdir):
+    return [
+        {name: value for name, value in json.loads(line).items() if "seconds" not in name}
+        for line in (workdir / "metrics.jsonl").read_text().splitlines()
+    ]

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
@@ -20,7 +21,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import sat_tf
 from sat_tf.config import Config, TrainingConfig, to_flat
 from sat_tf.data.pipeline import (
     BatchPlan,
@@ -286,10 +286,9 @@ def facts(
     settings = to_flat(config)
     for where in ("data_dir", "cache_dir"):  # may be mounted elsewhere
         del settings[where]
-    modules = {"sat_tf": sat_tf, "TensorFlow": tf, "Keras": keras, "NumPy": np}
     return {
         **{f"--{name}": str(value) for name, value in settings.items()},
-        **{f"version of {name}": module.__version__ for name, module in modules.items()},
+        **{f"version of {name}": version(name) for name in ("sat-tf", "tensorflow", "keras")},
         **{
             f"{split} split": digest(*map(_content, of_split))
             for split, of_split in records.items()
