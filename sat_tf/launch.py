@@ -24,12 +24,12 @@ the workers of one training on this machine: TF_CONFIG in the environment of eac
 and its own place. It is for trials, for tests and for a machine of many cores. A machine with
 several GPUs needs no workers: one process of sat_tf.train uses them all.
 
-When a worker ends with an error or is killed, the others are given half a minute to end, killed if
-they do not, and all are started again. A mistake of the user (exit status 1 or 2) ends all at once
-instead; exit status 75 means that --max_restarts were not enough. Ctrl-C and SIGTERM let the
-workers save their state; a second one kills them. Lines of every worker but the first start with
-its number. Each has its share of the cores; TF_NUM_INTRAOP_THREADS and OMP_NUM_THREADS in the
-environment set another number."""
+When a worker is killed or fails, the others are given a minute to end by themselves and are killed
+after it; then all are started again. After an error of the user (exit status 1 or 2) they are not;
+exit status 75 means that --max_restarts were not enough. Ctrl-C and SIGTERM let the workers save
+their state; a second one kills them. Lines of every worker but the first start with its number.
+Each has its share of the cores; TF_NUM_INTRAOP_THREADS and OMP_NUM_THREADS in the environment set
+another number of threads."""
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 # Statuses of a user's error and of a wrong command line, which come again however often it starts.
@@ -38,8 +38,8 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Seconds.
 _POLL = 0.1
-# Workers end by themselves about 12 s after another one was killed.
-_GRACE = 30.0
+# A worker takes up to half a minute to find out which other one is lost, and to end.
+_GRACE = 60.0
 _AFTER_SIGTERM = 10.0
 _LONGEST_PAUSE = 30.0
 # Supervisors may send a signal both to a process and to its group; that is one request.

@@ -151,6 +151,15 @@ def test_commands_and_their_flags_exist(page):
     assert not problems
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "cluster").iterdir()), ids=by_name)
+def test_worked_files_give_flags_of_the_training(page):
+    arguments = re.findall(r"^\s*(?:- )?(--\w+=\S+)$", text_of(page), re.MULTILINE)
+    assert "sat_tf.train" in text_of(page) and len(arguments) > 3
+    assert not problems_of_flags(" ".join(arguments), flags_of("train"))
+    (flagfile,) = (each.partition("=")[2] for each in arguments if "flagfile" in each)
+    assert (ROOT / flagfile).exists()
+
+
 def flags_of_any_command():
     """All flags with their choices, as `flags_of`."""
     known = {}
