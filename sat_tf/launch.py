@@ -31,7 +31,6 @@ their state; a second one kills them. Lines of every worker but the first start 
 Each has its share of the cores; TF_NUM_INTRAOP_THREADS and OMP_NUM_THREADS in the environment set
 another number of threads."""
 
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 # Statuses of a user's error and of a wrong command line, which come again however often it starts.
 _LASTING_ERRORS = (1, 2)
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -100,7 +99,7 @@ def launch(command: Sequence[str], count: int, max_restarts: int, requests: Stop
             return failure.status
         if restarts == max_restarts:
             _print_line(sys.stderr, f"{failure}; no restart is left of {max_restarts}")
-            return TRY_AGAIN
+            return os.EX_TEMPFAIL
         restarts += 1
         _print_line(sys.stderr, f"{failure}; restarting all ({restarts} of {max_restarts})")
         end = time.monotonic() + min(2 ** (restarts - 1), _LONGEST_PAUSE)
@@ -247,7 +246,7 @@ def _rank(worker: Worker) -> int:
     """Return a smaller number for a failed worker that is more likely to be the cause."""
     if worker.status in _LASTING_ERRORS:
         return 0
-    return 2 if worker.status == TRY_AGAIN else 1
+    return 2 if worker.status == os.EX_TEMPFAIL else 1
 
 
 def _pass_on(running: Sequence[Worker], *, kills: bool) -> None:
