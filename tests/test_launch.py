@@ -257,8 +257,8 @@ def test_a_second_signal_kills(capfd):
 signal.signal(signal.SIGTERM, lambda *_: open(f"told-{index}", "w").close())
 descriptor = open_pipe()
 os.write(descriptor, b"x")
-while True:
-    wait()
+wait()
+open("outlived", "w").close()
 """
 
     def stop():
@@ -275,6 +275,7 @@ while True:
     assert run(body, max_restarts=3, requests=requests) == 143
     thread.join()
     assert is_closed(pipe)
+    assert not Path("outlived").exists()
     assert len(starts(0)) == 1
 
 
