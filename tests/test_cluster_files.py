@@ -116,8 +116,10 @@ def test_a_mistake_is_not_tried_again(run, name, status):
     assert len(configs(0)) == len(configs(1)) == 1
 
 
-def test_slurm_queues_the_job_again_at_its_time_limit(run):
-    assert run("slurm.sbatch", [143, 143]) == 0
+@pytest.mark.parametrize("status", [130, 143])
+def test_slurm_queues_the_job_again_at_its_time_limit(run, status):
+    assert run("slurm.sbatch", [status, status]) == 0
+    assert len(configs(0)) == 1
     assert Path("requeued").exists()
 
 
