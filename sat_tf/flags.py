@@ -107,6 +107,10 @@ COMMAND_FLAGS = {
     "npz": Setting("", "Weights that arctic-captions saved (MODEL.npz)."),
     "options": Setting("", "Options that arctic-captions saved with them (MODEL.npz.pkl)."),
     "dictionary": Setting("", "Dictionary that arctic-captions was trained with (.pkl)."),
+    "workers": Setting(2, "Workers to start on this machine.", minimum=1),
+    "max_restarts": Setting(
+        3, "How often all workers are started again after one has failed.", minimum=0
+    ),
 }
 # What absl says of a value of another type, in Python's words, and what is said in their place.
 _WRONG_TYPE = (

@@ -28,6 +28,7 @@ COMMANDS = (
     "extract_features",
     "check_captions",
     "import_arctic",
+    "launch",
     "doctor",
 )
 # Flags in running text that belong to other programs.
@@ -38,6 +39,9 @@ FOREIGN_IN_MESSAGES = {"all", "dir", "samples_per_plugin", "name"}
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^    .+$", re.MULTILINE)
 FLAG = re.compile(r"(?<![\w-])--(?:\[no\])?([a-z][a-z0-9_]*)(?:=([\w.]+))?")
+
+# A command with its arguments; `launch` has another one behind `--`.
+CALL = re.compile(r"(?:python -m|--) sat_tf\.(\w+)((?:(?! -- sat_tf\.).)*)")
 
 
 def by_name(page):
@@ -88,6 +92,17 @@ def problems_of_flags(text, known):
     return problems
 
 
+def problems_of_calls(calls):
+    """Commands that do not exist, and flags that these commands do not have."""
+    problems = []
+    for command, arguments in calls:
+        if command in COMMANDS:
+            problems += problems_of_flags(arguments, flags_of(command))
+        else:
+            problems.append(f"sat_tf.{command}: no such command")
+    return problems
+
+
 def command_lines(page):
     """Lines of code blocks and pieces of inline code that call a program."""
     text = text_of(page)
@@ -121,12 +136,8 @@ def test_links_resolve(page):
 def test_commands_and_their_flags_exist(page):
     problems = []
     for line in command_lines(page):
-        if called := re.search(r"python -m sat_tf\.(\w+)(.*)", line):
-            command, arguments = called.groups()
-            if command not in COMMANDS:
-                problems.append(f"{line}: no such command")
-            else:
-                problems += problems_of_flags(arguments, flags_of(command))
+        if calls := CALL.findall(line):
+            problems += problems_of_calls(calls)
         elif called := re.search(r"python (experiments/[\w/]+\.py)(.*)", line):
             script, arguments = called.groups()
             source = (ROOT / script).read_text(encoding="utf-8") if (ROOT / script).exists() else ""
@@ -138,6 +149,15 @@ def test_commands_and_their_flags_exist(page):
             if not source:
                 problems.append(f"{script}: no such file")
     assert not problems
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "cluster").iterdir()), ids=by_name)
+def test_worked_files_give_flags_of_the_training(page):
+    arguments = re.findall(r"^\s*(?:- )?(--\w+=\S+)$", text_of(page), re.MULTILINE)
+    assert "sat_tf.train" in text_of(page) and len(arguments) > 3
+    assert not problems_of_flags(" ".join(arguments), flags_of("train"))
+    (flagfile,) = (each.partition("=")[2] for each in arguments if "flagfile" in each)
+    assert (ROOT / flagfile).exists()
 
 
 def flags_of_any_command():
