@@ -13,7 +13,7 @@ split (dev, if there is none; RUN/scores.json) and draws its attention to one im
 (RUN/attention.png).
 
 With TF_CONFIG in the environment, or --cluster=slurm, it is one of several workers: all are given
-the same command and share its folders (docs/several_machines.md)."""
+the same command and share its folders (docs/several-machines.md)."""
 
 
 def main(argv: list[str]) -> int:

@@ -13,7 +13,7 @@ from tiny_run import assert_equal_states, metrics_without_seconds, saved_state
 from sat_tf import workers
 from sat_tf.cluster import Task
 from sat_tf.errors import TryAgainError
-from sat_tf.workers import ALONE, Workers
+from sat_tf.workers import ALONE, Workers, join_workers
 
 TASKS = (Task("chief", 0, "a:1"), Task("worker", 0, "b:1"), Task("worker", 1, "c:1"))
 
@@ -138,6 +138,12 @@ def test_own_errors_stay():
         raise tf.errors.ResourceExhaustedError(None, None, "OOM")
     with pytest.raises(tf.errors.UnavailableError), ALONE.watched():
         raise tf.errors.UnavailableError(None, None, "a pipeline's")
+
+
+def test_one_worker_works_alone(monkeypatch):
+    task = {"type": "worker", "index": 0}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1"]}, "task": task}))
+    assert join_workers("tf_config", 5.0) is ALONE
 
 
 def test_absent_workers_are_named(monkeypatch, capsys):
