@@ -21,6 +21,7 @@ from sat_tf.model.decoder import (
 from sat_tf.model.encoder import Preprocessing
 from sat_tf.model.losses import CaptionLoss
 from sat_tf.model.networks import NormalizedConvolution
+from sat_tf.training.self_critical import one_per_image
 from sat_tf.training.train import make_optimizer, make_train_step
 
 GRID, L, V = (2, 3, 4), 6, 9
@@ -45,13 +46,18 @@ def make_model(dtype=None, trainable_encoder=None, **changes) -> CaptionModel:
     return CaptionModel(encoder, DecoderConfig(**SIZES, **changes), V, dtype=dtype)
 
 
-def captions_dataset(context=None) -> tf.data.Dataset:
-    """Two minibatches of 4 and 3 captions, of different lengths, from our pipeline."""
+def captions_dataset(context=None, of_images=False) -> tf.data.Dataset:
+    """Two minibatches of 4 and 3 captions, of different lengths, from our pipeline.
+
+    With `of_images` they have one caption of each of 3 and 2 images.
+    """
     random = np.random.default_rng(0)
     grids = random.normal(size=(5, *GRID)).astype(np.float16)
     tokens = [np.array([*random.integers(3, V, n), 1], np.int32) for n in (2, 3, 3, 4, 2, 5, 3)]
     captions = TokenizedCaptions(tokens, np.array([0, 0, 1, 2, 3, 4, 4]))
     plan = [np.array([0, 1, 2, 6]), np.array([3, 4, 5])]
+    if of_images:
+        captions, plan = one_per_image(captions), [np.arange(3), np.arange(3, 5)]
     source = CachedFeatures(lambda rows: grids[rows], GRID)
     return caption_batches(captions, plan, source, context=context)
 

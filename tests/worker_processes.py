@@ -137,10 +137,8 @@ def steps(worker) -> dict:
                 weight_decay=training.weight_decay,
             )
         batches = worker.strategy.distribute_datasets_from_function(
-            lambda context: (
-                keras_models.captions_dataset(context).map(as_images)
-                if images
-                else keras_models.captions_dataset(context)
+            lambda context: keras_models.captions_dataset(context, of_images=loss is not None).map(
+                as_images if images else dict
             )
         )
         (sums,) = keras_models.run_loop(model, 1, batches, worker.strategy, eager=True)

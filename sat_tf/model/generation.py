@@ -19,7 +19,7 @@ from sat_tf.model.hard_attention import LocationSample, Samples, inference_sampl
 from sat_tf.model.losses import step_mask
 from sat_tf.search.beam import beam_search
 from sat_tf.search.hypotheses import Decoded, DecodingConstraints, StepFunction
-from sat_tf.search.sampling import decode_loop, greedy_search, sample
+from sat_tf.search.sampling import categorical, decode_loop, greedy_search, sample
 from sat_tf.vocabulary import END, PAD, UNK, Vocabulary
 
 if TYPE_CHECKING:
@@ -190,9 +190,9 @@ def sample_captions(
     count: int,
     sampling: DecodingConfig,
     greedy: DecodingConfig,
-    seed: tf.Tensor,
+    uniform: tf.Tensor,
 ) -> Decoded:
-    """Find the greedy caption of each image, and sample others with independent random numbers.
+    """Find the greedy caption of each image, and sample others.
 
     All are extended together, until the last has ended.
 
@@ -203,7 +203,7 @@ def sample_captions(
       count: captions to sample of each image.
       sampling: the constraints of the samples, and their temperature.
       greedy: the constraints of the greedy caption.
-      seed: int32 [2].
+      uniform: the random numbers of each step and sample, float32 [T, I, count], 0 to 1.
 
     Returns:
       1 + `count` captions of each image, the greedy one first. The step outputs are a
@@ -216,8 +216,8 @@ def sample_captions(
     def select(log_probs: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
         best = greedy_constraints.mask_log_probs(log_probs, tokens, t)
         logits = constraints.mask_log_probs(log_probs, tokens, t) / sampling.temperature
-        step_seed = tf.random.experimental.stateless_fold_in(seed, t)
-        sampled = tf.random.stateless_categorical(logits, 1, step_seed, tf.int32)[:, 0]
+        numbers = tf.reshape(tf.pad(uniform[t], [[0, 0], [1, 0]]), [-1])  # [I (1 + count)]
+        sampled = categorical(logits, numbers)
         return tf.where(is_greedy, tf.argmax(best, axis=1, output_type=tf.int32), sampled)
 
     def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any, Any]:

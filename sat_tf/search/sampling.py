@@ -17,6 +17,7 @@ from sat_tf.search.hypotheses import (
 )
 
 _TINY = 1e-30  # keeps logarithms finite
+_LARGEST_FRACTION = 1 - 1e-6
 
 
 def greedy_search(
@@ -92,6 +93,24 @@ def sample(
     return decode_loop(
         select, step_fn, state, start_tokens, constraints, output_dtypes, num_samples
     )
+
+
+def categorical(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+    """Sample a token of each row by the inverse of the cumulative distribution.
+
+    One number a row: `tf.random.stateless_categorical` takes one for each of the V logits.
+
+    Args:
+      logits: float32 [N, V].
+      uniform: 0 to 1, exclusive, float32 [N].
+
+    Returns:
+      int32 [N].
+    """
+    cumulative = tf.cumsum(tf.nn.softmax(logits), axis=1)  # [N, V]
+    # Below the last sum, which rounding makes a little less or more than 1.
+    wanted = tf.minimum(uniform, _LARGEST_FRACTION)[:, tf.newaxis] * cumulative[:, -1:]
+    return tf.reduce_sum(tf.cast(cumulative <= wanted, tf.int32), axis=1)  # over V
 
 
 def filter_top_k_top_p(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:

@@ -87,10 +87,9 @@ class SelfCriticalLoss(CaptionLoss):
         decoder = model.decoder
         memory = decoder.prepare(model.flatten_grid(model.encode_images(batch, training)))
         state = decoder.initial_state(memory)
-        # The samples of an image do not depend on the others, nor then on the number of replicas.
-        seed = shared_seed(decoder.seed_generator)
+        uniform = self._random_numbers(model, batch)
         decoded = sample_captions(
-            decoder, state, memory, count, self._sampling, self._greedy, seed
+            decoder, state, memory, count, self._sampling, self._greedy, uniform
         )  # the greedy captions, then the samples
         scores = self._score(batch["rows"], decoded.tokens)  # [I, 1 + N]
         score, greedy_score = tf.reshape(scores[:, 1:], [-1]), scores[:, 0]  # [I N], [I]
@@ -128,6 +127,19 @@ class SelfCriticalLoss(CaptionLoss):
             "greedy_score": tf.reduce_sum(greedy_score),
             "captions": tf.cast(tf.shape(greedy_score)[0], tf.float32),
         }
+
+    def _random_numbers(self, model: CaptionModel, batch: Batch) -> tf.Tensor:
+        """Return the random numbers of each sampled token, [T, I, N].
+
+        Replicas draw those of the whole minibatch: an image has the same ones on whichever it is.
+        """
+        images = tf.range(tf.size(batch["rows"]))
+        size = tf.cast(batch.get("captions", tf.size(images)), tf.int32)
+        shape = [self._sampling.max_length, size, self._num_samples]
+        uniform = tf.random.stateless_uniform(shape, shared_seed(model.decoder.seed_generator))
+        # One caption an image; the images come in another order than their captions.
+        order = tf.argsort(batch.get("image_index", images))
+        return tf.gather(uniform, batch.get("first", 0) + order, axis=1)
 
     def _score(self, rows: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         """Return the rewards of K captions of each image, int32 [I, K, T] -> float32 [I, K]."""

@@ -133,7 +133,8 @@ def test_captions_are_sampled_from_the_model(model, temperature):
     memory = decoder.prepare(model.flatten_grid(batch()["features"][:1]))
     state = decoder.initial_state(memory)
     greedy = dataclasses.replace(CONFIG.decoding, min_length=3)
-    sampled = sample_captions(decoder, state, memory, 4_000, free, greedy, tf.constant([1, 2]))
+    uniform = tf.random.stateless_uniform([3, 1, 4_000], [1, 2])
+    sampled = sample_captions(decoder, state, memory, 4_000, free, greedy, uniform)
     logits, _ = model.decoder.next_token(tf.constant([-1]), state, memory)
     p = np.exp(logits[0].numpy().astype(float) / temperature)
     p[[PAD, UNK]] = 0.0
