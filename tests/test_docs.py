@@ -34,7 +34,7 @@ COMMANDS = (
 # Flags in running text that belong to other programs.
 FOREIGN_FLAGS = {"flagfile", "help", "helpfull", "helpshort", "inputs", "logdir"}
 # In messages also those of saved_model_cli and TensorBoard, and the pattern --name=value.
-FOREIGN_IN_MESSAGES = {"all", "dir", "samples_per_plugin", "name"}
+FOREIGN_IN_MESSAGES = {"all", "dir", "distribution", "samples_per_plugin", "name"}
 
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^    .+$", re.MULTILINE)

@@ -68,8 +68,10 @@ def matrix_rate(dtype: str) -> float:
     return rounds * 2 * side**3 / (time.monotonic() - started)
 
 
-def make_step(precision_name: str, size: Size, loss_name: str) -> Any:
-    """Return the train step of a model whose encoder is the identity, and a minibatch."""
+def make_step(
+    precision_name: str, size: Size, loss_name: str, strategy: Any = None, batch_size: int = B
+) -> Any:
+    """Return the train step of a model whose encoder is the identity, a batch and the model."""
     import keras
     import tensorflow as tf
 
@@ -90,13 +92,14 @@ def make_step(precision_name: str, size: Size, loss_name: str) -> Any:
         settings |= {"self_critical": "bleu_4", "start_from": "RUN", "max_length": T}
     config = from_flat(settings)
     grid = keras.Input((size.rows, size.columns, size.d))
-    with precision(precision_name):
-        model = CaptionModel(keras.Model(grid, grid), config.decoder, size.v)
+    strategy = strategy or tf.distribute.get_strategy()
     words = (*SPECIAL, *(f"word{i}" for i in range(size.v - len(SPECIAL))))
     records = [Record(str(i), "", (f"word{i} word{i + 1} word2 word3",)) for i in range(B)]
     loss = make_loss(config, Vocabulary(words, (1,) * size.v), records)
-    model.compile(make_optimizer(config.training), loss)
-    images = B if loss_name == "likelihood" else IMAGES
+    with strategy.scope(), precision(precision_name):
+        model = CaptionModel(keras.Model(grid, grid), config.decoder, size.v)
+        model.compile(make_optimizer(config.training), loss)
+    images = batch_size if loss_name == "likelihood" else IMAGES
     shape = [images, size.rows, size.columns, size.d]
     batch = {
         "features": tf.cast(tf.random.uniform(shape), tf.float16),
@@ -104,13 +107,13 @@ def make_step(precision_name: str, size: Size, loss_name: str) -> Any:
         "captions": tf.constant(float(images)),
     }
     if loss_name == "likelihood":
-        batch["image_index"] = tf.range(B)
-        batch["tokens"] = tf.random.uniform([B, T], 3, size.v, tf.int32)
+        batch["image_index"] = tf.range(images)
+        batch["tokens"] = tf.random.uniform([images, T], 3, size.v, tf.int32)
     spec = {
         name: tf.TensorSpec([None, *value.shape[1:]] if value.shape.rank else [], value.dtype)
         for name, value in batch.items()
     }
-    return make_train_step(model, tf.distribute.get_strategy(), spec), batch
+    return make_train_step(model, strategy, spec), batch, model
 
 
 def measure(precision_name: str, size: Size, loss_name: str, batches: int) -> dict[str, Any]:
@@ -118,7 +121,7 @@ def measure(precision_name: str, size: Size, loss_name: str, batches: int) -> di
     from sat_tf.flags import import_tensorflow
 
     import_tensorflow()  # with the options of the commands
-    step, batch = make_step(precision_name, size, loss_name)
+    step, batch, _ = make_step(precision_name, size, loss_name)
     for _ in range(2):
         float(step(batch)["captions"])
     started, processor = time.monotonic(), time.process_time()
