@@ -33,6 +33,7 @@ Flags after -- are Beam's, such as --direct_num_workers=4 --direct_running_mode=
 for four processes of this machine, or --runner=NAME."""
 
 MODEL_CARD = "model_card.json"
+LOG_FILE = "workers.log"
 # Processes that die one after the other before the work is given up.
 _MOST_DEATHS = 10
 _DIGEST_CHARACTERS = 16
@@ -121,12 +122,16 @@ class _Work:
                     raise UserError(
                         f"{deaths} processes died one after the other before they had captioned an "
                         "image: is there memory enough? Try a smaller --decode_batch_size or fewer "
-                        "workers; finished shards are kept, and the same command resumes"
+                        f"workers. {self._output / LOG_FILE} may tell more; finished shards are "
+                        "kept, and the same command resumes"
                     )
                 last = state
                 counters = self._run(shards, bar)
                 if counters is None:
-                    bar.write("a process died; restarting", file=sys.stderr)
+                    bar.write(
+                        f"a process died ({self._output / LOG_FILE} may tell why); restarting",
+                        file=sys.stderr,
+                    )
                 else:
                     self._add(counters)
         self._print_counters()
@@ -175,6 +180,7 @@ class _Work:
                 "sat_tf.beam.pipeline:caption_shards",
                 *(str(self._output), self._export_dir, self._batch_size, alone, shards),
                 self._beam_flags,
+                log=self._output / LOG_FILE,
                 poll=poll,
             )
         except BaseException:  # Ctrl-C too: what was in progress did not end its process

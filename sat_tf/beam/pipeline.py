@@ -18,8 +18,8 @@ from sat_tf import flags
 from sat_tf.beam.manifest import Manifest
 from sat_tf.beam.shards import Attempts, ShardResult, write_shard
 
-# The default runner, Prism, is downloaded when it is first used.
-_DEFAULTS = {"runner": "FnApiRunner", "default_sdk_harness_log_level": "CRITICAL"}
+# Beam's default runner, Prism, is a program that it downloads.
+_RUNNER = "FnApiRunner"
 _NAMESPACE = "sat_tf"
 
 
@@ -151,9 +151,8 @@ def caption_shards(
 
 
 def _options(beam_flags: Sequence[str]) -> PipelineOptions:
-    given = {flag.lstrip("-").partition("=")[0] for flag in beam_flags}
-    defaults = [f"--{name}={value}" for name, value in _DEFAULTS.items() if name not in given]
-    return PipelineOptions([*beam_flags, *defaults])
+    names_runner = any(flag.partition("=")[0] == "--runner" for flag in beam_flags)
+    return PipelineOptions([*beam_flags, *([] if names_runner else [f"--runner={_RUNNER}"])])
 
 
 def _run(pipeline: beam.Pipeline) -> dict[str, int]:

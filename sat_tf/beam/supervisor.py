@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from sat_tf.errors import UserError, printable, reason
@@ -37,7 +38,7 @@ def check_beam_flags(arguments: list[str]) -> list[str]:
 
 
 def run_in_child(
-    function: str, *arguments: Any, poll: Callable[[], None] = lambda: None
+    function: str, *arguments: Any, log: Path, poll: Callable[[], None] = lambda: None
 ) -> dict[str, int] | None:
     """Call a function in a new process; return its result, or None if the process was killed.
 
@@ -46,6 +47,8 @@ def run_in_child(
     Args:
       function: "module:name"; imported there alone, since Beam takes a while to import.
       *arguments: of the function.
+      log: file for what the process and its workers print: the runner's notices are of no interest
+        before something fails.
       poll: called twice a second while it runs.
 
     Raises:
@@ -53,7 +56,7 @@ def run_in_child(
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(sender, function, arguments))
+    process = context.Process(target=_child, args=(sender, log, function, arguments))
     process.start()
     sender.close()
     try:
@@ -82,8 +85,11 @@ def _kill_group(pid: int) -> None:
             kill(pid, signal.SIGKILL)
 
 
-def _child(sender: Connection, function: str, arguments: tuple[Any, ...]) -> None:
+def _child(sender: Connection, log: Path, function: str, arguments: tuple[Any, ...]) -> None:
     os.setsid()
+    with log.open("ab") as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     parent = multiprocessing.parent_process()
 
@@ -100,9 +106,6 @@ def _child(sender: Connection, function: str, arguments: tuple[Any, ...]) -> Non
 
     threading.excepthook = end_with_worker
     threading.Thread(target=end_with_parent, daemon=True).start()
-    import logging
-
-    logging.disable(logging.CRITICAL)  # the runner's; errors come as exceptions
     module, _, name = function.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)(*arguments)
