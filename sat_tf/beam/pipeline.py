@@ -5,8 +5,13 @@ shard is finished while others wait. Images as elements would have to be grouped
 and a runner does not pass a grouping before all images are captioned.
 """
 
+import base64
 import dataclasses
+import os
+import sys
+import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -15,8 +20,12 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from sat_tf import flags
+from sat_tf.beam.extract_features import WORK
 from sat_tf.beam.manifest import Manifest
 from sat_tf.beam.shards import Attempts, ShardResult, write_shard
+from sat_tf.config import Config
+from sat_tf.errors import UserError
+from sat_tf.storage import ENCODER_FILE, read_json, temporary_folder
 
 # Beam's default runner, Prism, is a program that it downloads.
 _RUNNER = "FnApiRunner"
@@ -147,6 +156,76 @@ def caption_shards(
     )
     _ = done | "Write" >> beam.ParDo(_WriteShard(job.output))
     _ = failed.failed_inferences | "Note errors" >> beam.ParDo(_NoteError(job.output))
+    return _run(pipeline)
+
+
+class _EncodePart(beam.DoFn):
+    """Encodes the images of a part into a file of the feature cache.
+
+    Args:
+      folder: of the cache, which has the encoder and the parts.
+      fingerprint: of the encoder and the image settings.
+      config: of the encoder and the images.
+    """
+
+    def __init__(self, folder: str, fingerprint: str, config: Config) -> None:
+        self._folder, self._fingerprint, self._config = Path(folder), fingerprint, config
+
+    def setup(self) -> None:
+        """Load the encoder, once a worker."""
+        flags.import_tensorflow()
+        from sat_tf.model.encoder import encode_function, load_encoder
+
+        config = self._config
+        encoder = load_encoder(
+            self._folder / ENCODER_FILE, config.encoder, config.images.image_size
+        )
+        self._encode, self._shape = encode_function(encoder), encoder.output_shape[1:]
+
+    def process(self, part: int) -> None:
+        """Encode a part, and remove its file."""
+        from sat_tf.data.feature_cache import FeatureCache
+        from sat_tf.data.records import Record
+        from sat_tf.model.encoder import ENCODE_BATCH
+
+        path = self._folder / WORK / f"{part:06}.json"
+        images = [
+            one if isinstance(one, str) else base64.b64decode(one["base64"])
+            for one in read_json(path, "a part of the images")
+        ]
+        records = [Record(str(number), image, ()) for number, image in enumerate(images)]
+        started = time.monotonic()
+        # In a cache of its own: that of the folder would look through all files for each part.
+        with temporary_folder(self._folder) as own:
+            cache = FeatureCache(own, records, self._fingerprint, self._shape)
+            try:
+                cache.fill(self._encode, self._config.images, ENCODE_BATCH)
+            except UserError as error:  # some can't be read; the others are encoded
+                print(error, file=sys.stderr)
+            found = [*own.glob("shard-*.npy")]
+            for shard in found:
+                os.replace(shard, self._folder / shard.name)
+        path.unlink(missing_ok=True)
+        Metrics.counter(_NAMESPACE, "read").inc(len(images))
+        rate = len(images) / max(time.monotonic() - started, 1e-3)
+        Metrics.distribution(_NAMESPACE, "images_per_second").update(round(rate))
+
+
+def encode_parts(
+    folder: str, fingerprint: str, config: Config, parts: Sequence[int], beam_flags: Sequence[str]
+) -> dict[str, int]:
+    """Encode parts of the images into the feature cache; return Beam's counters.
+
+    Args:
+      folder: of the cache, which has the encoder and the parts.
+      fingerprint: of the encoder and the image settings.
+      config: of the encoder and the images.
+      parts: their numbers.
+      beam_flags: of the runner.
+    """
+    pipeline = beam.Pipeline(options=_options(beam_flags))
+    numbers = pipeline | "Parts" >> beam.Create(parts) | beam.Reshuffle()
+    _ = numbers | "Encode" >> beam.ParDo(_EncodePart(folder, fingerprint, config))
     return _run(pipeline)
 
 

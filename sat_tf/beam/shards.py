@@ -151,7 +151,7 @@ def write_shard(output: str | Path, manifest: Manifest, result: ShardResult) -> 
         path = _path(output, kind, manifest, result.shard, suffix)
         if rows:
             with atomic_path(path) as temporary:
-                _write_rows(temporary, rows)
+                _write_rows(temporary, rows, kind, manifest.attention)
                 with temporary.open("rb") as file:
                     files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     commit = {
@@ -257,7 +257,7 @@ def _text(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def _write_rows(path: Path, rows: list[Row]) -> None:
+def _write_rows(path: Path, rows: list[Row], kind: str, attention: bool) -> None:
     if path.suffix == ".jsonl":
         with path.open("w", encoding="ascii") as file:
             file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
@@ -265,8 +265,18 @@ def _write_rows(path: Path, rows: list[Row]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    texts = [{name: _text(x) if isinstance(x, str) else x for name, x in r.items()} for r in rows]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(texts), path)
+    # Stated, so that all shards have the same columns whatever their rows lack.
+    columns = {"path": pyarrow.string(), "reason": pyarrow.string()}
+    if kind == "captions":
+        texts = ("path", "image_id", "caption", "model", "search")
+        columns = dict.fromkeys(texts, pyarrow.string())
+        columns |= dict.fromkeys(("score", "log_prob"), pyarrow.float64())
+        if attention:
+            floats = pyarrow.list_(pyarrow.float32())
+            columns |= {"attention": pyarrow.list_(pyarrow.list_(floats)), "attention_box": floats}
+    rows = [{name: _text(x) if isinstance(x, str) else x for name, x in r.items()} for r in rows]
+    table = pyarrow.Table.from_pylist(rows, pyarrow.schema(columns))
+    pyarrow.parquet.write_table(table, path)
 
 
 def _read_names(path: Path) -> list[str]:
