@@ -1,15 +1,21 @@
-"""Run a pipeline in a process of its own, which may be killed without this one."""
+"""Run a pipeline in a process of its own, which may be killed without this one.
+
+Run as a program, this file is that process: it receives what to call by standard input and sends
+the result by standard output. Not by `multiprocessing`, whose helper process warns on standard
+error of what killed processes have left.
+"""
 
 import contextlib
 import importlib
 import importlib.util
-import multiprocessing
 import os
+import pickle
+import select
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -54,48 +60,50 @@ def run_in_child(
     Raises:
       UserError: the function raised an exception; has the first line of its message.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(sender, log, function, arguments))
-    process.start()
-    sender.close()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sat_tf.beam.supervisor"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            env=environment,
+            start_new_session=True,  # also a group of processes, to be killed as one
+        )
+    assert process.stdin and process.stdout
     try:
-        found = None
-        while not receiver.poll(_POLL_SECONDS):
+        with contextlib.suppress(BrokenPipeError):  # it was killed already
+            pickle.dump((function, arguments), process.stdin)
+            process.stdin.flush()
+        while not select.select([process.stdout], [], [], _POLL_SECONDS)[0]:
             poll()
         try:
-            found, message = receiver.recv()
-        except (EOFError, OSError):
+            found, message = pickle.load(process.stdout)
+        except (EOFError, pickle.UnpicklingError):
             return None
         finally:
             poll()
         if message:
             raise UserError(message)
-        return found
+        return dict(found)
     finally:
-        if process.pid:
-            _kill_group(process.pid)
-        process.join()
-
-
-def _kill_group(pid: int) -> None:
-    """Kill a process that leads its group, and the group; it may not lead it yet."""
-    for kill in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            kill(pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
 
 
-def _child(sender: Connection, log: Path, function: str, arguments: tuple[Any, ...]) -> None:
-    os.setsid()
-    with log.open("ab") as file:
-        for descriptor in (1, 2):
-            os.dup2(file.fileno(), descriptor)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    parent = multiprocessing.parent_process()
+def _main() -> None:
+    """Call the function that `run_in_child` sends; send its result or an error."""
+    # Not inherited by workers, so that its end is that of this process.
+    result = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    function, arguments = pickle.load(sys.stdin.buffer)
 
-    def end_with_parent() -> None:
-        if parent:
-            parent.join()
+    def end_with_command() -> None:
+        sys.stdin.buffer.read()  # until the command has gone, which closes it
         os.killpg(0, signal.SIGKILL)
 
     def end_with_worker(args: threading.ExceptHookArgs) -> None:
@@ -103,19 +111,24 @@ def _child(sender: Connection, log: Path, function: str, arguments: tuple[Any, .
         # this, the pipeline would wait for the worker forever.
         if "Worker subprocess exited" in str(args.exc_value):
             os._exit(_WORKER_DIED)
+        threading.__excepthook__(args)
 
     threading.excepthook = end_with_worker
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_command, daemon=True).start()
     module, _, name = function.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)(*arguments)
-        sender.send((found, ""))
+        answer = getattr(importlib.import_module(module), name)(*arguments), ""
     except UserError as error:
-        sender.send(({}, str(error)))
+        answer = {}, str(error)
     except Exception as error:
         # With the name of its class, which tells much about errors of other packages.
-        sender.send(({}, f"the pipeline failed: {type(error).__name__}: {reason(error)}"))
-    sender.close()
+        answer = {}, f"the pipeline failed: {type(error).__name__}: {reason(error)}"
+    pickle.dump(answer, result)
+    result.close()
     sys.stdout.flush()
-    sys.stderr.flush()
+    # Threads of the runner may never end.
     os._exit(0)
+
+
+if __name__ == "__main__":
+    _main()

@@ -6,11 +6,11 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def captioner(tiny_run):
+def captioner(tmp_path_factory):
     """The run that is exported."""
-    from sat_tf.captioner import Captioner
+    from exported_models import random_captioner
 
-    return Captioner.load(tiny_run.workdir)
+    return random_captioner(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="session")
