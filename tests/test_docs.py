@@ -29,9 +29,14 @@ COMMANDS = (
     "check_captions",
     "import_arctic",
     "doctor",
+    "beam.caption",
+    "beam.extract_features",
 )
 # Flags in running text that belong to other programs.
-FOREIGN_FLAGS = {"flagfile", "help", "helpfull", "helpshort", "inputs", "logdir"}
+FOREIGN_FLAGS = {"flagfile", "help", "helpfull", "helpshort", "inputs", "logdir"} | {
+    *("runner", "direct_num_workers", "direct_running_mode", "flink_master", "environment_type"),
+    *("environment_config", "job_endpoint"),  # of Apache Beam
+}
 # In messages also those of saved_model_cli and TensorBoard, and the pattern --name=value.
 FOREIGN_IN_MESSAGES = {"all", "dir", "samples_per_plugin", "name"}
 
@@ -121,7 +126,7 @@ def test_links_resolve(page):
 def test_commands_and_their_flags_exist(page):
     problems = []
     for line in command_lines(page):
-        if called := re.search(r"python -m sat_tf\.(\w+)(.*)", line):
+        if called := re.search(r"python -m sat_tf\.([\w.]*\w)(.*)", line):
             command, arguments = called.groups()
             if command not in COMMANDS:
                 problems.append(f"{line}: no such command")
@@ -178,7 +183,7 @@ def test_flags_named_in_messages_exist():
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "doctor"])
 def test_a_command_names_its_own_flags(command):
     """But for whole command lines of another one, which it prints."""
-    texts = literals(PACKAGE / f"{command}.py")
+    texts = literals(PACKAGE / f"{command.replace('.', '/')}.py")
     other = re.compile(rf"python -m sat_tf\.(?!{command})")
     own = "\n".join(text for text in texts if not other.search(text))
     known = {**flags_of(command), **dict.fromkeys(FOREIGN_IN_MESSAGES)}

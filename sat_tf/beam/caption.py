@@ -14,7 +14,6 @@ from sat_tf.beam.manifest import Manifest, open_manifest
 from sat_tf.beam.shards import Attempts, attempted, commits, finished, verify
 from sat_tf.beam.supervisor import check_beam_flags, run_in_child
 from sat_tf.config import Setting
-from sat_tf.datasets.image_list import find_images
 from sat_tf.errors import UserError
 from sat_tf.progress import progress_bar
 from sat_tf.storage import LOCK_FILE, check_folder, exclusive_lock, read_json, split_paths
@@ -53,6 +52,8 @@ def main(argv: list[str]) -> int:
             f"{captions:,} captions, {dead_letters:,} dead letters"
         )
         return 0
+    from sat_tf.datasets.image_list import find_images  # not for `--help`
+
     card = read_json(Path(options.export_dir) / MODEL_CARD, "the model card of an export")
     arguments = split_paths(options.input) if options.input else []
     paths = find_images(arguments, options.images_from)
