@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,7 +111,7 @@ class _Work:
         Raises:
           UserError: shards fail, or processes die whatever they work on.
         """
-        deaths, last = 0, None
+        deaths, last, started = 0, None, time.monotonic()
         bar = progress_bar(total=self._manifest.num_images, desc="captioning", unit="image")
         with bar:
             before = self._finished_images()
@@ -135,7 +136,8 @@ class _Work:
                     )
                 else:
                     self._add(counters)
-        self._print_counters()
+            made = bar.n - before
+        self._print_counters(made / (time.monotonic() - started))
         if self._failed:
             shard, error = next(iter(self._failed.items()))
             raise UserError(
@@ -185,6 +187,12 @@ class _Work:
                 poll=poll,
             )
         except BaseException:  # Ctrl-C too: what was in progress did not end its process
+            done, total = len(finished(self._output)), self._manifest.num_shards
+            bar.write(
+                f"stopped with {done:,} of {total:,} shards finished, which are kept in "
+                f"{self._output}: give the same command again to resume",
+                file=sys.stderr,
+            )
             for shard in attempted(self._output):
                 attempts = Attempts.load(self._output, shard)
                 if attempts.trying:
@@ -207,15 +215,16 @@ class _Work:
             else:
                 self._counters[name] += value
 
-    def _print_counters(self) -> None:
-        """Print Beam's counters of the pipelines that this call ran to their end."""
+    def _print_counters(self, rate: float) -> None:
+        """Print Beam's counters of the pipelines that ran to their end, and images a second."""
         count = self._counters
         if count["shards"]:
             print(
                 f"Beam's counters: {count['shards']:,} shards, {count['read']:,} images read, "
                 f"{count['captioned']:,} captioned, {count['broken']:,} broken; "
                 f"{count['slowest_images_per_second']:,} to "
-                f"{count['fastest_images_per_second']:,} images a second in a worker"
+                f"{count['fastest_images_per_second']:,} images a second in a worker while it "
+                f"captions, {rate:.1f} in all, with loading"
             )
 
     def _report(self) -> int:

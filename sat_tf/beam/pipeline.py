@@ -121,10 +121,12 @@ class _NoteError(beam.DoFn):
 
     def process(self, failed: Any) -> None:
         """Note the error of a batch of shards: (shards, (class, message, lines of the trace))."""
-        shards, (_, message, _) = failed
-        for shard in shards if isinstance(shards, list | tuple) else [shards]:
+        shards, (_, _, trace) = failed
+        message = trace[-1].strip().splitlines()[0]
+        for shard in shards:
             attempts = Attempts.load(self._output, shard)
-            attempts.trying, attempts.error = None, str(message)
+            attempts.trying = None
+            attempts.error = message.removeprefix("sat_tf.errors.UserError: ")
             attempts.save(self._output, shard)
 
 

@@ -12,7 +12,7 @@ from record_files import write_hugging_face, write_tfrecord
 from sat_tf.beam import caption
 from sat_tf.beam.manifest import Manifest
 from sat_tf.beam.pipeline import CaptionHandler, CaptionJob, caption_shards
-from sat_tf.beam.shards import Attempts, ShardResult, verify, write_shard
+from sat_tf.beam.shards import Attempts, ShardResult, finished, verify, write_shard
 from sat_tf.errors import UserError
 from sat_tf.storage import LOCK_FILE, exclusive_lock
 
@@ -108,6 +108,22 @@ def test_records_are_captioned_under_file_and_row(
         assert len(row["attention"]) == len(row["caption"].split()) + 1
         assert [len(line) for line in row["attention"][0]] == [6] * 6
     assert verify(tmp_path / "out", Manifest.load(tmp_path / "out")) == (8, 3)
+
+
+def test_a_file_that_has_changed_fails_its_shards_alone(
+    export_dir, photographs, tmp_path, in_process
+):
+    rows = [("", Path(photographs[0]).read_bytes())] * 6
+    table = write_hugging_face(tmp_path / "a.parquet", rows)
+    arguments = [export_dir, tmp_path / "out", f"--input={table}", "--num_shards=2"]
+    assert bulk(*arguments).returncode == 0
+    for shard in range(2):
+        (tmp_path / "out" / f"done-{shard:05}-of-00002.json").unlink()
+    write_hugging_face(table, rows[:4])
+    caption_shards(str(tmp_path / "out"), str(export_dir), 2, False, [0, 1], [])
+    assert finished(tmp_path / "out") == {0}
+    error = Attempts.load(tmp_path / "out", 1).error
+    assert error == f"{table}: has lost rows since the manifest was written"
 
 
 class DyingModel:
