@@ -32,10 +32,10 @@ COMMANDS = (
     "beam.caption",
     "beam.extract_features",
 )
-# Flags in running text that belong to other programs.
+# Flags in running text that belong to other programs, Apache Beam in the second set.
 FOREIGN_FLAGS = {"flagfile", "help", "helpfull", "helpshort", "inputs", "logdir"} | {
     *("runner", "direct_num_workers", "direct_running_mode", "flink_master", "environment_type"),
-    *("environment_config", "job_endpoint"),  # of Apache Beam
+    *("environment_config", "project", "region", "temp_location", "sdk_container_image"),
 }
 # In messages also those of saved_model_cli and TensorBoard, and the pattern --name=value.
 FOREIGN_IN_MESSAGES = {"all", "dir", "samples_per_plugin", "name"}

@@ -12,7 +12,7 @@ from typing import Any
 
 from sat_tf import flags
 from sat_tf.beam.manifest import Manifest, open_manifest
-from sat_tf.beam.shards import Attempts, attempted, commits, finished, verify
+from sat_tf.beam.shards import Attempts, attempted, commits, finished, forget_attempts, verify
 from sat_tf.beam.supervisor import check_beam_flags, run_in_child
 from sat_tf.config import Setting
 from sat_tf.errors import UserError
@@ -37,6 +37,8 @@ LOG_FILE = "workers.log"
 # Processes that die one after the other before the work is given up.
 _MOST_DEATHS = 10
 _DIGEST_CHARACTERS = 16
+# The output's folder is listed at most once in so many times the duration of a listing.
+_LISTING_SHARE = 50
 
 
 def main(argv: list[str]) -> int:
@@ -151,6 +153,9 @@ class _Work:
         attempts = {}
         done = finished(self._output)
         for shard in attempted(self._output):
+            if shard in done:  # its process died after the commit
+                forget_attempts(self._output, shard)
+                continue
             one = attempts[shard] = Attempts.load(self._output, shard)
             if one.trying:  # when its process died
                 one.settle()
@@ -174,9 +179,15 @@ class _Work:
     def _run(self, todo: tuple[list[int], bool], bar: Any) -> dict[str, int] | None:
         """Run a pipeline in a process; return its counters, None if it was killed."""
         shards, alone = todo
+        due = 0.0
 
         def poll() -> None:
-            bar.update(self._finished_images() - bar.n)
+            nonlocal due
+            started = time.monotonic()
+            if started >= due:
+                bar.update(self._finished_images() - bar.n)
+                # A folder of many thousand files takes a while to list.
+                due = started + _LISTING_SHARE * (time.monotonic() - started)
 
         try:
             return run_in_child(

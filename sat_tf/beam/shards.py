@@ -161,7 +161,12 @@ def write_shard(output: str | Path, manifest: Manifest, result: ShardResult) -> 
         "sha256": files,
     }
     write_json(_path(output, "done", manifest, result.shard, "json"), commit)
-    _attempt_path(output, result.shard).unlink(missing_ok=True)
+    forget_attempts(output, result.shard)
+
+
+def forget_attempts(output: str | Path, shard: int) -> None:
+    """Delete the attempt file of a shard that is finished."""
+    _attempt_path(output, shard).unlink(missing_ok=True)
 
 
 def finished(output: str | Path) -> set[int]:
