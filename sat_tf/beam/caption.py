@@ -131,6 +131,7 @@ class _Work:
                     )
                 last = state
                 counters = self._run(shards, bar)
+                bar.update(self._finished_images() - bar.n)
                 if counters is None:
                     bar.write(
                         f"a process died ({self._output / LOG_FILE} may tell why); restarting",
