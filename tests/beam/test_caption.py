@@ -1,11 +1,13 @@
 """Bulk captions: those of the run, every image once, whatever is killed."""
 
+import functools
 import json
 import os
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+import tensorflow as tf
 from command_line import call, call_process
 from record_files import write_hugging_face, write_tfrecord
 
@@ -19,9 +21,13 @@ from sat_tf.storage import LOCK_FILE, exclusive_lock
 BROKEN = {3: "is damaged or cut off", 5: "is empty", 7: "is a web page"}
 
 
+load_once = functools.cache(tf.saved_model.load)
+
+
 @pytest.fixture
 def in_process(monkeypatch):
-    """Pipelines run in this process, which need not load the model again."""
+    """Pipelines run in this process, which loads the model once."""
+    monkeypatch.setattr(tf.saved_model, "load", load_once)
 
     def run(function, *arguments, log, poll):
         assert function == "sat_tf.beam.pipeline:caption_shards"
