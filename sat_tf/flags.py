@@ -111,6 +111,19 @@ COMMAND_FLAGS = {
     "max_restarts": Setting(
         3, "How often all workers are started again after one has failed.", minimum=0
     ),
+    "input": Setting(
+        "",
+        "Comma-separated image files, folders and patterns such as 'photos/**/*.jpg', and TFRecord "
+        "(.tfrecord) and Parquet files (.parquet) of images.",
+    ),
+    "num_shards": Setting(0, "Number of shards of the output; 0: one for 1,000 images.", minimum=0),
+    "output_format": Setting(
+        "jsonl", "Lines of JSON, or Parquet files.", choices=("jsonl", "parquet")
+    ),
+    "write_attention": Setting(False, "Write the attention of each word, too."),
+    "verify": Setting(
+        False, "Prove that each input stands exactly once in the output; caption nothing."
+    ),
 }
 # What absl says of a value of another type, in Python's words, and what is said in their place.
 _WRONG_TYPE = (
@@ -159,10 +172,18 @@ def overrides(flag_values: absl_flags.FlagValues = FLAGS) -> dict[str, Any]:
     return {flag.name: flag.value for flag in given if flag.value is not None}
 
 
-def define_command_flags(*names: str, flag_values: absl_flags.FlagValues = FLAGS) -> None:
-    """Define the named flags of `COMMAND_FLAGS`; those in `REQUIRED` must be given."""
-    for name in names:
-        _define(name, COMMAND_FLAGS[name], COMMAND_FLAGS[name].default, COMMAND, flag_values)
+def define_command_flags(
+    *names: str, flag_values: absl_flags.FlagValues = FLAGS, **others: Setting
+) -> None:
+    """Define flags of a command; those in `REQUIRED` must be given.
+
+    Args:
+      *names: in `COMMAND_FLAGS`.
+      flag_values: gets the flags.
+      **others: flags that mean something else here than in `COMMAND_FLAGS`.
+    """
+    for name, flag in {**{name: COMMAND_FLAGS[name] for name in names}, **others}.items():
+        _define(name, flag, flag.default, COMMAND, flag_values)
 
 
 def run(
@@ -303,7 +324,7 @@ def parse(
         defined = [each for each in (name, *others) if each in flag_values]
         if name in defined and not any(flag_values[each].value for each in defined):
             names = " or ".join(f"--{each}" for each in defined)
-            raise UserError(f"{names} must be given: {COMMAND_FLAGS[name].help}")
+            raise UserError(f"{names} must be given: {flag_values[name].help}")
     return arguments
 
 

@@ -160,6 +160,13 @@ def check_new_folder(path: str, flag: str) -> None:
     _check_writable(path, flag)
 
 
+def check_folder(path: str, flag: str) -> None:
+    """Raise `UserError`, naming the flag, if `path` is no folder that files can be written to."""
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise UserError(f"--{flag}={path}: is no folder; name a folder")
+    _check_writable(os.path.join(path, "file"), flag)
+
+
 def _check_writable(path: str, flag: str) -> None:
     """Raise `UserError` if the nearest existing folder above `path` is not writable."""
     above = next(folder for folder in Path(path).absolute().parents if os.path.lexists(folder))

@@ -30,9 +30,14 @@ COMMANDS = (
     "import_arctic",
     "launch",
     "doctor",
+    "beam.caption",
+    "beam.extract_features",
 )
-# Flags in running text that belong to other programs.
-FOREIGN_FLAGS = {"flagfile", "help", "helpfull", "helpshort", "inputs", "logdir"}
+# Flags in running text that belong to other programs, Apache Beam in the second set.
+FOREIGN_FLAGS = {"flagfile", "help", "helpfull", "helpshort", "inputs", "logdir"} | {
+    *("runner", "direct_num_workers", "direct_running_mode", "flink_master", "environment_type"),
+    *("environment_config", "project", "region", "temp_location", "sdk_container_image"),
+}
 # In messages also those of saved_model_cli and TensorBoard, and the pattern --name=value.
 FOREIGN_IN_MESSAGES = {"all", "dir", "distribution", "samples_per_plugin", "name"}
 
@@ -41,7 +46,7 @@ INDENTED = re.compile(r"^    .+$", re.MULTILINE)
 FLAG = re.compile(r"(?<![\w-])--(?:\[no\])?([a-z][a-z0-9_]*)(?:=([\w.]+))?")
 
 # A command with its arguments; `launch` has another one behind `--`.
-CALL = re.compile(r"(?:python -m|--) sat_tf\.(\w+)((?:(?! -- sat_tf\.).)*)")
+CALL = re.compile(r"(?:python -m|--) sat_tf\.([\w.]*\w)((?:(?! -- sat_tf\.).)*)")
 
 
 def by_name(page):
@@ -198,7 +203,7 @@ def test_flags_named_in_messages_exist():
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "doctor"])
 def test_a_command_names_its_own_flags(command):
     """But for whole command lines of another one, which it prints."""
-    texts = literals(PACKAGE / f"{command}.py")
+    texts = literals(PACKAGE / f"{command.replace('.', '/')}.py")
     other = re.compile(rf"python -m sat_tf\.(?!{command})")
     own = "\n".join(text for text in texts if not other.search(text))
     known = {**flags_of(command), **dict.fromkeys(FOREIGN_IN_MESSAGES)}

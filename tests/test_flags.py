@@ -15,9 +15,10 @@ from sat_tf.config.setting import as_flag
 from sat_tf.errors import UserError
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+PACKAGE = Path(flags.__file__).parent
 COMMANDS = sorted(
-    path.stem
-    for path in Path(flags.__file__).parent.glob("*.py")
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in (*PACKAGE.glob("*.py"), *PACKAGE.glob("beam/*.py"))
     if "\nUSAGE = " in path.read_text(encoding="utf-8")
 )
 

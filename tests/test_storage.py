@@ -90,6 +90,16 @@ def test_a_new_folder_is_one_that_is_not_there(tmp_path):
             storage.check_new_folder(str(path), "export_dir")
 
 
+def test_a_folder_to_write_to_may_be_there(tmp_path):
+    (tmp_path / "file").write_text("")
+    for name in ("", "new", "new/below"):
+        storage.check_folder(str(tmp_path / name), "output")
+    for name in ("file", "file/below"):
+        with pytest.raises(UserError, match="--output="):
+            storage.check_folder(str(tmp_path / name), "output")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def make_leftover(folder, age):
     left = folder / ".writing-abc"
     (left / "half").mkdir(parents=True)

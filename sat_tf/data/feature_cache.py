@@ -114,6 +114,11 @@ class FeatureCache:
         """Whether no image has features, and no file that may have had them is damaged."""
         return not self._damaged and bool((self._shard < 0).all())
 
+    @property
+    def images_per_shard(self) -> int:
+        """The number of images of a whole shard."""
+        return self._per_shard
+
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Return the features of images; several threads may call this at once.
 

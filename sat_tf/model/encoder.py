@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from sat_tf.config import Config, EncoderConfig, ImageConfig
-from sat_tf.data.feature_cache import FeatureCache
+from sat_tf.data.feature_cache import Encode, FeatureCache
 from sat_tf.data.pipeline import CachedFeatures, ImageReader, ImageSource
 from sat_tf.data.records import Record
 from sat_tf.downloads import downloads_or_user_error
@@ -430,10 +430,14 @@ def feature_source(
     fingerprint = encoder_fingerprint(encoder, config.images)
     folder = cache_folder(config, fingerprint)
     cache = FeatureCache(folder, records, fingerprint, encoder.output_shape[1:], workers)
-    encode = tf.function(
+    cache.fill(encode_function(encoder), config.images, ENCODE_BATCH)
+    return CachedFeatures(cache.read, cache.shape)
+
+
+def encode_function(encoder: keras.Model) -> Encode:
+    """Return the encoder as a graph, as it fills a feature cache."""
+    return tf.function(
         lambda images: encoder(images, training=False),
         input_signature=[tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)],
         autograph=False,
     )
-    cache.fill(encode, config.images, ENCODE_BATCH)
-    return CachedFeatures(cache.read, cache.shape)

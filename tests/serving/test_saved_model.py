@@ -1,6 +1,5 @@
 """The SavedModel: the same captions as the run's, whatever stands beside them."""
 
-import dataclasses
 import importlib.util
 import io
 import json
@@ -11,25 +10,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
-from exported_models import caption_files
+from exported_models import caption_files, random_captioner
 from tensorflow.python.tools import saved_model_cli
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
-from tiny_run import tiny_config
 
-from sat_tf.captioner import Captioner, Run
-from sat_tf.config import DataConfig
 from sat_tf.data.images import crop_box
 from sat_tf.errors import UserError
-from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.encoder import build_encoder
 from sat_tf.serving import saved_model
 from sat_tf.serving.saved_model import WARM_UP_FILE, export
-from sat_tf.vocabulary import END, SPECIAL, Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_PIXELS = 300 * 200
@@ -37,23 +29,7 @@ MAX_PIXELS = 300 * 200
 
 @pytest.fixture(scope="module")
 def captioner(tmp_path_factory):
-    """A run of random weights, so large that captions depend on the image."""
-    folder = tmp_path_factory.mktemp("run")
-    # Images are cropped, so that attention does not cover all of them. The data are not there.
-    sizes = {"embedding_size": 64, "hidden_size": 64}  # most of an export is weights
-    config = tiny_config(folder, resize="crop", shorter_side=60, beam_size=2, **sizes)
-    config = dataclasses.replace(config, data=DataConfig(dataset="flickr8k", data_dir="none"))
-    words = (*SPECIAL, *(f"word{number}" for number in range(9)), "café")
-    keras.utils.set_random_seed(1)
-    encoder = build_encoder(config.encoder, config.images.image_size)
-    model = CaptionModel(encoder, config.decoder, len(words))
-    for weight in model.decoder.weights:
-        deviation = 1.5 / np.sqrt(weight.shape[0]) if len(weight.shape) == 2 else 0.5
-        values = tf.random.stateless_normal(weight.shape, [3, len(weight.path)])
-        weight.assign(deviation * values)
-    bias = model.decoder.deep_output.output_projection.bias
-    bias.assign(bias + 1.5 * tf.one_hot(END, len(words)))
-    return Captioner(Run(config, Vocabulary(words, [0] * len(words)), model))
+    return random_captioner(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
