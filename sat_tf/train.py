@@ -30,7 +30,9 @@ def main(argv: list[str]) -> int:
     from sat_tf.datasets import available_splits
     from sat_tf.training.train import train_and_evaluate
 
-    split = "test" if "test" in available_splits(config.data) else "dev"
+    with workers.watched():
+        splits = workers.chief_first(lambda: available_splits(config.data))
+    split = "test" if "test" in splits else "dev"
     # Problems of all splits are reported now, not after training.
     if not train_and_evaluate(config, workdir, split, workers):
         return 130

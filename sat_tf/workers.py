@@ -160,6 +160,18 @@ class Workers:
             where = "" if len(failed) == self.count else f"{self._name(failed[0])}: "
             raise UserError(f"{where}{first}")
 
+    def chief_first(self, function: Callable[[], _Value]) -> _Value:
+        """Call a function on the chief and, when it has returned there, on the others.
+
+        For what may be made when it is first used.
+        """
+        results: list[_Value] = []
+        for has_turn in (self.is_chief, not self.is_chief):
+            with self.together():
+                if has_turn:
+                    results.append(function())
+        return results[0]
+
     def compare(self, facts: Mapping[str, str]) -> None:
         """Check that the workers agree.
 

@@ -219,7 +219,8 @@ def prepare(
         await_state(workdir, workers)
         config = resolve_config(config, workdir)
         check_scores(config)
-        records, left_out = load_records(config, workdir, test_split)
+    records, left_out = workers.chief_first(lambda: load_records(config, workdir, test_split))
+    with workers.together():
         vocabulary = open_vocabulary(config, workdir, records["train"])
     workers.compare(facts(config, records, vocabulary))
     training = config.training
