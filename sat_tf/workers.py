@@ -1,7 +1,7 @@
-"""The processes that train one run together, each with the same command and the same shared folder.
+"""The processes that train one run together, each by the same command, in shared folders.
 
-A worker is one process of `tf.distribute.MultiWorkerMirroredStrategy`; the first one, the chief,
-writes the run. A process without others is a group of one, for which nothing here costs anything.
+A worker is a process of `tf.distribute.MultiWorkerMirroredStrategy`; the first one, the chief,
+writes the run. A process without others is a group of one, whose methods return at once.
 """
 
 import contextlib
@@ -224,7 +224,10 @@ class Workers:
         message, how = error.message, "has ended, or its machine can't be reached"
         if isinstance(error, tf.errors.DeadlineExceededError):
             message = self._barrier_error()
-            how = f"has not come within {self._timeout:.0f} s (--worker_timeout)"
+            within = f"within {self._timeout:.0f} s (--worker_timeout)"
+            if not message:
+                return f"the workers, though all are running, did not meet {within}"
+            how = f"has not come {within}"
         elif "heartbeats" in message:
             how = "does not answer"
         found = {
@@ -237,7 +240,7 @@ class Workers:
         return f"{' and '.join(map(self._name, missing)) or 'a worker'} {how}"
 
     def _barrier_error(self) -> str:
-        """Return TensorFlow's message about the workers that are not at a barrier."""
+        """Return TensorFlow's message about the workers that do not come to a barrier."""
         # No public function tells who is missing.
         from tensorflow.python.eager import context
 
@@ -269,7 +272,7 @@ def join_workers(cluster: str, timeout: float) -> Workers:
     """
     tasks, index = find_workers(cluster)
     if len(tasks) < 2:
-        return ALONE
+        return Workers()
     options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
     waiting = f"worker {index} ({tasks[index].address}): waiting for all {len(tasks)} workers"
     with activity(waiting), _ending_after(timeout, tasks):

@@ -67,7 +67,7 @@ from sat_tf.training.workdir import (
     write_run,
 )
 from sat_tf.vocabulary import Vocabulary
-from sat_tf.workers import ALONE, Workers
+from sat_tf.workers import Workers
 
 TrainStep = Callable[[Batch], Sums]
 
@@ -110,7 +110,7 @@ def train_and_evaluate(
     config: Config,
     workdir: str | os.PathLike[str],
     test_split: str = "dev",
-    workers: Workers = ALONE,
+    workers: Workers | None = None,
 ) -> bool:
     """Train a run, or resume it bit-exactly where it stopped; validate it after each epoch.
 
@@ -128,6 +128,7 @@ def train_and_evaluate(
       UserError: settings, data or folder are not usable, or the loss is not finite.
       TryAgainError: another worker is missing.
     """
+    workers = workers or Workers()
     with workers.watched(), contextlib.ExitStack() as stack:
         with workers.together():
             if workers.is_chief:
@@ -198,7 +199,7 @@ def prepare(
     config: Config,
     workdir: str | os.PathLike[str],
     test_split: str = "dev",
-    workers: Workers = ALONE,
+    workers: Workers | None = None,
 ) -> TrainingRun:
     """Load or create everything that training needs; fills the feature cache.
 
@@ -214,7 +215,7 @@ def prepare(
     Raises:
       UserError: see `train_and_evaluate`.
     """
-    workdir = Path(workdir)
+    workdir, workers = Path(workdir), workers or Workers()
     with workers.together():
         await_state(workdir, workers)
         config = resolve_config(config, workdir)
