@@ -55,7 +55,7 @@ def find_workers(cluster: str) -> tuple[tuple[Task, ...], int]:
         own = config["task"]["type"], config["task"]["index"]
         place = [(task.job, task.number) for task in tasks]
         index = place.index(own) if tasks else 0
-        if not all(":" in task.address for task in tasks):
+        if not all(task.address.rpartition(":")[2].isdecimal() for task in tasks):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(

@@ -7,12 +7,10 @@ writes the run. A process without others is a group of one, whose methods return
 import contextlib
 import functools
 import itertools
-import os
 import pickle
 import re
+import signal
 import socket
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -274,40 +272,46 @@ def join_workers(cluster: str, timeout: float) -> Workers:
     if len(tasks) < 2:
         return Workers()
     options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
-    waiting = f"worker {index} ({tasks[index].address}): waiting for all {len(tasks)} workers"
-    with activity(waiting), _ending_after(timeout, tasks):
+    with activity(f"worker {index}: waiting for all {len(tasks)} workers"):
+        _meet(tasks, index, timeout)
         try:
-            strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+            with _ending_after(timeout):
+                strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
         except tf.errors.OpError as error:
             raise TryAgainError(f"the workers have not come together: {reason(error)}") from error
     return Workers(strategy, tasks, index, timeout)
 
 
-@contextlib.contextmanager
-def _ending_after(seconds: float, tasks: Sequence[Task]) -> Iterator[None]:
-    """End this process, with a message and status 75, if the body is not left in time.
+def _meet(tasks: Sequence[Task], index: int, seconds: float) -> None:
+    """Wait until all workers take connections.
 
-    TensorFlow waits without a limit for workers that do not come, in code that nothing interrupts.
+    TensorFlow would wait for them without a limit, and nothing could interrupt it.
+
+    Args:
+      tasks: of the workers.
+      index: of this one, which takes connections meanwhile.
+      seconds: after which it gives up.
+
+    Raises:
+      TryAgainError: some have not come, or this worker's port is in use.
     """
-
-    def end() -> None:
-        absent = [i for i, task in enumerate(tasks) if not _listens(task.address)]
-        names = " and ".join(f"worker {i} ({tasks[i].address})" for i in absent) or "a worker"
-        print(
-            f"error: {names} has not come within {seconds:.0f} s (--worker_timeout): start all "
-            "workers",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(os.EX_TEMPFAIL)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+    port = int(tasks[index].address.rpartition(":")[2])
     try:
-        yield
-    finally:
-        timer.cancel()
+        listener = socket.create_server(("", port))
+    except OSError as error:
+        raise TryAgainError(
+            f"port {port} of worker {index}, this one, can't be used: {error.strerror}"
+        ) from None
+    absent, end = set(range(len(tasks))) - {index}, time.monotonic() + seconds
+    with listener:
+        while absent := {i for i in absent if not _listens(tasks[i].address)}:
+            if time.monotonic() > end:
+                names = " and ".join(f"worker {i} ({tasks[i].address})" for i in sorted(absent))
+                raise TryAgainError(
+                    f"{names} did not come within {seconds:.0f} s (--worker_timeout): start all "
+                    "workers"
+                )
+            time.sleep(0.5)
 
 
 def _listens(address: str) -> bool:
@@ -315,9 +319,21 @@ def _listens(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
-    except (OSError, ValueError):
+    except OSError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def _ending_after(seconds: float) -> Iterator[None]:
+    """Let the process be killed if the body, which nothing interrupts, is not left in time."""
+    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def is_of_another_worker(error: tf.errors.OpError) -> bool:

@@ -1,8 +1,10 @@
 """Several workers: as one, refused where they differ, and resumed bit-exactly after a kill."""
 
+import concurrent.futures
 import json
 import shutil
 import socket
+import threading
 
 import numpy as np
 import pytest
@@ -149,16 +151,30 @@ def test_one_worker_works_alone(monkeypatch):
     assert join_workers("tf_config", 5.0).count == 1
 
 
-def test_absent_workers_are_named(monkeypatch, capsys):
-    ended = []
-    monkeypatch.setattr(workers.os, "_exit", ended.append)
-    with socket.create_server(("127.0.0.1", 0)) as server:
+def test_absent_workers_are_named():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("", 0)) as own:
         present = f"127.0.0.1:{server.getsockname()[1]}"
-        tasks = [Task("worker", 0, present), Task("worker", 1, "127.0.0.1:1")]
-        with workers._ending_after(0.01, tasks):
-            while not ended:
-                pass
-    assert ended == [75]
-    error = capsys.readouterr().err
-    assert "worker 1 (127.0.0.1:1) has not come within 0 s" in error
-    assert present not in error
+        port = own.getsockname()[1]
+        own.close()
+        addresses = [present, f"127.0.0.1:{port}", "127.0.0.1:1"]
+        tasks = [Task("worker", i, address) for i, address in enumerate(addresses)]
+        absent = r"^worker 2 \(127.0.0.1:1\) did not come within 0 s \(--worker_timeout\)"
+        with pytest.raises(TryAgainError, match=absent):
+            workers._meet(tasks, 1, 0.0)
+        with pytest.raises(TryAgainError, match=r"^port \d+ of worker 0, this one, can't be used"):
+            workers._meet(tasks, 0, 0.0)
+
+
+def test_workers_meet():
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("", 0)) as second:
+        ports = [each.getsockname()[1] for each in (first, second)]
+    tasks = [Task("worker", i, f"127.0.0.1:{port}") for i, port in enumerate(ports)]
+    both_have_met = threading.Barrier(2)
+
+    def meet(index):
+        workers._meet(tasks, index, 20.0)
+        with socket.create_server(("", ports[index])):  # as TensorFlow does
+            both_have_met.wait(20.0)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        assert [*pool.map(meet, range(2))] == [None, None]

@@ -171,9 +171,7 @@ class FeatureCache:
         workers = self._workers
         # Others may be encoding too: what the chief misses is shared out.
         encodable = workers.from_chief([i for i in self.missing if self._digests[i]])
-        per_shard = max(self._per_shard // batch_size, 1) * batch_size
-        in_turn = -(-len(encodable) // (workers.count * batch_size)) * batch_size
-        size = min(per_shard, max(1, in_turn))
+        size = min(self._per_shard, max(1, -(-len(encodable) // workers.count)))
         shards = [encodable[i : i + size] for i in range(0, len(encodable), size)]
         ours = shards[workers.index :: workers.count]
         with workers.together(), self._writing():

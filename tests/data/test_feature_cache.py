@@ -21,7 +21,7 @@ from sat_tf.errors import UserError
 
 IMAGES = ImageConfig(image_size=12, resize="stretch")
 GRID = (2, 3, 5)
-COUNT, PER_SHARD = 23, 4  # a batch
+COUNT, PER_SHARD = 23, 5
 RECORD_BYTES = int(np.prod(GRID)) * 2 + 4
 
 
@@ -142,7 +142,7 @@ def test_reads_the_encoder_s_output_in_any_order(tmp_path, place, decode):
 
 def test_shards_are_plain_numpy_arrays(cache):
     shards = [np.load(path) for path in shards_of(cache.folder)]
-    assert sorted(map(len, shards)) == [3, 4, 4, 4, 4, 4]
+    assert sorted(map(len, shards)) == [3, 5, 5, 5, 5]
     kept = {record["features"].tobytes() for shard in shards for record in shard}
     assert kept == {features.tobytes() for features in expected(pictures())}
 
