@@ -16,17 +16,17 @@ import contextlib
 import functools
 import hashlib
 import io
+import itertools
 import os
 import shutil
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from sat_tf.config import ImageConfig
 from sat_tf.data.image_bytes import read_image
@@ -169,23 +169,24 @@ class FeatureCache:
             (raised after the others are encoded; names them); features exceed float16.
         """
         workers = self._workers
-        # Others may be encoding too: what the chief misses is shared out.
+        # Other commands may be encoding too: what the chief misses is shared out.
         encodable = workers.from_chief([i for i in self.missing if self._digests[i]])
-        size = min(self._per_shard, max(1, -(-len(encodable) // workers.count)))
-        shards = [encodable[i : i + size] for i in range(0, len(encodable), size)]
-        ours = shards[workers.index :: workers.count]
+        ours = encodable[workers.index :: workers.count]
         with workers.together(), self._writing():
-            for path in self._damaged if workers.is_chief else ():
-                path.unlink(missing_ok=True)
-            if ours:
-                self._announce(sum(map(len, ours)))
-        total = sum(map(len, ours))
-        with progress_bar(desc="encoding", total=total, unit="image") as bar:
-            for i in range(-(-len(shards) // workers.count)):
-                # After each shard, so that a worker is not taken for stuck that has more to do.
+            if workers.is_chief:
+                for path in self._damaged:
+                    path.unlink(missing_ok=True)
+                if encodable:
+                    self._announce(len(encodable))
+        pixels = _pixel_batches(self._records, ours, images, batch_size) if ours else ()
+        with progress_bar(
+            self._encoded(pixels, encode), desc="encoding", total=len(ours), unit="image"
+        ) as bar:
+            encoded = iter(bar)
+            for _ in range(0, -(-len(encodable) // workers.count), self._per_shard):
+                # After each shard, so that a worker is not taken for stuck that takes longer.
                 with workers.together(), self._writing():
-                    if i < len(ours):
-                        self._encode(ours[i], encode, images, batch_size, bar)
+                    self._write_shard(itertools.islice(encoded, self._per_shard))
         with workers.together():
             workers.wait_until(self._has_all)
             if unread := np.flatnonzero(self._shard < 0).tolist():
@@ -248,25 +249,19 @@ class FeatureCache:
             return None
         return _Shard(path, offset, [footer[i : i + _DIGEST_BYTES] for i in starts])
 
-    def _encode(
-        self, indices: list[int], encode: Encode, images: ImageConfig, batch_size: int, bar: tqdm
-    ) -> None:
-        """Write the shard of images, but for those that can't be read."""
-        pixels = _pixel_batches(self._records, indices, images, batch_size)
-        content, footer = np.empty(len(indices), self._dtype), bytearray()
-        for row, (index, features) in enumerate(self._encoded(pixels, encode)):
+    def _write_shard(self, encoded: Iterator[tuple[int, np.ndarray]]) -> None:
+        """Write index and features of images, at most those of a shard, if there are any."""
+        content, footer = np.empty(self._per_shard, self._dtype), bytearray()
+        for row, (index, features) in enumerate(encoded):
             content[row] = features, zlib.crc32(features.data)
             footer += self._digests[index] or b""
-            bar.update()
-        if footer:
-            self._write_shard(content[: len(footer) // _DIGEST_BYTES], footer)
-
-    def _write_shard(self, content: np.ndarray, footer: bytearray) -> None:
+        if not footer:
+            return
         # Its name depends on its images, so that two processes that encode the same ones at once
         # write the same file.
         name = f"shard-{hashlib.sha256(footer).hexdigest()[:16]}.npy"
         with atomic_path(self.folder / name) as temporary, temporary.open("wb") as file:
-            np.save(file, content)
+            np.save(file, content[: len(footer) // _DIGEST_BYTES])
             file.write(footer)
 
     def _announce(self, count: int) -> None:
@@ -283,7 +278,9 @@ class FeatureCache:
         space = f"{size / 1e9:.1f} GB" if size > 1e8 else f"{size / 1e6:.1f} MB"
         print(f"encoding {count:,} images into {self.folder}: {space}", file=sys.stderr, flush=True)
 
-    def _encoded(self, pixels: tf.data.Dataset, encode: Encode) -> Iterator[tuple[int, np.ndarray]]:
+    def _encoded(
+        self, pixels: Iterable[tuple[tf.Tensor, tf.Tensor]], encode: Encode
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield index and float16 [rows, columns, D] of each image that can be read, in order."""
         for indices, batch in pixels:
             with np.errstate(over="ignore"):  # becomes infinity, rejected below
