@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/scaling.py [--images 1000 10000 100000] [--grid 7 7 32]
 
-Steps, each in a new process: encode random images through a small frozen encoder into the feature
+Steps, each in a new process: encode images through a small frozen encoder into the feature
 cache; train an epoch from that cache, a caption an image; caption the images with three beams;
 evaluate: caption and score them. Prints time and processor time per image, peak memory and how much
 of it the step added, and the share of the epoch that the loop waits for its next batch; waiting
@@ -81,7 +81,8 @@ def measure(step: str, folder: str, count: int, grid: tuple[int, int, int]) -> d
     image = tf.io.encode_jpeg(pixels).numpy()
     lengths = random.integers(5, WORDS + 1, count)
     records = [
-        Record(str(number), image, (" ".join(random.choice(words, length)),))
+        # What follows the end of a JPEG is not read, but makes it another image for the cache.
+        Record(str(number), image + b"%d" % number, (" ".join(random.choice(words, length)),))
         for number, length in enumerate(lengths)
     ]
     rows, columns, size = grid
