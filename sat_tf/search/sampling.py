@@ -18,6 +18,7 @@ from sat_tf.search.hypotheses import (
 
 _TINY = 1e-30  # keeps logarithms finite
 _LARGEST_FRACTION = 1 - 1e-6
+_BLOCK = 128  # tokens, about the root of V
 
 
 def greedy_search(
@@ -107,10 +108,27 @@ def categorical(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     Returns:
       int32 [N].
     """
-    cumulative = tf.cumsum(tf.nn.softmax(logits), axis=1)  # [N, V]
-    # Below the last sum, which rounding makes a little less or more than 1.
-    wanted = tf.minimum(uniform, _LARGEST_FRACTION)[:, tf.newaxis] * cumulative[:, -1:]
-    return tf.reduce_sum(tf.cast(cumulative <= wanted, tf.int32), axis=1)  # over V
+    rows, size = tf.unstack(tf.shape(logits))
+    probabilities = tf.pad(tf.nn.softmax(logits), [[0, 0], [0, -size % _BLOCK]])
+    # First among blocks, as a cumulative sum over V takes twice as long as all the rest.
+    blocks = tf.reshape(probabilities, [rows, -1, _BLOCK])
+    block, uniform = _invert(tf.reduce_sum(blocks, axis=2), uniform)
+    token, _ = _invert(tf.gather(blocks, block, batch_dims=1), uniform)
+    return block * _BLOCK + token
+
+
+def _invert(weights: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return where the cumulative share of weights [N, M] exceeds a number [N].
+
+    Returns:
+      The index, int32 [N], and the place of the number within that weight, 0 to 1, float32 [N].
+    """
+    cumulative = tf.cumsum(weights, axis=1)  # [N, M]
+    # Within the sum, rounded as it may be.
+    wanted = tf.clip_by_value(uniform, 0.0, _LARGEST_FRACTION) * cumulative[:, -1]
+    index = tf.reduce_sum(tf.cast(cumulative <= wanted[:, tf.newaxis], tf.int32), axis=1)
+    weight, end = (tf.gather(x, index, batch_dims=1) for x in (weights, cumulative))
+    return index, (wanted - (end - weight)) / weight
 
 
 def filter_top_k_top_p(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from markov import END, Chain
 
 from sat_tf.search.hypotheses import DecodingConstraints
-from sat_tf.search.sampling import greedy_search, sample
+from sat_tf.search.sampling import categorical, greedy_search, sample
 
 CONSTRAINTS = DecodingConstraints(end_id=END, max_steps=8)
 
@@ -157,3 +157,19 @@ def test_a_sample_does_not_depend_on_the_rest_of_the_batch():
         steps = single.tokens.shape[2]
         np.testing.assert_array_equal(single.tokens[0], together.tokens[number, :, :steps])
         np.testing.assert_array_equal(single.lengths[0], together.lengths[number])
+
+
+def test_categorical_inverts_the_cumulative_distribution():
+    size = 300  # of three blocks, the last one not whole
+    random = np.random.default_rng(0)
+    p = random.dirichlet(np.full(size, 0.2)) * (np.arange(size) % 7 > 0)  # some are impossible
+    p /= p.sum()
+    with np.errstate(divide="ignore"):
+        logits = np.log(p).clip(-1e9).astype(np.float32)
+    uniform = np.linspace(0.0, 1.0, 20_000, endpoint=False).astype(np.float32)
+    uniform = np.append(uniform, np.float32(1 - 2**-24))
+    tokens = categorical(tf.tile(logits[np.newaxis], [len(uniform), 1]), uniform).numpy()
+    shares = np.bincount(tokens, minlength=size) / len(tokens)
+    np.testing.assert_allclose(shares, p, atol=2e-4)
+    assert (p[tokens] > 0).all()
+    assert (np.diff(tokens) >= 0).all()
