@@ -53,8 +53,7 @@ def find_workers(cluster: str) -> tuple[tuple[Task, ...], int]:
             for number, address in enumerate(list(jobs.get(job, [])))
         )
         own = config["task"]["type"], config["task"]["index"]
-        place = [(task.job, task.number) for task in tasks]
-        index = place.index(own) if tasks else 0
+        index = [(task.job, task.number) for task in tasks].index(own) if tasks else 0
         if not all(task.address.rpartition(":")[2].isdecimal() for task in tasks):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -80,17 +79,17 @@ def slurm_config() -> dict[str, Any]:
         nodes, counts, *numbers, job = (os.environ[f"SLURM_{name}"] for name in _SLURM)
         rank, node, local = map(int, numbers)
         hosts = _scontrol("show", "hostnames", nodes).split()
-        places = [
+        nodes_and_tasks = [
             (index, task)
             for index, count in enumerate(_expand_counts(counts))
             for task in range(count)
         ]
         # Jobs that share a node must not share ports.
         port = 20_000 + 64 * (int(job) % 192)
-        addresses = [f"{hosts[index]}:{port + task}" for index, task in places]
+        addresses = [f"{hosts[index]}:{port + task}" for index, task in nodes_and_tasks]
     except (KeyError, ValueError, IndexError, OSError, subprocess.CalledProcessError):
         raise UserError("--cluster=slurm: this is no task of a Slurm job step: use srun") from None
-    if places[rank] != (node, local):
+    if nodes_and_tasks[rank] != (node, local):
         raise UserError("--cluster=slurm: start the tasks with srun --distribution=block")
     return {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
 

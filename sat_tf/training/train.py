@@ -254,11 +254,7 @@ def prepare(
         progress = checkpoints.restore()
     is_new = not progress.total_steps and not training.start_from
     if is_new and not model.trains_encoder:
-        first = image_batches(
-            min(len(records["train"]), SCALE_IMAGES), sources["train"], SCALE_IMAGES
-        )
-        for batch in iter_batches(first, sources["train"]):
-            model.scale_features(model.encode_images(batch))
+        scale_features(model, sources["train"], len(records["train"]))
     plan = batch_plan(captions, training, progress.epoch)
     workers.compare(
         {
@@ -279,6 +275,13 @@ def prepare(
         checkpoints,
         progress,
     )
+
+
+def scale_features(model: CaptionModel, source: ImageSource, count: int) -> None:
+    """Scale the features of a frozen encoder by those of the first of `count` training images."""
+    first = image_batches(min(count, SCALE_IMAGES), source, SCALE_IMAGES)
+    for batch in iter_batches(first, source):
+        model.scale_features(model.encode_images(batch))
 
 
 def facts(
