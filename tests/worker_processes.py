@@ -1,5 +1,6 @@
 """Workers of a cluster on this machine, and what they do in processes of their own."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -122,12 +123,16 @@ def steps(worker) -> dict:
         {"dataset": "shapes", "max_length": 4, "self_critical": "bleu_4", "start_from": "RUN"}
     )
 
+    always_sampled = CaptionLoss.from_training(
+        dataclasses.replace(training, sampling_probability=1.0)
+    )
+
     def as_images(batch):
         features = batch["features"]
         rest = {name: value for name, value in batch.items() if name != "features"}
         return {**rest, "images": tf.cast(features, tf.float32)}
 
-    def train(loss=None, images=False, **changes):
+    def train(loss=None, images=False, of_images=False, **changes):
         with worker.strategy.scope():
             model = keras_models.make_model(dropout=0.0, **changes)
             model.compile(
@@ -137,7 +142,7 @@ def steps(worker) -> dict:
                 weight_decay=training.weight_decay,
             )
         batches = worker.strategy.distribute_datasets_from_function(
-            lambda context: keras_models.captions_dataset(context, of_images=loss is not None).map(
+            lambda context: keras_models.captions_dataset(context, of_images=of_images).map(
                 as_images if images else dict
             )
         )
@@ -147,8 +152,8 @@ def steps(worker) -> dict:
 
     return {
         "soft": train(),
-        "hard": train(attention="hard"),
-        "self-critical": train(SelfCriticalLoss(vocabulary, records, rewarded)),
+        "hard": train(always_sampled, attention="hard"),
+        "self-critical": train(SelfCriticalLoss(vocabulary, records, rewarded), of_images=True),
         "trained encoder": train(trainable_encoder=True, images=True),
     }
 
