@@ -96,6 +96,24 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def sole_writer(folder: Path, refusal: str) -> Iterator[None]:
+    """Hold the lock of a folder, if its file system has locks.
+
+    Raises:
+      UserError: another process holds it; says `refusal`.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(exclusive_lock(folder / LOCK_FILE))
+        except BlockingIOError:
+            raise UserError(refusal) from None
+        except OSError as error:
+            if error.errno != errno.ENOLCK:
+                raise
+        yield
+
+
+@contextlib.contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn errors in writing `path`, those of TensorFlow and NumPy too, into an `OSError`.
 

@@ -1,11 +1,13 @@
 """Files appear whole or not at all."""
 
+import contextlib
 import errno
 import json
 import os
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -192,3 +194,20 @@ def test_unpaired_surrogates_are_written_as_escapes(tmp_path):
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert '"gr\\udcf6n": "\u7ea2"' in text
     assert json.loads(text) == {"gr\udcf6n": "\u7ea2"}
+
+
+def test_one_writer_at_a_time(tmp_path):
+    first, second = (storage.sole_writer(tmp_path, "is taken") for _ in range(2))
+    with first, pytest.raises(UserError, match="is taken"), second:
+        pass
+    with storage.sole_writer(tmp_path, "is taken"):
+        pass
+
+
+def test_a_file_system_without_locks_has_writers_too(tmp_path, monkeypatch):
+    for number, allowed in ((errno.ENOLCK, True), (errno.EACCES, False)):
+        error = OSError(number, "no lock")
+        monkeypatch.setattr(storage, "exclusive_lock", mock.Mock(side_effect=error))
+        expected = contextlib.nullcontext() if allowed else pytest.raises(OSError, match="no lock")
+        with expected, storage.sole_writer(tmp_path, "is taken"):
+            pass

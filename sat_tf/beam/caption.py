@@ -1,6 +1,5 @@
 """Caption many images with an exported model, by many workers."""
 
-import contextlib
 import hashlib
 import json
 import sys
@@ -17,7 +16,7 @@ from sat_tf.beam.supervisor import check_beam_flags, run_in_child
 from sat_tf.config import Setting
 from sat_tf.errors import UserError
 from sat_tf.progress import progress_bar
-from sat_tf.storage import LOCK_FILE, check_folder, exclusive_lock, read_json, split_paths
+from sat_tf.storage import check_folder, read_json, sole_writer, split_paths
 
 USAGE = """python -m sat_tf.beam.caption --export_dir=OUT --input=IMAGES --output=DIR
            [-- --BEAM_FLAG=VALUE ...]
@@ -61,14 +60,8 @@ def main(argv: list[str]) -> int:
     arguments = split_paths(options.input) if options.input else []
     paths = find_images(arguments, options.images_from)
     check_folder(options.output, "output")
-    with contextlib.ExitStack() as held:
-        output.mkdir(parents=True, exist_ok=True)
-        try:
-            held.enter_context(exclusive_lock(output / LOCK_FILE))
-        except BlockingIOError:
-            raise UserError(f"--output={output}: another command is writing there") from None
-        except OSError:
-            pass  # of a file system without locks
+    output.mkdir(parents=True, exist_ok=True)
+    with sole_writer(output, f"--output={output}: another command is writing there"):
         manifest = open_manifest(
             output,
             paths,

@@ -1,7 +1,6 @@
 """Fill the feature cache before training, by many workers."""
 
 import base64
-import contextlib
 import json
 import shutil
 import sys
@@ -13,7 +12,7 @@ from sat_tf.beam.supervisor import check_beam_flags, run_in_child
 from sat_tf.config import Config
 from sat_tf.errors import UserError
 from sat_tf.progress import activity, progress_bar
-from sat_tf.storage import ENCODER_FILE, LOCK_FILE, exclusive_lock, write_text
+from sat_tf.storage import ENCODER_FILE, sole_writer, write_text
 
 USAGE = """python -m sat_tf.beam.extract_features [--flagfile=FILE] [--SETTING=VALUE ...]
            [-- --BEAM_FLAG=VALUE ...]
@@ -61,13 +60,7 @@ def main(argv: list[str]) -> None:
     missing = [records[index].image for index in cache.missing]
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(exclusive_lock(folder / LOCK_FILE))
-            except BlockingIOError:
-                raise UserError(f"{folder}: another command is filling this cache") from None
-            except OSError:
-                pass  # of a file system without locks
+        with sole_writer(folder, f"{folder}: another command is filling this cache"):
             save_encoder(encoder, folder / ENCODER_FILE)
             encode(folder, fingerprint, config, missing, cache.images_per_shard, beam_flags)
         lacking = len(FeatureCache(folder, records, fingerprint, cache.shape).missing)

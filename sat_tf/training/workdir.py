@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from sat_tf.storage import (
     LOCK_FILE,
     METRICS_FILE,
     VOCABULARY_FILE,
-    exclusive_lock,
+    sole_writer,
 )
 from sat_tf.training.checkpoints import has_state
 from sat_tf.vocabulary import Vocabulary
@@ -46,17 +45,11 @@ def lock_run(workdir: Path) -> Iterator[None]:
         target = f"a link to {os.readlink(workdir)}, which is " if workdir.is_symlink() else ""
         raise UserError(f"--workdir={workdir}: is {target}no folder")
     workdir.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(exclusive_lock(workdir / LOCK_FILE))
-        except BlockingIOError:
-            raise UserError(
-                f"--workdir={workdir}: another training is at work there: wait for its end, or "
-                "give another --workdir"
-            ) from None
-        except OSError as error:
-            if error.errno != errno.ENOLCK:  # a file system without locks
-                raise
+    refusal = (
+        f"--workdir={workdir}: another training is at work there: wait for its end, or give "
+        "another --workdir"
+    )
+    with sole_writer(workdir, refusal):
         try:
             yield
         finally:
