@@ -9,6 +9,8 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+from sat_tf.search.hypotheses import SearchProblem
+
 END, L = 1, 5
 NEVER = -1e9
 
@@ -44,7 +46,10 @@ class Chain:
         beta = tf.cast(10 * inputs + t + 1, tf.float32)
         return log_p, (tokens, inputs, t + 1), (alpha, beta)
 
-    output_dtypes = (tf.float32, tf.float32)
+    def problem(self, constraints, step=None):
+        """What a search over the chain starts from."""
+        dtypes = (tf.float32, tf.float32)
+        return SearchProblem(step or self.step, self.state, self.first, constraints, dtypes)
 
     def score(self, number, sequence):
         """Log probability of each token of a sequence."""

@@ -18,7 +18,7 @@ from sat_tf.model.decoder import START, AttentionDecoder, AttentionMemory, LSTMS
 from sat_tf.model.hard_attention import LocationSample, Samples, inference_samples
 from sat_tf.model.losses import step_mask
 from sat_tf.search.beam import beam_search
-from sat_tf.search.hypotheses import Decoded, DecodingConstraints, StepFunction
+from sat_tf.search.hypotheses import Decoded, DecodingConstraints, SearchProblem
 from sat_tf.search.sampling import categorical, decode_loop, greedy_search, sample
 from sat_tf.vocabulary import END, PAD, UNK, Vocabulary
 
@@ -162,11 +162,11 @@ def generate(
       K captions of each image. The step outputs are, for each model, (alphas float32
       [I, K, T, L], betas float32 [I, K, T]).
     """
-    arguments = _search_arguments(models, features, decoding)
+    problem = _search_problem(models, features, decoding)
     count = decoding.num_captions
     if decoding.search == "sample":
         decoded = sample(
-            *arguments,
+            problem,
             num_samples=count,
             temperature=decoding.temperature,
             top_k=decoding.top_k,
@@ -174,9 +174,9 @@ def generate(
             seed=decoding.sampling_seed,
         )
     elif count == 1:
-        decoded = greedy_search(*arguments)
+        decoded = greedy_search(problem)
     else:
-        decoded = beam_search(*arguments, beam_size=count)
+        decoded = beam_search(problem, count)
     for (alphas, betas), model in zip(decoded.step_outputs, models, strict=True):
         alphas.set_shape([None, count, None, model.num_locations])
         betas.set_shape([None, count, None])
@@ -225,9 +225,8 @@ def sample_captions(
         return tf.nn.log_softmax(logits), taken.states, taken
 
     dtypes = tf.nest.map_structure(lambda x: x.dtype, decoder.before_first_step(state, memory))
-    state = tf.nest.map_structure(lambda x: tf.repeat(x, each, axis=0), state)
-    start = tf.fill([images * each], START)
-    return decode_loop(select, step, state, start, constraints, dtypes, each)
+    problem = SearchProblem(step, state, tf.fill([images], START), constraints, dtypes)
+    return decode_loop(select, problem.repeat(each), each)
 
 
 def score(
@@ -266,10 +265,9 @@ def score(
     return TeacherForcedScores(log_probs, attention)
 
 
-def _search_arguments(
+def _search_problem(
     models: Sequence["CaptionModel"], features: Sequence[tf.Tensor], decoding: DecodingConfig
-) -> tuple[StepFunction, Any, tf.Tensor, DecodingConstraints, Any]:
-    """Return what a search needs: step, first state, first tokens, constraints, output dtypes."""
+) -> SearchProblem:
     memories = [
         model.decoder.prepare(model.flatten_grid(grid))
         for model, grid in zip(models, features, strict=True)
@@ -295,7 +293,8 @@ def _search_arguments(
     )
     start = tf.fill([images], START)
     dtypes = ((tf.float32, tf.float32),) * len(models)
-    return step, (tf.zeros_like(start), states), start, decoding_constraints(decoding), dtypes
+    state = (tf.zeros_like(start), states)
+    return SearchProblem(step, state, start, decoding_constraints(decoding), dtypes)
 
 
 def _location_samples(

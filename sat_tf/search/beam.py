@@ -7,11 +7,9 @@ import tensorflow as tf
 from sat_tf.search.hypotheses import (
     NEG_INF,
     Decoded,
-    DecodingConstraints,
     Hypotheses,
-    StepFunction,
+    SearchProblem,
     collect,
-    output_arrays,
     write_outputs,
 )
 
@@ -39,15 +37,7 @@ class _Beams(NamedTuple):
         return tf.nest.map_structure(lambda *both: tf.concat(both, axis=1), self, other)
 
 
-def beam_search(
-    step_fn: StepFunction,
-    state: Any,
-    start_tokens: tf.Tensor,
-    constraints: DecodingConstraints,
-    output_dtypes: Any,
-    *,
-    beam_size: int,
-) -> Decoded:
+def beam_search(problem: SearchProblem, beam_size: int) -> Decoded:
     """Return the K best sequences, best first; finished ones come before those that were cut.
 
     K alive and K finished hypotheses are kept apart. At each step the alive ones are extended to
@@ -55,18 +45,10 @@ def beam_search(
     if they are among the best K, compete with the finished ones. An input is done when K are
     finished and the best alive hypothesis, if it ended now, would not be among them; without
     length normalisation no later one could. With K = 1 this is greedy search.
-
-    Args:
-      step_fn: returns log probabilities; rows b K to b K + K - 1 belong to input b.
-      state: of the first step, B rows.
-      start_tokens: before the first token, int32 [B].
-      constraints: on the sequences, and the score.
-      output_dtypes: nest of the dtypes of the step's outputs.
-      beam_size: K.
     """
-    batch = tf.shape(start_tokens)[0]
+    batch = tf.shape(problem.start_tokens)[0]
+    problem, constraints = problem.repeat(beam_size), problem.constraints
     rows = tf.reshape(tf.range(batch * beam_size), [batch, beam_size])
-    start_tokens = tf.repeat(start_tokens, beam_size)  # [B*K]
 
     def is_unfinished(t: tf.Tensor, is_done: tf.Tensor, *_: Any) -> tf.Tensor:
         return (t < constraints.max_steps) & ((t == 0) | ~tf.reduce_all(is_done))
@@ -77,7 +59,7 @@ def beam_search(
         flat = tf.nest.map_structure(
             lambda x: tf.reshape(x, [-1, constraints.max_steps]), alive.sequences
         )  # [B*K, max_steps]
-        log_probs, state, outputs = step_fn(flat.previous(t, start_tokens), state)
+        log_probs, state, outputs = problem.step_fn(flat.previous(t, problem.start_tokens), state)
         arrays = write_outputs(arrays, t, outputs)
         masked = constraints.mask_log_probs(log_probs, flat.tokens, t)
         candidates = _extend(alive, masked, rows, t)
@@ -101,7 +83,6 @@ def beam_search(
     )
     # One hypothesis without tokens; K equal ones would yield each continuation K times.
     first = tf.where(tf.range(beam_size) == 0, 0.0, tf.fill([batch, beam_size], NEG_INF))
-    state = tf.nest.map_structure(lambda x: tf.repeat(x, beam_size, axis=0), state)
     _, _, alive, finished, _, arrays = tf.while_loop(
         is_unfinished,
         body,
@@ -110,8 +91,8 @@ def beam_search(
             tf.zeros([batch], tf.bool),
             empty._replace(scores=first),
             empty,
-            state,
-            output_arrays(output_dtypes),
+            problem.state,
+            problem.output_arrays(),
         ),
     )
     cut = alive._replace(scores=constraints.normalize(alive.scores, alive.lengths))

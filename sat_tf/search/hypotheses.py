@@ -84,6 +84,37 @@ class DecodingConstraints:
 StepFunction = Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any, Any]]
 
 
+class SearchProblem(NamedTuple):
+    """What a search over B inputs starts from.
+
+    step_fn: if K hypotheses of an input are kept, rows b K to b K + K - 1 belong to input b.
+    state: of the first step, B rows.
+    start_tokens: before the first token, int32 [B].
+    constraints: on the sequences, and the score.
+    output_dtypes: nest of the dtypes of the step's outputs.
+    """
+
+    step_fn: StepFunction
+    state: Any
+    start_tokens: tf.Tensor
+    constraints: DecodingConstraints
+    output_dtypes: Any
+
+    def repeat(self, count: int) -> "SearchProblem":
+        """Return the problem with K = `count` rows for each input."""
+        state, start_tokens = tf.nest.map_structure(
+            lambda x: tf.repeat(x, count, axis=0), (self.state, self.start_tokens)
+        )
+        return self._replace(state=state, start_tokens=start_tokens)
+
+    def output_arrays(self) -> Any:
+        """Return an empty TensorArray for each of the step's outputs."""
+        return tf.nest.map_structure(
+            lambda dtype: tf.TensorArray(dtype, 0, dynamic_size=True, infer_shape=False),
+            self.output_dtypes,
+        )
+
+
 class Decoded(NamedTuple):
     """K sequences for each of B inputs; T is the length of the longest one.
 
@@ -141,13 +172,6 @@ class Hypotheses(NamedTuple):
         """Return the tokens [N] before step t of sequences [N, max_steps]."""
         last = tf.gather(self.tokens, tf.maximum(t - 1, 0), axis=1)
         return tf.where(t == 0, start_tokens, last)
-
-
-def output_arrays(dtypes: Any) -> Any:
-    """Return an empty TensorArray for each of the step's outputs, given the nest of dtypes."""
-    return tf.nest.map_structure(
-        lambda dtype: tf.TensorArray(dtype, 0, dynamic_size=True, infer_shape=False), dtypes
-    )
 
 
 def write_outputs(arrays: Any, t: tf.Tensor, outputs: Any) -> Any:

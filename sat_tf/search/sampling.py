@@ -8,11 +8,9 @@ import tensorflow as tf
 from sat_tf.search.hypotheses import (
     NEG_INF,
     Decoded,
-    DecodingConstraints,
     Hypotheses,
-    StepFunction,
+    SearchProblem,
     collect,
-    output_arrays,
     write_outputs,
 )
 
@@ -21,36 +19,18 @@ _LARGEST_FRACTION = 1 - 1e-6
 _BLOCK = 128  # tokens, about the root of V
 
 
-def greedy_search(
-    step_fn: StepFunction,
-    state: Any,
-    start_tokens: tf.Tensor,
-    constraints: DecodingConstraints,
-    output_dtypes: Any,
-) -> Decoded:
-    """Take the most probable token at each step: K = 1.
-
-    Args:
-      step_fn: returns the log probabilities of the B inputs.
-      state: of the first step, B rows.
-      start_tokens: before the first token, int32 [B].
-      constraints: on the sequences.
-      output_dtypes: nest of the dtypes of the step's outputs.
-    """
+def greedy_search(problem: SearchProblem) -> Decoded:
+    """Take the most probable token at each step: K = 1."""
 
     def select(log_probs: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-        masked = constraints.mask_log_probs(log_probs, tokens, t)
+        masked = problem.constraints.mask_log_probs(log_probs, tokens, t)
         return tf.argmax(masked, axis=-1, output_type=tf.int32)
 
-    return decode_loop(select, step_fn, state, start_tokens, constraints, output_dtypes)
+    return decode_loop(select, problem)
 
 
 def sample(
-    step_fn: StepFunction,
-    state: Any,
-    start_tokens: tf.Tensor,
-    constraints: DecodingConstraints,
-    output_dtypes: Any,
+    problem: SearchProblem,
     *,
     num_samples: int,
     temperature: float = 1.0,
@@ -64,11 +44,7 @@ def sample(
     the seed, not on the other inputs of the batch.
 
     Args:
-      step_fn: returns log probabilities; rows b K to b K + K - 1 belong to input b.
-      state: of the first step, B rows.
-      start_tokens: before the first token, int32 [B].
-      constraints: on the sequences.
-      output_dtypes: nest of the dtypes of the step's outputs.
+      problem: of the B inputs.
       num_samples: sequences for each input.
       temperature: divides the log probabilities; values below 1 sharpen the distribution.
       top_k: sample among this many most probable tokens; 0 for all.
@@ -77,7 +53,7 @@ def sample(
     """
 
     def select(log_probs: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-        masked = constraints.mask_log_probs(log_probs, tokens, t)
+        masked = problem.constraints.mask_log_probs(log_probs, tokens, t)
         logits = filter_top_k_top_p(masked / temperature, top_k, top_p)
         size = tf.shape(logits)[1]
         # The argmax of logits with Gumbel noise is a sample from their softmax.
@@ -88,12 +64,7 @@ def sample(
         noisy = tf.reshape(logits, [-1, num_samples, size]) + noise
         return tf.reshape(tf.argmax(noisy, axis=-1, output_type=tf.int32), [-1])
 
-    state, start_tokens = tf.nest.map_structure(
-        lambda x: tf.repeat(x, num_samples, axis=0), (state, start_tokens)
-    )
-    return decode_loop(
-        select, step_fn, state, start_tokens, constraints, output_dtypes, num_samples
-    )
+    return decode_loop(select, problem.repeat(num_samples), num_samples)
 
 
 def categorical(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
@@ -146,11 +117,7 @@ def filter_top_k_top_p(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor
 
 def decode_loop(
     select: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor],
-    step_fn: StepFunction,
-    state: Any,
-    start_tokens: tf.Tensor,
-    constraints: DecodingConstraints,
-    output_dtypes: Any,
+    problem: SearchProblem,
     num_sequences: int = 1,
 ) -> Decoded:
     """Extend sequences by one token per step until all have ended.
@@ -158,13 +125,10 @@ def decode_loop(
     Args:
       select: picks tokens int32 [N] from log probabilities [N, V], after the tokens so far
         [N, max_steps], at step t.
-      step_fn: see `sample`.
-      state: of the first step, N = B K rows.
-      start_tokens: before the first token, int32 [N].
-      constraints: on the sequences; `select` masks the tokens that they forbid.
-      output_dtypes: nest of the dtypes of the step's outputs.
+      problem: of N = B K rows; `select` masks the tokens that the constraints forbid.
       num_sequences: K, sequences of each input.
     """
+    start_tokens, constraints = problem.start_tokens, problem.constraints
     rows = tf.range(tf.shape(start_tokens)[0])  # [N]
 
     def is_unfinished(t: tf.Tensor, is_done: tf.Tensor, *_: Any) -> tf.Tensor:
@@ -178,7 +142,7 @@ def decode_loop(
         state: Any,
         arrays: Any,
     ) -> tuple[Any, ...]:
-        log_probs, state, outputs = step_fn(sequences.previous(t, start_tokens), state)
+        log_probs, state, outputs = problem.step_fn(sequences.previous(t, start_tokens), state)
         tokens = select(log_probs, sequences.tokens, t)
         token_log_probs = tf.gather(log_probs, tokens, batch_dims=1)
         sequences = sequences.append(t, tokens, token_log_probs, rows)
@@ -192,7 +156,7 @@ def decode_loop(
     _, _, lengths, sequences, _, arrays = tf.while_loop(
         is_unfinished,
         body,
-        (tf.constant(0), zeros > 0, zeros, empty, state, output_arrays(output_dtypes)),
+        (tf.constant(0), zeros > 0, zeros, empty, problem.state, problem.output_arrays()),
     )
     sequences, lengths = tf.nest.map_structure(
         lambda x: _split_rows(x, num_sequences), (sequences, lengths)

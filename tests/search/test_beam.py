@@ -34,9 +34,7 @@ NAMES = ["plain", "length", "gnmt", "minimum", "suppressed_ids", "no word", "no 
 
 
 def search(chain, constraints, beam_size):
-    decoded = beam_search(
-        chain.step, chain.state, chain.first, constraints, chain.output_dtypes, beam_size=beam_size
-    )
+    decoded = beam_search(chain.problem(constraints), beam_size)
     return tf.nest.map_structure(lambda x: x.numpy(), decoded)
 
 
@@ -48,14 +46,7 @@ def compiled_search(constraints, beam_size, words):
     @tf.function(reduce_retracing=True, autograph=False)
     def run(log_p):
         chain.log_p = log_p
-        return beam_search(
-            chain.step,
-            chain.state,
-            chain.first,
-            constraints,
-            chain.output_dtypes,
-            beam_size=beam_size,
-        )
+        return beam_search(chain.problem(constraints), beam_size)
 
     spec = tf.TensorSpec([None, *chain.log_p.shape[1:]])
     run.get_concrete_function(spec)
@@ -127,7 +118,7 @@ def test_one_beam_is_greedy_search(constraints):
     chain = Chain(inputs=30, words=6, seed=1)
     constraints = dataclasses.replace(constraints, max_steps=9)
     beam = search(chain, constraints, 1)
-    greedy = greedy_search(chain.step, chain.state, chain.first, constraints, chain.output_dtypes)
+    greedy = greedy_search(chain.problem(constraints))
     for one, other in zip(tf.nest.flatten(beam), tf.nest.flatten(greedy), strict=True):
         np.testing.assert_allclose(one, other.numpy(), atol=1e-5)
 
@@ -223,9 +214,7 @@ def test_stops_when_all_are_done():
         calls.append(1)
         return chain.step(tokens, state)
 
-    decoded = beam_search(
-        step, chain.state, chain.first, CONSTRAINTS, chain.output_dtypes, beam_size=1
-    )
+    decoded = beam_search(chain.problem(CONSTRAINTS, step), 1)
     assert len(calls) == 1
     assert decoded.tokens.shape == (2, 1, 1)
 

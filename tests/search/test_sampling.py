@@ -15,15 +15,7 @@ CONSTRAINTS = DecodingConstraints(end_id=END, max_steps=8)
 
 
 def run_sample(chain, num_samples, constraints=CONSTRAINTS, **options):
-    return sample(
-        chain.step,
-        chain.state,
-        chain.first,
-        constraints,
-        chain.output_dtypes,
-        num_samples=num_samples,
-        **options,
-    )
+    return sample(chain.problem(constraints), num_samples=num_samples, **options)
 
 
 def first_tokens(decoded, number=0):
@@ -35,7 +27,7 @@ def test_greedy_follows_the_most_probable_word_to_its_end(compiled):
     chain = Chain(inputs=6, words=6)
 
     def run():
-        return greedy_search(chain.step, chain.state, chain.first, CONSTRAINTS, chain.output_dtypes)
+        return greedy_search(chain.problem(CONSTRAINTS))
 
     decoded = tf.function(run)() if compiled else run()
     assert len(set(decoded.lengths.numpy().ravel())) > 1
@@ -58,7 +50,7 @@ def test_greedy_stops_at_the_limit():
     chain = Chain(inputs=2)
     chain.log_p[..., END] = markov.NEVER
     constraints = dataclasses.replace(CONSTRAINTS, max_steps=5)
-    decoded = greedy_search(chain.step, chain.state, chain.first, constraints, chain.output_dtypes)
+    decoded = greedy_search(chain.problem(constraints))
     assert decoded.lengths.numpy().tolist() == [[5], [5]]
 
 
