@@ -234,11 +234,7 @@ class CaptionModel(keras.Model):
     ) -> DecoderOutput:
         """Run teacher forcing over captions of images that are encoded once each.
 
-        Args:
-          inputs: see the class.
-          training: whether dropout is applied.
-          samples: see `AttentionDecoder.call`.
-          scheduled_sampling: see `AttentionDecoder.call`.
+        The arguments after `inputs` are those of `AttentionDecoder.call`.
         """
         features = self.flatten_grid(self.encode_images(inputs, training))  # [I, L, D]
         if "image_index" in inputs:
@@ -252,21 +248,11 @@ class CaptionModel(keras.Model):
         )
 
     def generate(self, inputs: Batch, decoding: DecodingConfig | None = None) -> Decoded:
-        """Generate captions, see `sat_tf.model.generation.generate`.
-
-        Args:
-          inputs: hold `features` or `images`.
-          decoding: how to search.
-        """
+        """Generate captions of `features` or `images`, see `sat_tf.model.generation.generate`."""
         return self._generator.generate([inputs], decoding or DecodingConfig())
 
     def score(self, inputs: Batch, decoding: DecodingConfig | None = None) -> TeacherForcedScores:
-        """Score given captions, see `sat_tf.model.generation.score`.
-
-        Args:
-          inputs: see the class.
-          decoding: says which context hard attention uses.
-        """
+        """Score the given captions, see `sat_tf.model.generation.score`."""
         return self._generator.score([inputs], decoding or DecodingConfig())
 
     def compile(

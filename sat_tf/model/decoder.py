@@ -293,16 +293,10 @@ class AttentionLSTMCell(_Layer):
         sample: LocationSample | None = None,
         gate_mask: tf.Tensor | None = None,
     ) -> tuple[LSTMState, AttentionOutput, tf.Tensor]:
-        """Take one step from inputs that are already projected.
+        """Take one step from inputs that are already projected, see also `AdditiveAttention.call`.
 
-        Args:
-          input_gates: `input_projection(x_t)`, [B, 4H], in the order i, f, o, g.
-          state: h_{t-1} and c_{t-1}.
-          features: see `AdditiveAttention.call`, as for `keys`, `query_bias` and `sample`.
-          keys: see there.
-          query_bias: see there.
-          sample: see there.
-          gate_mask: dropout of the gates i, f and o, [B, 3H], 0 or 1 / (1 - rate).
+        `input_gates` is `input_projection(x_t)`, [B, 4H], in the order i, f, o, g; `gate_mask` is
+        the dropout of i, f and o, [B, 3H], 0 or 1 / (1 - rate).
 
         Returns:
           h_t and c_t, the attention, and the gates i, f, o, g, [B, 4H].
@@ -702,17 +696,10 @@ class AttentionDecoder(_Layer):
         scheduled_sampling: tf.Tensor | None = None,
         taken: DecoderStep | None = None,
     ) -> DecoderOutput:
-        """Predict each token from the true ones before it, after `prepare`.
+        """Do what `call` does after `prepare`, from h_0 and c_0 of each layer.
 
-        Args:
-          tokens: see `call`, as for `training`, `samples` and `scheduled_sampling`.
-          state: h_0 and c_0 of each layer.
-          memory: of the B captions.
-          training: see there.
-          samples: see there.
-          scheduled_sampling: see there.
-          taken: the steps of the same tokens where a search has taken them, [T, B, ...], of a
-            decoder that `has_written_gradient`.
+        `taken` are the steps of the same tokens where a search has taken them, [T, B, ...], of a
+        decoder that `has_written_gradient`.
         """
         rows, steps = tf.unstack(tf.shape(tokens))
         previous = tf.concat([tf.fill([rows, 1], START), tokens[:, :-1]], axis=1)  # [B, T]

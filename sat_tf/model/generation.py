@@ -300,15 +300,7 @@ def _search_problem(
 def _location_samples(
     model: "CaptionModel", number: int, decoding: DecodingConfig, shape: tf.Tensor, t: tf.Tensor
 ) -> Samples:
-    """Return the location samples of hard attention at step t.
-
-    Args:
-      model: of the ensemble.
-      number: its index there.
-      decoding: how to search.
-      shape: of the noise, [K, L].
-      t: int32 [], from 0.
-    """
+    """Return the location samples, [K, L], of the `number`-th model at step t."""
     if model.config.attention == "soft":
         return ()
     # Tokens are sampled with the seed (sampling_seed, t): locations must not share its numbers.
@@ -374,13 +366,9 @@ def make_caption(
     score: float,
     attention: Iterable[tuple[tuple[np.ndarray, np.ndarray], tuple[int, int]]],
 ) -> Caption:
-    """Return a caption of n words.
+    """Return a `Caption` of n words.
 
-    Args:
-      words: without the end.
-      log_probs: see `Caption`.
-      score: see `Caption`.
-      attention: of each model ((alphas [T, L], betas [T]), (rows, columns)), T at least n.
+    `attention` is, of each model, ((alphas [T, L], betas [T]), (rows, columns)), T at least n.
     """
     n = len(words)
     # The null location, the last one, is not in the image.

@@ -1,4 +1,8 @@
-"""Loss terms of equation (14), and the loss that training minimises."""
+"""Loss terms of equation (14), and the loss that training minimises.
+
+Terms take logits float32 [B, T, V], tokens int32 [B, T], attention `alphas` float32 [B, T, L], and
+return float32 [B]. Padded steps contribute nothing.
+"""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
@@ -27,42 +31,18 @@ def step_mask(tokens: tf.Tensor) -> tf.Tensor:
 
 
 def token_log_probs(logits: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-    """Return log p(y_t) in nats; values at padded steps are undefined.
-
-    Args:
-      logits: float32 [B, T, V].
-      tokens: int32 [B, T].
-
-    Returns:
-      float32 [B, T].
-    """
+    """Return log p(y_t) in nats, float32 [B, T]; values at padded steps are undefined."""
     return -tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, logits)
 
 
 def negative_log_likelihood(logits: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-    """Return -log p(y|a) of each caption in nats, summed over its steps.
-
-    Args:
-      logits: float32 [B, T, V].
-      tokens: int32 [B, T]; padded steps contribute nothing.
-
-    Returns:
-      float32 [B].
-    """
+    """Return -log p(y|a) of each caption in nats, summed over its steps."""
     losses = -token_log_probs(logits, tokens)  # [B, T]
     return tf.reduce_sum(losses * step_mask(tokens), axis=1)  # sum over T
 
 
 def uniform_cross_entropy(logits: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-    """Return the cross-entropy against the uniform distribution, -1/V sum_v log p(v).
-
-    Args:
-      logits: float32 [B, T, V].
-      tokens: int32 [B, T]; padded steps contribute nothing.
-
-    Returns:
-      float32 [B], in nats, summed over T.
-    """
+    """Return the cross-entropy against the uniform distribution in nats, -1/V sum_tv log p(v)."""
     mean = tf.reduce_mean(tf.nn.log_softmax(logits), axis=2)  # mean over V: [B, T]
     return -tf.reduce_sum(mean * step_mask(tokens), axis=1)  # sum over T
 
@@ -72,15 +52,8 @@ def doubly_stochastic_penalty(alphas: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor
 
     Encourages attention to cover the whole image. The attention of a caption sums to T over all
     locations, usually less than L: the penalty is L - 2T + sum_i (sum_t alpha_ti)^2 then, least
-    where attention is uniform, whatever is asked for in place of 1.
-
-    Args:
-      alphas: float32 [B, T, L].
-      tokens: int32 [B, T]; padded steps contribute nothing.
-
-    Returns:
-      float32 [B], summed over L. (arctic-captions averages over L and sums over the batch, so
-      that the meaning of its weight depends on the batch size.)
+    where attention is uniform, whatever is asked for in place of 1. (arctic-captions averages over
+    L and sums over the batch, so that the meaning of its weight depends on the batch size.)
     """
     coverage = tf.reduce_sum(alphas * step_mask(tokens)[..., tf.newaxis], axis=1)  # [B, L]
     return tf.reduce_sum(tf.square(1.0 - coverage), axis=1)  # sum over L
@@ -92,13 +65,8 @@ def attention_supervision(alphas: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
     Strongly supervised attention after Liu et al., 2017 (Attention Correctness in Neural Image
     Captioning); the paper has no such term.
 
-    Args:
-      alphas: float32 [B, T, L].
-      regions: cells of each word's object, bool [B, T, L]; words without any, as at padded steps,
-        contribute nothing.
-
-    Returns:
-      float32 [B], in nats, summed over T.
+    `regions` are the cells of each word's object, bool [B, T, L]; words without any contribute
+    nothing. In nats, summed over T.
     """
     is_named = tf.cast(tf.reduce_any(regions, axis=2), tf.float32)  # [B, T]
     mass = tf.reduce_sum(alphas * tf.cast(regions, tf.float32), axis=2)  # sum over L: [B, T]

@@ -29,11 +29,6 @@ def build_vocabulary(records: Iterable[Record], data: DataConfig) -> Vocabulary:
 def open_vocabulary(config: Config, workdir: Path, records: Sequence[Record]) -> Vocabulary:
     """Return the vocabulary of a run: built from the training captions, or another run's.
 
-    Args:
-      config: of the run.
-      workdir: folder of the run.
-      records: of the training split.
-
     Raises:
       UserError: no word is left, a vocabulary cannot be read, or the captions have changed since
         the run was started.
@@ -64,11 +59,6 @@ def open_model(config: Config, workdir: Path, vocabulary: Vocabulary) -> Caption
     A run that is resumed has its own encoder, and its other weights are restored later; a run that
     starts from another one (`--start_from`) has the best weights of that; any other has initial
     weights.
-
-    Args:
-      config: of the run.
-      workdir: folder of the run.
-      vocabulary: of the run.
 
     Raises:
       UserError: the encoder, the pretrained embeddings or the other run cannot be read, or the
@@ -125,13 +115,8 @@ def read_embeddings(path: Path, vocabulary: Vocabulary, size: int) -> dict[int, 
     The file is read line by line, as it may be larger than memory. The first vector of a repeated
     word is used. A first line of two numbers, as word2vec writes it, is skipped.
 
-    Args:
-      path: of the file.
-      vocabulary: of the model.
-      size: E, length of a vector.
-
     Returns:
-      float32 [E] by the word's id.
+      Vectors float32 [E], E = `size`, by the word's id.
 
     Raises:
       UserError: the file can't be read, a line is not a word with `size` numbers, or no word of

@@ -33,12 +33,7 @@ _PRINTED = ("bleu_4", "perplexity", "true_objects", "true_captions", "pointing_a
 class TrainingLogger(contextlib.AbstractContextManager):
     """Log the progress of a run; used in a `with` block, which ends the bar and the files.
 
-    Args:
-      workdir: folder of the run.
-      steps_per_epoch: of the training.
-      max_epochs: of the training.
-      progress: how far the run has come.
-      writes: whether it logs; of several workers, only one does.
+    With `writes=False`, as on all workers but one, it logs nothing.
     """
 
     def __init__(
@@ -74,13 +69,7 @@ class TrainingLogger(contextlib.AbstractContextManager):
         return f"epoch {min(progress.epoch + 1, self._max_epochs)}/{self._max_epochs}"
 
     def log_steps(self, steps: int, loss: float, captions: float) -> None:
-        """Advance the bar.
-
-        Args:
-          steps: how many were taken.
-          loss: of these steps, per caption.
-          captions: in their minibatches.
-        """
+        """Advance the bar by steps with `captions` captions, whose mean loss is `loss`."""
         self._captions += captions
         rate = self._captions / max(time.monotonic() - self._epoch_start, 1e-9)
         self._bar.set_postfix({"loss": f"{loss:.3f}", "captions/s": f"{rate:.0f}"}, refresh=False)
@@ -90,12 +79,7 @@ class TrainingLogger(contextlib.AbstractContextManager):
         """Print the latest scores, and write them to `metrics.jsonl` and TensorBoard.
 
         `metrics.jsonl` is rewritten from the whole history, so that a resumed run has no duplicate
-        lines.
-
-        Args:
-          progress: of the run.
-          monitor: name of the monitored score.
-          why_best: see `sat_tf.training.schedule.end_epoch`.
+        lines. `why_best` is what `end_epoch` returned.
         """
         scores = progress.history[-1]
         parts = [f"loss {scores['loss']:.3f}"]
@@ -144,15 +128,8 @@ def attention_records(
 ) -> list[AttentionRecord]:
     """Caption the images whose attention is logged, with the current weights.
 
-    The images are evenly spaced over the split in the order of their names: every epoch of every
-    run on the same data logs the same ones.
-
-    Args:
-      model: of the run.
-      vocabulary: of the model.
-      config: of the run.
-      records: of the validation split.
-      source: of its images.
+    The images are evenly spaced over the validation split in the order of their names: every epoch
+    of every run on the same data logs the same ones.
     """
     count = min(config.training.log_attention, len(records))
     if not count:

@@ -82,15 +82,11 @@ class TrainingRun:
     """A run that is ready to be trained.
 
     Attributes:
-      config: of the run.
-      workdir: folder of the run.
       records: of the splits train and dev.
-      vocabulary: of the captions.
       workers: that train it, in whose strategy the model was built.
       model: compiled, with its first weights or those of the last checkpoint.
       captions: of the training split.
       sources: of the images of each split.
-      checkpoints: of the run.
       progress: how far the run has come.
     """
 
@@ -204,16 +200,7 @@ def prepare(
     """Load or create everything that training needs; fills the feature cache.
 
     All that may be wrong with settings and data is checked before the first file of the run is
-    written.
-
-    Args:
-      config: see `train_and_evaluate`.
-      workdir: see `train_and_evaluate`.
-      test_split: see `train_and_evaluate`.
-      workers: see `train_and_evaluate`.
-
-    Raises:
-      UserError: see `train_and_evaluate`.
+    written. Arguments and errors are those of `train_and_evaluate`.
     """
     workdir, workers = Path(workdir), workers or Workers()
     with workers.together():
