@@ -47,8 +47,9 @@ def loss_of(output):
     )
 
 
-def gradients(decoder, features, **options):
-    @tf.function(autograph=False)
+def gradients(decoder, features, compiled=False, **options):
+    """Return the loss and the gradients by name; without a graph, whose tracing takes longer."""
+
     def compute():
         with tf.GradientTape() as tape:
             tape.watch(features)
@@ -56,7 +57,7 @@ def gradients(decoder, features, **options):
         variables = [variable.value for variable in decoder.trainable_variables]
         return loss, [tf.convert_to_tensor(g) for g in tape.gradient(loss, [features, *variables])]
 
-    loss, values = compute()
+    loss, values = (tf.function(compute, autograph=False) if compiled else compute)()
     paths = [variable.path.split("/", 1)[1] for variable in decoder.trainable_variables]
     names = ["features", *paths]
     return loss.numpy(), dict(zip(names, [value.numpy() for value in values], strict=True))
@@ -70,14 +71,15 @@ def test_equals_automatic_differentiation(options, monkeypatch):
     monkeypatch.setattr(
         decoder_module, "with_written_gradient", lambda *a: used.append(1) or written(*a)
     )
-    loss, found = gradients(decoder, features)
+    compiled = not options  # the others without a graph
+    loss, found = gradients(decoder, features, compiled)
     assert used
     monkeypatch.setattr(
         decoder_module,
         "with_written_gradient",
         lambda cell, inputs, initial, memory, taken: (taken.states[0].hidden, taken.attended),
     )
-    expected_loss, expected = gradients(decoder, features)
+    expected_loss, expected = gradients(decoder, features, compiled)
     assert loss == expected_loss
     for name, value in expected.items():
         # The bias of the scores cancels in the softmax: its gradient is rounding alone.
