@@ -106,14 +106,18 @@ class Vocabulary:
     def __init__(self, words: Sequence[str], counts: Sequence[int]) -> None:
         self.words = tuple(words)
         self.counts = tuple(counts)
-        self._ids = {word: number for number, word in enumerate(self.words)}
-        if self.words[: len(SPECIAL)] != SPECIAL or len(self._ids) != len(self.words):
-            raise UserError(f"a vocabulary starts with {', '.join(SPECIAL)} and has no word twice")
-        if not all(isinstance(word, str) for word in self.words):
-            raise UserError("the words of a vocabulary are strings")
-        for word in self.words:
-            if word.split() != [word] or word.encode(errors="replace").decode() != word:
-                raise UserError(f"{word!r} is no word: it has spaces, nothing or no valid Unicode")
+        self._ids: dict[str, int] = {}
+        if self.words[: len(SPECIAL)] != SPECIAL:
+            raise UserError(f"a vocabulary starts with {', '.join(SPECIAL)}")
+        for number, word in enumerate(self.words):
+            if (
+                not isinstance(word, str)
+                or word.split() != [word]
+                or word.encode(errors="replace").decode() != word
+            ):
+                raise UserError(f"{word!r:.80} is no word: a text without spaces, of valid Unicode")
+            if self._ids.setdefault(word, number) != number:
+                raise UserError(f"a vocabulary has no word twice, as {word!r:.80} is in this one")
         if len(self.counts) != len(self.words) or not all(
             type(count) is int and 0 <= count < 2**63 for count in self.counts
         ):
@@ -121,12 +125,12 @@ class Vocabulary:
 
     @classmethod
     def build(
-        cls, captions: Iterable[Sequence[str]], *, size: int = 0, min_count: int = 1
+        cls, captions: Iterable[Iterable[str]], *, size: int = 0, min_count: int = 1
     ) -> "Vocabulary":
         """Return the vocabulary of tokenized captions: most frequent first, ties alphabetically.
 
         Args:
-          captions: the words of each.
+          captions: the words of each; or a `Counter` of the words of several.
           size: largest number of words, special entries not counted; 0: no limit.
           min_count: smallest number of occurrences of a word.
         """
@@ -202,8 +206,6 @@ class Vocabulary:
             raise UserError(f"{path}: damaged: words and counts must be lists")
         try:
             vocabulary = cls(document["words"], document["counts"])
-        except TypeError:  # a word that is a list
-            raise UserError(f"{path}: damaged: the words of a vocabulary are strings") from None
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         if vocabulary.fingerprint != document.get("fingerprint"):

@@ -4,29 +4,23 @@ import csv
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from sat_tf.config import DataConfig
 from sat_tf.data.image_bytes import SUFFIXES
 from sat_tf.data.records import Problems, SourceLocation
+from sat_tf.datasets.parsing import OPTIONAL_TEXT, TEXT, Field, has_fields, parse_json, read_lines
 from sat_tf.datasets.source import (
-    OPTIONAL_TEXT,
     SPLIT_NAMES,
-    TEXT,
     CaptionFile,
-    Field,
     Reader,
     Row,
     Source,
     data_folder,
     find_splits,
-    has_fields,
     missing_path,
-    parse_json,
-    read_karpathy,
-    read_lines,
 )
 from sat_tf.errors import UserError
 
@@ -64,17 +58,17 @@ def find_files(config: DataConfig) -> Source:
     document, lists = find_splits(config, ())
     if document and config.captions_file:
         raise UserError(
-            f"--splits={document} holds captions too: leave --captions_file out, or give lists"
+            f"--splits={document.path} holds captions too: leave --captions_file out, or give lists"
         )
     if document:
-        return Source((CaptionFile(document, read_karpathy),), folder, nearby=(folder,))
+        return Source((document,), folder, nearby=(folder,))
     files = _caption_files(config)
     advice = (
         "a column split says where each is, and without one a tenth of the images goes to dev and "
         "to test: add images or the column"
     )
     nearby = () if files[0].split else (files[0].path.parent,)
-    return Source(files, folder, lists, _split_by_hash, "" if lists else advice, nearby=nearby)
+    return Source(files, folder, lists, _split_by_hash, "" if lists else advice, nearby)
 
 
 def _caption_files(config: DataConfig) -> tuple[CaptionFile, ...]:
@@ -86,33 +80,23 @@ def _caption_files(config: DataConfig) -> tuple[CaptionFile, ...]:
         if not path.is_file():
             raise missing_path("captions_file", path, config, "file")
         return (CaptionFile(path, READERS[path.suffix.lower()]),)
-    folder = Path(config.data_dir)
-    if file := _default_file(folder):
-        return (CaptionFile(file, READERS[file.suffix.lower()]),)
     # Hugging Face's folders of images may have one for each split, with a file each.
-    files = [
-        CaptionFile(file, _read_beside, split)
-        for name, split in SPLIT_NAMES.items()
-        if (file := _default_file(folder / name))
+    found = _default_file(config) or [
+        file for name, split in SPLIT_NAMES.items() for file in _default_file(config, split, name)
     ]
-    if files:
-        return tuple(files)
-    raise UserError(
-        f"--data_dir={config.data_dir}: holds none of {', '.join(_DEFAULT_NAMES)}; name the file "
-        "with --captions_file"
-    )
+    if not found:
+        raise UserError(
+            f"--data_dir={config.data_dir}: holds none of {', '.join(_DEFAULT_NAMES)}; name the "
+            "file with --captions_file"
+        )
+    return tuple(found)
 
 
-def _default_file(folder: Path) -> Path | None:
-    paths = (folder / name for name in _DEFAULT_NAMES)
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _read_beside(path: Path, problems: Problems) -> Iterator[Row]:
-    """Yield the captions of a file in the folder of a split, which is part of the images' names."""
-    split = path.parent.name
-    for row in READERS[path.suffix.lower()](path, problems):
-        yield row._replace(image=f"{split}/{row.image}", split=split)
+def _default_file(config: DataConfig, split: str = "", folder: str = "") -> list[CaptionFile]:
+    """Return the first of the usual caption files in a folder of the data set, if there is one."""
+    paths = (Path(config.data_dir, folder, name) for name in _DEFAULT_NAMES)
+    found = (CaptionFile(x, READERS[x.suffix], split, folder) for x in paths if x.is_file())
+    return [*itertools.islice(found, 1)]
 
 
 def _split_by_hash(image_id: str) -> str:
@@ -154,17 +138,11 @@ def read_table(path: Path, problems: Problems) -> Iterator[Row]:
     The header names a column of `IMAGE_COLUMNS`, one of `CAPTION_COLUMNS` and, optionally, split.
     A table of two columns, names of images and captions, needs no header.
     """
-    before, location = len(problems), SourceLocation(path, 1)
-    lines = read_lines(path, problems)
-    start: list[str] = []
-    for at, line in lines:
-        location = at
-        start.append(line)
-        if line.strip():
-            break
-    if len(problems) > before:
-        return  # the header can't be read
-    dialect = _find_dialect(start[-1] if start else "", location, problems)
+    found = Problems()
+    filled = ((at, line) for at, line in read_lines(path, found) if line.strip())
+    location, header = next(filled, (SourceLocation(path, 1), ""))
+    dialect = None if found else _find_dialect(header, location, found)
+    problems += found
     if not dialect:
         return
     used = [name for name in dialect.columns if name in (dialect.image, dialect.caption, _SPLIT)]
@@ -172,7 +150,7 @@ def read_table(path: Path, problems: Problems) -> Iterator[Row]:
         without = "" if dialect.has_header else "; it has no header"
         what = f"read with {dialect.delimiter!r} between columns, {', '.join(used)}{without}"
         problems.note(SourceLocation(path), what)
-    rows = _parse(path, itertools.chain(start, (line for _, line in lines)), dialect, problems)
+    rows = _parse(path, dialect, problems)
     if dialect.has_header:
         next(rows, None)
     for location, values in rows:
@@ -229,11 +207,11 @@ def _parse_line(line: str, delimiter: str) -> list[str]:
 
 
 def _parse(
-    path: Path, lines: Iterable[str], dialect: _Dialect, problems: Problems
+    path: Path, dialect: _Dialect, problems: Problems
 ) -> Iterator[tuple[SourceLocation, list[str]]]:
     """Yield the rows of a table that are not empty, with the lines in which they begin."""
     reader = csv.reader(
-        (line + "\n" for line in lines),
+        (line + "\n" for _, line in read_lines(path, problems)),
         delimiter=dialect.delimiter,
         quoting=csv.QUOTE_MINIMAL if dialect.is_quoted else csv.QUOTE_NONE,
         strict=True,

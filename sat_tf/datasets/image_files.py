@@ -1,7 +1,6 @@
 """The files of images, by the names that caption files have for them."""
 
 import contextlib
-import dataclasses
 import functools
 import os
 import unicodedata
@@ -38,10 +37,10 @@ class ImageFiles:
     def __init__(self, folder: Path, nearby: Sequence[Path] = ()) -> None:
         self._roots = list(dict.fromkeys(map(str, (folder, *nearby))))
         self._searches_subfolders = bool(nearby)
-        self._listed: dict[str, _Listing] = {}
-        # By folder and what a name has before its last part: where that leads.
-        self._joined: dict[tuple[str, str], str] = {}
-        self._alike_folders: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        self._list = functools.cache(_Listing)
+        # As `Path` writes it, so that an image has one path.
+        self._join = functools.cache(lambda folder, above: str(Path(folder, above)))
+        self._folders_alike = functools.cache(self._find_folders)
         self._names: dict[str, str] = {}  # by the path of the file
         self._respelled: list[tuple[str, str]] = []  # name and path
         self._in_subfolder: list[str] = []
@@ -60,9 +59,8 @@ class ImageFiles:
         """
         paths = self._exact(self._roots, name)[:1]
         is_exact, is_in_subfolder = bool(paths), False
+        paths = paths or self._alike(self._roots, name)
         if not paths:
-            paths = self._alike(self._roots, name)
-        if not paths and self._searches_subfolders:
             paths = self._exact(self._subfolders, name)
             is_exact, is_in_subfolder = bool(paths), True
             paths = paths or self._alike(self._subfolders, name)
@@ -97,9 +95,8 @@ class ImageFiles:
 
     def _complaint(self, name: str, paths: Sequence[str]) -> str:
         """Return what is wrong with a name of no file or of several, and which files there are."""
-        folders = [*self._roots, *(self._subfolders if self._searches_subfolders else ())]
         # With another ending, or without the folder, which may be one of another machine.
-        base = os.path.basename(_with_slashes(name))
+        base, folders = os.path.basename(_with_slashes(name)), self._roots + self._subfolders
         forms = (os.path.splitext(name)[0], base, os.path.splitext(base)[0])
         found = paths or next(filter(None, (self._alike(folders, form) for form in forms)), [])
         where = "" if os.path.isabs(name) else f" in {' or '.join(self._roots)}"
@@ -115,7 +112,7 @@ class ImageFiles:
     def _subfolders(self) -> list[str]:
         return [
             os.path.join(root, name)
-            for root in self._roots
+            for root in (self._roots if self._searches_subfolders else ())
             for name in sorted(self._list(root).folders)
             if not name.startswith(".") and not self._list(os.path.join(root, name)).error
         ]
@@ -124,11 +121,7 @@ class ImageFiles:
         """Return the files of that name."""
         above, base = os.path.split(name)
         found = []
-        for folder in folders:
-            if (folder, above) not in self._joined:
-                # As `Path` writes it, so that an image has one path.
-                self._joined[folder, above] = str(Path(folder, above))
-            place = self._joined[folder, above]
+        for place in (self._join(folder, above) for folder in folders):
             listing = self._list(place)
             if listing.error:
                 raise UserError(f"{printable(place)}: can't be read: {listing.error}")
@@ -149,29 +142,22 @@ class ImageFiles:
         )
         return list(dict.fromkeys(found))
 
-    def _folders_alike(self, root: str, parts: tuple[str, ...]) -> list[str]:
+    def _find_folders(self, root: str, parts: tuple[str, ...]) -> list[str]:
         """Return the folders below `root` to which these parts of a name lead."""
         if not parts:
             return [root]
-        if (root, parts) not in self._alike_folders:
-            found = self._alike_folders[root, parts] = []
-            for folder in self._folders_alike(root, parts[:-1]):
-                path = os.path.join(folder, parts[-1])
-                if os.path.isdir(path):  # without listing the folder above, which may be long
-                    found.append(path)
-                else:
-                    key = name_key(parts[-1])
-                    names = sorted(x for x in self._list(folder).folders if name_key(x) == key)
-                    found += [os.path.join(folder, one) for one in names]
-        return self._alike_folders[root, parts]
-
-    def _list(self, folder: str) -> "_Listing":
-        if folder not in self._listed:
-            self._listed[folder] = _list_folder(folder)
-        return self._listed[folder]
+        found = []
+        for folder in self._folders_alike(root, parts[:-1]):
+            path = os.path.join(folder, parts[-1])
+            if os.path.isdir(path):  # without listing the folder above, which may be long
+                found.append(path)
+            else:
+                key = name_key(parts[-1])
+                names = sorted(x for x in self._list(folder).folders if name_key(x) == key)
+                found += [os.path.join(folder, one) for one in names]
+        return found
 
 
-@dataclasses.dataclass(frozen=True)
 class _Listing:
     """The names in a folder; those of a folder that can't be read are none.
 
@@ -181,9 +167,20 @@ class _Listing:
       error: why the folder must not be read.
     """
 
-    files: frozenset[str] = frozenset()
-    folders: frozenset[str] = frozenset()
-    error: str = ""
+    def __init__(self, folder: str) -> None:
+        self.files, self.folders, self.error = set[str](), set[str](), ""
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):  # circular links
+                        if entry.is_file():
+                            self.files.add(entry.name)
+                        elif entry.is_dir():
+                            self.folders.add(entry.name)
+        except PermissionError as error:
+            self.error = str(error.strerror)
+        except (OSError, ValueError):  # no such folder, or no valid name of one
+            pass
 
     @functools.cached_property
     def by_key(self) -> dict[str, list[str]]:
@@ -195,23 +192,6 @@ class _Listing:
             for key in {*map(name_key, forms)}:
                 found.setdefault(key, []).append(file)
         return found
-
-
-def _list_folder(folder: str) -> _Listing:
-    files, folders = set(), set()
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):  # circular links
-                    if entry.is_file():
-                        files.add(entry.name)
-                    elif entry.is_dir():
-                        folders.add(entry.name)
-    except PermissionError as error:
-        return _Listing(error=str(error.strerror))
-    except (OSError, ValueError):  # no such folder, or no valid name of one
-        return _Listing()
-    return _Listing(frozenset(files), frozenset(folders))
 
 
 def _with_slashes(name: str) -> str:

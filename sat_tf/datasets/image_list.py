@@ -3,12 +3,13 @@
 import glob
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sat_tf.data.image_bytes import SUFFIXES
 from sat_tf.data.records import Problems, raise_if_problems
-from sat_tf.datasets.source import ID, NAME, JsonDocument, coco_id
+from sat_tf.datasets.parsing import ID, NAME, JsonDocument
+from sat_tf.datasets.source import coco_id
 from sat_tf.errors import UserError, in_current_folder
 
 _LISTED = 5  # images that a message names
@@ -86,20 +87,26 @@ def image_ids(paths: Sequence[str], image_info: str = "") -> dict[str, int | str
     Raises:
       UserError: the list can't be read, an image of it is not given, or two images have one id.
     """
+    ids: dict[str, int | str] = {}
     if image_info:
         known = _read_image_info(Path(image_info))
-        pairs = ((path, known.get(os.path.basename(path))) for path in paths)
-        ids = {path: number for path, number in pairs if number is not None}
-        missing = known.keys() - map(os.path.basename, ids)
-        if missing:
+        ids = {path: known[name] for path in paths if (name := os.path.basename(path)) in known}
+        if missing := known.keys() - map(os.path.basename, ids):
             raise UserError(
                 f"--image_info={image_info}: {len(missing):,} of its {len(known):,} images are not "
                 f"given, {', '.join(sorted(missing)[:_LISTED])}: COCO's server wants all"
             )
     else:
-        numbers = {path: number for path in paths if (number := coco_id(path)) is not None}
-        ids = {**numbers} if len(numbers) == len(paths) else {path: path for path in paths}
-    _check_unique(ids)
+        ids.update((path, own) for path in paths if (own := coco_id(path)) is not None)
+        if len(ids) < len(paths):
+            ids.update((path, path) for path in paths)
+    first: dict[int | str, str] = {}
+    for path, number in ids.items():
+        if first.setdefault(number, path) != path:
+            raise UserError(
+                f"{path}: has the image_id {number} of {first[number]}: --captions takes one "
+                "caption an id"
+            )
     return ids
 
 
@@ -109,13 +116,3 @@ def _read_image_info(path: Path) -> dict[str, int | str]:
     known = {entry["file_name"]: entry["id"] for _, entry in document.entries("images")}
     raise_if_problems(problems)
     return known
-
-
-def _check_unique(ids: Mapping[str, int | str]) -> None:
-    first: dict[int | str, str] = {}
-    for path, number in ids.items():
-        if first.setdefault(number, path) != path:
-            raise UserError(
-                f"{path}: has the image_id {number} of {first[number]}: --captions takes one "
-                "caption an id"
-            )

@@ -5,19 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from sat_tf.data.records import Problems, Record, SourceLocation, raise_if_problems
-from sat_tf.datasets.source import ID, TEXT, has_fields, read_lines
+from sat_tf.datasets.parsing import ID, TEXT, has_fields, read_lines
 from sat_tf.errors import UserError
 from sat_tf.storage import read_json
 
 
 def results_document(records: Sequence[Record], captions: Sequence[str]) -> list[dict[str, Any]]:
-    """Return captions in COCO's results format, which COCO's server and pycocotools take.
+    """Return captions, one an image, in COCO's results format, which COCO's server takes.
 
     An image is named by its id in the document of its data set, if it has one, else by its name.
-
-    Args:
-      records: of the images.
-      captions: one an image.
     """
     return [
         {"image_id": _result_id(record), "caption": caption}
@@ -62,10 +58,9 @@ def read_results(path: Path, records: Sequence[Record]) -> list[str]:
             problems.add(location, f"image_id {image!r} has a caption already")
         else:
             captions[row] = entry["caption"]
-    if not problems:
-        missing = [record.image_id for row, record in enumerate(records) if row not in captions]
-        for image_id in missing:
-            problems.add(SourceLocation(path), f"has no caption of {image_id!r}")
+    for row, record in enumerate(() if problems else records):
+        if row not in captions:
+            problems.add(SourceLocation(path), f"has no caption of {record.image_id!r}")
     raise_if_problems(problems)
     return [captions[row] for row in range(len(records))]
 
@@ -87,7 +82,9 @@ def read_text_results(
       UserError: a file can't be read or has another number of lines, or an image no reference.
     """
     problems = Problems()
-    captions, *columns = (_read_column(one, problems) for one in (path, *reference_paths))
+    captions, *columns = (
+        [line.strip() for _, line in read_lines(one, problems)] for one in (path, *reference_paths)
+    )
     raise_if_problems(problems)
     for reference_path, column in zip(reference_paths, columns, strict=True):
         if len(column) != len(captions):
@@ -102,7 +99,3 @@ def read_text_results(
             problems.add(location, "the image has no reference in any file")
     raise_if_problems(problems)
     return captions, references
-
-
-def _read_column(path: Path, problems: Problems) -> list[str]:
-    return [line.strip() for _, line in read_lines(path, problems)]

@@ -15,7 +15,7 @@ others in proportion.
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -23,18 +23,12 @@ import numpy as np
 
 from sat_tf.config import Config, DecoderConfig, TrainingConfig
 from sat_tf.errors import UserError
-from sat_tf.importers.arctic_files import (
-    DROPOUT,
-    FIRST_WORD,
-    ArcticModel,
-    ArcticOptions,
-    weight_sources,
-)
+from sat_tf.importers.arctic_files import DROPOUT, ArcticModel, ArcticOptions, weight_sources
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import build_encoder, resolve_encoder, save_encoder
 from sat_tf.model.weights import provenance, save_weights
 from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE, atomic_path
-from sat_tf.vocabulary import SPECIAL, Vocabulary
+from sat_tf.vocabulary import SPECIAL
 
 # Their optimizers have constant step sizes; `lrate` is that of sgd alone.
 _STEP_SIZES = {"adam": 2e-4, "rmsprop": 1e-4, "adadelta": 1.0}
@@ -59,11 +53,9 @@ def write_run(model: ArcticModel, given: Config, workdir: str | os.PathLike[str]
       The settings of the run.
 
     Raises:
-      UserError: the encoder is not available or not the model's; a word or an option has no
-        counterpart here.
+      UserError: the encoder is not available or not the model's; an option has no counterpart here.
     """
     options = model.options
-    vocabulary = make_vocabulary(model.words)
     decoder = decoder_settings(options, given.decoder.null_location)
     encoder = build_encoder(given.encoder, given.images.image_size)
     if encoder.output_shape[-1] != options.ctx_dim:
@@ -79,7 +71,7 @@ def write_run(model: ArcticModel, given: Config, workdir: str | os.PathLike[str]
         given,
         data=dataclasses.replace(
             given.data,
-            vocabulary_size=len(model.words),
+            vocabulary_size=len(model.vocabulary) - len(SPECIAL),
             max_caption_words=longest_caption(options),
         ),
         encoder=resolve_encoder(given.encoder),
@@ -88,26 +80,10 @@ def write_run(model: ArcticModel, given: Config, workdir: str | os.PathLike[str]
     )
     with atomic_path(workdir) as folder:
         save_encoder(encoder, folder / ENCODER_FILE)
-        vocabulary.save(folder / VOCABULARY_FILE)
-        save_weights(network, folder / BEST, provenance(folder, config, vocabulary))
+        model.vocabulary.save(folder / VOCABULARY_FILE)
+        save_weights(network, folder / BEST, provenance(folder, config, model.vocabulary))
         config.save(folder)
     return config
-
-
-def make_vocabulary(words: Sequence[str]) -> Vocabulary:
-    """Return the vocabulary of the words of tokens 2, 3, …; their counts are not known.
-
-    Raises:
-      UserError: a word is one of the special entries of a vocabulary here.
-    """
-    for token, word in enumerate(words, start=FIRST_WORD):
-        if word in SPECIAL:
-            raise UserError(
-                f"the dictionary has {word!r} as the word of token {token}, but here that is a "
-                f"special entry (as are {', '.join(SPECIAL)}): rename the word in the dictionary"
-            )
-    entries = (*SPECIAL, *words)
-    return Vocabulary(entries, [0] * len(entries))
 
 
 def decoder_weights(model: ArcticModel) -> dict[str, np.ndarray]:
@@ -116,7 +92,7 @@ def decoder_weights(model: ArcticModel) -> dict[str, np.ndarray]:
         source.path: np.atleast_1d(source.factor * model.weights[name])
         for name, source in weight_sources(model.options).items()
     }
-    known = FIRST_WORD + len(model.words)
+    known = len(model.vocabulary) - 1  # theirs have no padding
     embeddings, output = "embedding/embeddings", "deep_output/output_projection"
     made[embeddings] = np.pad(made[embeddings][:known], [(1, 0), (0, 0)])
     made[f"{output}/kernel"] = np.pad(made[f"{output}/kernel"][:, :known], [(0, 0), (1, 0)])
@@ -143,7 +119,7 @@ def build_caption_model(
       encoder: its output has `ctx_dim` channels.
       decoder: from `decoder_settings`.
     """
-    made = CaptionModel(encoder, decoder, len(SPECIAL) + len(model.words))
+    made = CaptionModel(encoder, decoder, len(model.vocabulary))
     values = decoder_weights(model)
     weights = {
         weight.path.removeprefix(f"{made.decoder.name}/"): weight for weight in made.decoder.weights
@@ -256,7 +232,7 @@ def _attention_settings(options: ArcticOptions, locations: int) -> dict[str, Any
     if 0 < options.semi_sampling_p < 1:  # otherwise there is no choice between two modes
         settings["sampling_by"] = "batch"
     if options.semi_sampling_p:  # otherwise no location is sampled, and there is no reward
-        settings["reward"] = "step" if options.rl_sum_cost is False else "mean"
+        settings["reward"] = "step" if options.RL_sumCost is False else "mean"
         settings["reinforce_weight"] = _REWARD_WEIGHT * batch_size
     return settings
 

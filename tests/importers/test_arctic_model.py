@@ -17,7 +17,6 @@ from sat_tf.importers.arctic_files import read_arctic_model
 from sat_tf.importers.arctic_model import (
     decoder_settings,
     longest_caption,
-    make_vocabulary,
     training_settings,
     write_run,
 )
@@ -159,12 +158,6 @@ def test_a_run_has_the_weights_and_the_vocabulary_of_the_files(tmp_path):
     assert not vectors[PAD].any()
     features = make_features(options["ctx_dim"])
     assert_same(predict(run.model, features), expect(options, features))
-
-
-@pytest.mark.parametrize("word", ["<pad>", "<end>", "<unk>"])
-def test_a_word_named_as_one_of_our_entries_is_refused(word):
-    with pytest.raises(UserError, match=f"'{word}' as the word of token 3.*rename"):
-        make_vocabulary(["a", word])
 
 
 def test_another_encoder_is_refused_with_both_sizes(tmp_path):
