@@ -7,7 +7,6 @@ those of every other data set.
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,21 +110,6 @@ def _prepared(root: Path, data_dir: Path) -> Any:
 
 def _unpack(builder: Any, folder: Path) -> None:
     """Write each image, and a line for each caption."""
-    count = sum(builder.info.splits[split].num_examples for split in _SPLITS)
-    bar = progress_bar(total=count, desc="unpacking COCO", unit="image")
-    with bar, open(folder / CAPTIONS, "w", encoding="utf-8") as captions:
-        for split, example in _examples(builder):
-            # The last part alone, so that no record writes outside of the folder.
-            name = Path(example["image/filename"].decode()).name
-            (folder / IMAGES / name).write_bytes(example["image"])
-            for text in example["captions"]["text"]:
-                line = {"image": name, "caption": text.decode(), "split": split}
-                captions.write(json.dumps(line, ensure_ascii=False) + "\n")
-            bar.update()
-
-
-def _examples(builder: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the split, and file name, encoded image and captions of each image."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
@@ -136,12 +120,21 @@ def _examples(builder: Any) -> Iterator[tuple[str, Any]]:
         decoders={"image": tfds.decode.SkipDecoding()},
     )
     config = tfds.ReadConfig(try_autocache=False)  # keeps memory constant
+    count = sum(builder.info.splits[split].num_examples for split in _SPLITS)
+    bar = progress_bar(total=count, desc="unpacking COCO", unit="image")
     try:
-        for split in _SPLITS:
-            with quiet_tfds():
-                dataset = builder.as_dataset(split=split, decoders=decoders, read_config=config)
-            for example in tfds.as_numpy(dataset):
-                yield split, example
+        with bar, open(folder / CAPTIONS, "w", encoding="utf-8") as captions:
+            for split in _SPLITS:
+                with quiet_tfds():
+                    dataset = builder.as_dataset(split=split, decoders=decoders, read_config=config)
+                for example in tfds.as_numpy(dataset):
+                    # The last part alone, so that no record writes outside of the folder.
+                    name = Path(example["image/filename"].decode()).name
+                    (folder / IMAGES / name).write_bytes(example["image"])
+                    for text in example["captions"]["text"]:
+                        line = {"image": name, "caption": text.decode(), "split": split}
+                        captions.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    bar.update()
     # The last one for file formats of tensorflow-datasets that tf.data can't read.
     except (tf.errors.OpError, ValueError, NotImplementedError):
         raise UserError(

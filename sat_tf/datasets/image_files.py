@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sat_tf.data.image_bytes import SUFFIXES
@@ -46,24 +46,19 @@ class ImageFiles:
         self._in_subfolder: list[str] = []
 
     def find(self, name: str, location: SourceLocation, problems: Problems) -> str:
-        """Return the path of an image; "" if it is not found, which is reported.
+        """Return the path of an image; "" for a name that is reported at its location.
 
-        Args:
-          name: of the image.
-          location: of the name, in a caption file.
-          problems: to which a name of no file, of several files or of the file of another name is
-            added.
+        That is a name of no file, of several files, or of the file of another name.
 
         Raises:
           UserError: a folder must not be read.
         """
-        paths = self._exact(self._roots, name)[:1]
-        is_exact, is_in_subfolder = bool(paths), False
-        paths = paths or self._alike(self._roots, name)
-        if not paths:
-            paths = self._exact(self._subfolders, name)
-            is_exact, is_in_subfolder = bool(paths), True
-            paths = paths or self._alike(self._subfolders, name)
+        paths, is_exact = self._search(self._roots, name)
+        is_in_subfolder = not paths
+        if is_exact:
+            paths = paths[:1]  # a folder takes precedence over those after it
+        elif is_in_subfolder:
+            paths, is_exact = self._search(self._subfolders, name)
         if len(paths) != 1:
             problems.add(location, self._complaint(name, paths))
             return ""
@@ -98,7 +93,8 @@ class ImageFiles:
         # With another ending, or without the folder, which may be one of another machine.
         base, folders = os.path.basename(_with_slashes(name)), self._roots + self._subfolders
         forms = (os.path.splitext(name)[0], base, os.path.splitext(base)[0])
-        found = paths or next(filter(None, (self._alike(folders, form) for form in forms)), [])
+        searches = (self._search(folders, form)[0] for form in forms)
+        found = paths or next(filter(None, searches), [])
         where = "" if os.path.isabs(name) else f" in {' or '.join(self._roots)}"
         shown = " and ".join(map(self._shown, found[:3])) + (" ..." if len(found) > 3 else "")
         there = "" if not found else f"; there is {shown}"
@@ -117,30 +113,27 @@ class ImageFiles:
             if not name.startswith(".") and not self._list(os.path.join(root, name)).error
         ]
 
-    def _exact(self, folders: Iterable[str], name: str) -> list[str]:
-        """Return the files of that name."""
+    def _search(self, folders: Sequence[str], name: str) -> tuple[list[str], bool]:
+        """Return the files of that name, else those whose names look alike; and whether of it."""
         above, base = os.path.split(name)
-        found = []
+        exact = []
         for place in (self._join(folder, above) for folder in folders):
             listing = self._list(place)
             if listing.error:
                 raise UserError(f"{printable(place)}: can't be read: {listing.error}")
             if base in listing.files:
-                found.append(os.path.join(place, base))
-        return found
-
-    def _alike(self, folders: Iterable[str], name: str) -> list[str]:
-        """Return the files whose names look alike."""
+                exact.append(os.path.join(place, base))
+        if exact:
+            return exact, True
         name = _with_slashes(name).strip()
-        *above, base = [part for part in name.split("/") if part not in ("", ".")] or [""]
-        key = name_key(base)
-        found = (
+        *parts, base = [part for part in name.split("/") if part not in ("", ".")] or [""]
+        alike = (
             os.path.join(place, file)
             for root in (["/"] if name.startswith("/") else folders)
-            for place in self._folders_alike(root, tuple(above))
-            for file in self._list(place).by_key.get(key, ())
+            for place in self._folders_alike(root, tuple(parts))
+            for file in self._list(place).by_key.get(name_key(base), ())
         )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(alike)), False
 
     def _find_folders(self, root: str, parts: tuple[str, ...]) -> list[str]:
         """Return the folders below `root` to which these parts of a name lead."""

@@ -51,7 +51,7 @@ def split_statistics(records: Sequence[Record]) -> SplitStatistics:
         len(records),
         Counter(len(record.captions) for record in records),
         Counter(map(len, tokenized)),
-        Counter(word for words in tokenized for word in words),
+        Counter(itertools.chain.from_iterable(tokenized)),
     )
 
 
@@ -120,14 +120,11 @@ def describe_notes(checked: ValidatedSplits, data: DataConfig) -> list[str]:
 
 def count_outside(records: Iterable[Record], folder: str) -> int:
     """Return how many images are files outside of a folder, whether named there or linked."""
-    root = os.path.realpath(folder)
-    real_folder = functools.cache(os.path.realpath)
+    root, real_path = os.path.realpath(folder), functools.cache(os.path.realpath)
     count = 0
-    for record in records:
-        if isinstance(record.image, str):
-            above = real_folder(os.path.dirname(record.image))
-            path = os.path.realpath(record.image) if os.path.islink(record.image) else above
-            count += os.path.commonpath([root, path]) != root
+    for image in (record.image for record in records if isinstance(record.image, str)):
+        path = real_path(image if os.path.islink(image) else os.path.dirname(image))
+        count += os.path.commonpath([root, path]) != root
     return count
 
 
@@ -136,17 +133,19 @@ def _table(statistics: Mapping[str, SplitStatistics]) -> list[str]:
     rows: dict[str, list[str]] = {"": list(statistics)}
     for split in statistics.values():
         few, many = min(split.captions, default=0), max(split.captions, default=0)
+        lengths = [*split.lengths.elements()] or [0]
+        quantiles = np.quantile(lengths, [*_QUANTILES.values()], method="inverted_cdf")
         cells = {
             "images": f"{split.images:,}",
             "captions": f"{split.lengths.total():,}",
             "captions an image": f"{few}" if few == many else f"{few} to {many}",
             "words": f"{split.words.total():,}",
             "different words": f"{len(split.words):,}",
+            **{
+                f"words a caption, {name}": f"{x}"
+                for name, x in zip(_QUANTILES, quantiles, strict=True)
+            },
         }
-        lengths = [*split.lengths.elements()] or [0]
-        for name, share in _QUANTILES.items():
-            length = np.quantile(lengths, share, method="inverted_cdf")
-            cells[f"words a caption, {name}"] = f"{length}"
         for name, cell in cells.items():
             rows.setdefault(name, []).append(cell)
     return [f"{name:<30}" + "".join(f"{cell:>12}" for cell in row) for name, row in rows.items()]

@@ -4,11 +4,11 @@ import dataclasses
 import io
 import math
 import os
-import sys
+import typing
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,6 @@ Shape = tuple[int, ...]
 DROPOUT = 0.5  # their rate wherever dropout is on
 FIRST_WORD = 2  # their token 0 is the end of a caption, 1 the unknown word
 # Far above any model: larger values are damage, and would only fill the memory.
-MOST_LAYERS = 100
 LARGEST_SIZE = 10_000_000
 MOST_WEIGHTS = 1 << 30
 
@@ -38,42 +37,15 @@ _DAMAGE = (
 )
 
 
-class _Kind(NamedTuple):
-    """Kind of an option's value: its Python type, what it must be, and whether a value is."""
-
-    convert: type
-    requirement: str
-    accepts: Callable[[Any], bool]
-
-
-def _whole_number(least: int, most: int) -> _Kind:
-    return _Kind(
-        int,
-        f"a whole number from {least} to {most}",
-        lambda x: type(x) is int and least <= x <= most,
-    )
-
-
-def _number(requirement: str, most: float) -> _Kind:
-    return _Kind(float, requirement, lambda x: type(x) in (int, float) and 0 <= x <= most)
-
-
-_SIZE, _LAYERS = _whole_number(1, LARGEST_SIZE), _whole_number(1, MOST_LAYERS)
-_WORDS = _whole_number(FIRST_WORD + 1, LARGEST_SIZE)  # end and unknown are two
-# Switches may have been given as 0 and 1.
-_SWITCH = _Kind(bool, "True or False", lambda x: type(x) in (bool, int) and x in (0, 1))
-_NUMBER = _number("a number, 0 or more", sys.float_info.max)
-_SHARE = _number("a number from 0 to 1", 1.0)
-_TEXT = _Kind(str, "a text", lambda x: isinstance(x, str))
-_ATTENTION = _Kind(
-    str,
-    "'deterministic' or 'stochastic'",  # soft, hard
-    lambda x: isinstance(x, str) and x in ("deterministic", "stochastic"),
-)
-
-
-def _option(kind: _Kind, default: Any = dataclasses.MISSING) -> Any:
-    return dataclasses.field(default=default, metadata={"kind": kind})
+# Limits of numbers, by their type or the name of the option.
+_LIMITS: dict[Any, tuple[int, float]] = {
+    int: (1, LARGEST_SIZE),
+    float: (0, math.inf),
+    "n_words": (FIRST_WORD + 1, LARGEST_SIZE),
+    "semi_sampling_p": (0, 1),
+    **dict.fromkeys(("n_layers_att", "n_layers_out", "n_layers_lstm", "n_layers_init"), (1, 100)),
+}
+_MODES = ("deterministic", "stochastic")  # values of attn_type: soft, hard
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,33 +56,33 @@ class ArcticOptions:
     without them their code takes these defaults. The others describe the training; None if unknown.
     """
 
-    dim_word: int = _option(_SIZE)
-    ctx_dim: int = _option(_SIZE)
-    dim: int = _option(_SIZE)
-    n_words: int = _option(_WORDS)
-    n_layers_att: int = _option(_LAYERS)
-    n_layers_out: int = _option(_LAYERS)
-    n_layers_lstm: int = _option(_LAYERS)
-    n_layers_init: int = _option(_LAYERS)
-    attn_type: str = _option(_ATTENTION)
-    lstm_encoder: bool = _option(_SWITCH)
-    prev2out: bool = _option(_SWITCH)
-    ctx2out: bool = _option(_SWITCH)
-    selector: bool = _option(_SWITCH)
-    use_dropout: bool = _option(_SWITCH)
-    use_dropout_lstm: bool = _option(_SWITCH)
-    temperature: float = _option(_NUMBER, 1.0)
-    semi_sampling_p: float = _option(_SHARE, 0.5)
-    alpha_c: float | None = _option(_NUMBER, None)
-    alpha_entropy_c: float | None = _option(_NUMBER, None)
-    RL_sumCost: bool | None = _option(_SWITCH, None)
-    decay_c: float | None = _option(_NUMBER, None)
-    optimizer: str | None = _option(_TEXT, None)
-    lrate: float | None = _option(_NUMBER, None)
-    patience: int | None = _option(_SIZE, None)
-    batch_size: int | None = _option(_SIZE, None)
-    maxlen: int | None = _option(_SIZE, None)
-    dataset: str | None = _option(_TEXT, None)
+    dim_word: int
+    ctx_dim: int
+    dim: int
+    n_words: int
+    n_layers_att: int
+    n_layers_out: int
+    n_layers_lstm: int
+    n_layers_init: int
+    attn_type: str
+    lstm_encoder: bool
+    prev2out: bool
+    ctx2out: bool
+    selector: bool
+    use_dropout: bool
+    use_dropout_lstm: bool
+    temperature: float = 1.0
+    semi_sampling_p: float = 0.5
+    alpha_c: float | None = None
+    alpha_entropy_c: float | None = None
+    RL_sumCost: bool | None = None
+    decay_c: float | None = None
+    optimizer: str | None = None
+    lrate: float | None = None
+    patience: int | None = None
+    batch_size: int | None = None
+    maxlen: int | None = None
+    dataset: str | None = None
 
     @property
     def feature_size(self) -> int:
@@ -177,21 +149,23 @@ def read_options(path: PathLike) -> ArcticOptions:
     except UnicodeDecodeError:
         raise UserError(f"{path}: holds an option whose text is not UTF-8") from None
     fields = dataclasses.fields(ArcticOptions)
-    required = {field.name for field in fields if field.default is dataclasses.MISSING}
-    if missing := [field.name for field in fields if field.name in required - found.keys()]:
+    required = [field.name for field in fields if field.default is dataclasses.MISSING]
+    if missing := [name for name in required if name not in found]:
         raise UserError(
             f"{path}: has no {', '.join(missing)}: name with --options the file that "
             "arctic-captions saved with the model (MODEL.npz.pkl)"
         )
-    values = {}
+    values: dict[str, Any] = {}
     for field in fields:
-        value, kind = found.get(field.name), field.metadata["kind"]
-        if kind.accepts(value):
-            values[field.name] = kind.convert(value)
-        elif value is not None or field.name in required:
-            is_plain = isinstance(value, str | int | float | None)
-            shown = repr(value)[:80] if is_plain else f"a {type(value).__name__}"
-            raise UserError(f"{path}: {field.name} must be {kind.requirement}; it is {shown}")
+        name, value = field.name, found.get(field.name)
+        if value is not None or name in required:
+            kind, *_ = typing.get_args(field.type) or (field.type,)  # of `kind | None`
+            requirement, is_valid = _check_option(name, kind, value)
+            if not is_valid:
+                is_plain = isinstance(value, str | int | float | None)
+                shown = repr(value)[:80] if is_plain else f"a {type(value).__name__}"
+                raise UserError(f"{path}: {name} must be {requirement}; it is {shown}")
+            values[name] = kind(value)
     options = ArcticOptions(**values)
     # Their code creates the initial states of further layers for features as they come in, but
     # applies them to the output of the LSTM encoder.
@@ -202,6 +176,20 @@ def read_options(path: PathLike) -> ArcticOptions:
             "can't be run by arctic-captions either"
         )
     return options
+
+
+def _check_option(name: str, kind: type, value: Any) -> tuple[str, bool]:
+    """Return what the value of an option must be, and whether it is."""
+    if kind is bool:  # may have been given as 0 and 1
+        return "True or False", type(value) in (bool, int) and value in (0, 1)
+    if name == "attn_type":
+        return " or ".join(map(repr, _MODES)), isinstance(value, str) and value in _MODES
+    if kind is str:
+        return "a text", isinstance(value, str)
+    least, most = _LIMITS.get(name) or _LIMITS[kind]
+    limits = f"{least} to {most}" if most < math.inf else f"{least} up"
+    is_number = type(value) in (int, kind) and math.isfinite(value) and least <= value <= most
+    return f"a {'whole ' * (kind is int)}number from {limits}", is_number
 
 
 def _read_dictionary(path: PathLike, what: str, content: str) -> dict[Any, Any]:

@@ -112,13 +112,7 @@ def decoder_weights(model: ArcticModel) -> dict[str, np.ndarray]:
 def build_caption_model(
     model: ArcticModel, encoder: keras.Model, decoder: DecoderConfig
 ) -> CaptionModel:
-    """Return a captioning model with the weights of a model of arctic-captions.
-
-    Args:
-      model: as it was read.
-      encoder: its output has `ctx_dim` channels.
-      decoder: from `decoder_settings`.
-    """
+    """Return a captioning model with these weights, whose encoder has `ctx_dim` channels."""
     made = CaptionModel(encoder, decoder, len(model.vocabulary))
     values = decoder_weights(model)
     weights = {
@@ -139,22 +133,18 @@ def _naming_options() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(
-            f"the options of arctic-captions can't be settings of a run: {error}"
-        ) from None
+        what = f"the options of arctic-captions can't be settings of a run: {error}"
+        raise UserError(what) from None
 
 
 @_naming_options()
 def decoder_settings(options: ArcticOptions, null_location: bool) -> DecoderConfig:
-    """Return the settings of the decoder.
+    """Return the settings of the decoder; raise `UserError` for an option outside their limits.
 
     Args:
       options: of the model.
       null_location: whether the model was trained with features of zeros as a further location,
         which depends on how its data were read, not on its options.
-
-    Raises:
-      UserError: an option is outside the setting's limits.
     """
     is_hard = options.attn_type == "stochastic"
     return DecoderConfig(
@@ -184,16 +174,14 @@ def decoder_settings(options: ArcticOptions, null_location: bool) -> DecoderConf
 
 @_naming_options()
 def training_settings(options: ArcticOptions, locations: int) -> TrainingConfig:
-    """Return the settings of the training; unknown options keep this package's defaults.
+    """Return the settings of the training; raise `UserError` for an option outside their limits.
 
-    Validations, which `patience` counts, are one an epoch here.
+    Unknown options keep this package's defaults. Validations, which `patience` counts, are one an
+    epoch here.
 
     Args:
       options: of the model.
       locations: L, the null location included; lambda depends on it.
-
-    Raises:
-      UserError: an option is outside the setting's limits.
     """
     known = {
         "batch_size": options.batch_size,
