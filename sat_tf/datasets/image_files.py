@@ -13,10 +13,8 @@ from sat_tf.errors import UserError, printable
 
 
 def name_key(name: str) -> str:
-    """Return what names have in common that differ in case, composition or blanks around them.
-
-    Composition: macOS writes the letter ä as two characters.
-    """
+    """Return what names have in common that differ in case, composition or blanks around them."""
+    # Composition: macOS writes the letter ä as two characters.
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
 
 
@@ -152,13 +150,7 @@ class ImageFiles:
 
 
 class _Listing:
-    """The names in a folder; those of a folder that can't be read are none.
-
-    Attributes:
-      files: and links to files.
-      folders: and links to folders.
-      error: why the folder must not be read.
-    """
+    """The names of files and folders in a folder, links included; `error`: why it can't be read."""
 
     def __init__(self, folder: str) -> None:
         self.files, self.folders, self.error = set[str](), set[str](), ""

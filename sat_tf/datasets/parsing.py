@@ -81,13 +81,9 @@ def parse_json(
 
 
 class JsonDocument:
-    """A JSON file of a whole data set: an object with lists of entries.
+    """A JSON file of a whole data set: an object with lists of entries, of these fields each.
 
-    Args:
-      path: of the file.
-      lists: the fields of the entries of each list. Others are dropped while parsing, as they may
-        take several times the memory.
-      problems: to which errors are added.
+    Other lists and fields are dropped while parsing, as they may take several times the memory.
     """
 
     def __init__(self, path: Path, lists: Mapping[str, Fields], problems: Problems) -> None:

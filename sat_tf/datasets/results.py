@@ -1,13 +1,56 @@
 """Captions of any system: COCO's results format, and text files with one caption a line."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sat_tf.data.records import Problems, Record, SourceLocation, raise_if_problems
-from sat_tf.datasets.parsing import ID, TEXT, has_fields, read_lines
+from sat_tf.datasets.parsing import ID, NAME, TEXT, JsonDocument, has_fields, read_lines
+from sat_tf.datasets.source import coco_id
 from sat_tf.errors import UserError
 from sat_tf.storage import read_json
+
+_LISTED = 5  # images that a message names
+_IMAGE_INFO = {"images": {"id": ID, "file_name": NAME}}
+
+
+def image_ids(paths: Sequence[str], image_info: str = "") -> dict[str, int | str]:
+    """Return the id of each image in COCO's results, by its path.
+
+    Args:
+      paths: of the images.
+      image_info: COCO's list of the images of a split, such as image_info_test2014.json, which
+        gives the ids of those that it lists. Without it an id is COCO's number in the name of the
+        file if all images have one, else the path.
+
+    Raises:
+      UserError: the list can't be read, an image of it is not given, or two images have one id.
+    """
+    ids: dict[str, int | str] = {}
+    if image_info:
+        problems = Problems()
+        document = JsonDocument(Path(image_info), _IMAGE_INFO, problems)
+        known = {entry["file_name"]: entry["id"] for _, entry in document.entries("images")}
+        raise_if_problems(problems)
+        ids = {path: known[name] for path in paths if (name := os.path.basename(path)) in known}
+        if missing := known.keys() - map(os.path.basename, ids):
+            raise UserError(
+                f"--image_info={image_info}: {len(missing):,} of its {len(known):,} images are not "
+                f"given, {', '.join(sorted(missing)[:_LISTED])}: COCO's server wants all"
+            )
+    else:
+        ids.update((path, own) for path in paths if (own := coco_id(path)) is not None)
+        if len(ids) < len(paths):
+            ids.update((path, path) for path in paths)
+    first: dict[int | str, str] = {}
+    for path, number in ids.items():
+        if first.setdefault(number, path) != path:
+            raise UserError(
+                f"{path}: has the image_id {number} of {first[number]}: --captions takes one "
+                "caption an id"
+            )
+    return ids
 
 
 def results_document(records: Sequence[Record], captions: Sequence[str]) -> list[dict[str, Any]]:

@@ -190,12 +190,7 @@ def _split_by_lists(
 
     A list names an image with its folder, without, or without its extension too; the names that
     are no image's as they are written are those of images that look alike (see `name_key`).
-
-    Args:
-      images: names in the caption files.
-      lists: of the splits wanted.
-      captions: names of the caption files, for problems.
-      problems: to which errors are added.
+    Messages name the caption files as `captions`.
     """
     listed: dict[str, tuple[str, SourceLocation]] = {}
     for split, path in ((split, path) for split, paths in lists.items() for path in paths):
@@ -308,14 +303,9 @@ def missing_path(flag: str, path: Path, config: DataConfig, what: str) -> UserEr
 def find_splits(
     config: DataConfig, patterns: Sequence[str]
 ) -> tuple[CaptionFile | None, SplitLists]:
-    """Find the splits of `--splits`, else those in `--data_dir`.
+    """Return a document of Karpathy's, or lists, or neither, of `--splits` or else `--data_dir`.
 
-    Args:
-      config: of the data set.
-      patterns: file names of its lists, {} instead of the name of a split.
-
-    Returns:
-      A document of Karpathy's, or None; lists, or none of them.
+    Lists have the names of a pattern, in which {} stands for the name of a split.
     """
     path = Path(config.splits or config.data_dir)
     if not path.exists():

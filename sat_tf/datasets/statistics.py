@@ -62,12 +62,7 @@ def oov_rate(words: Counter[str], vocabulary: Vocabulary) -> float:
 
 
 def describe(statistics: Mapping[str, SplitStatistics], limits: tuple[int, int]) -> str:
-    """Return a page about the splits of a data set.
-
-    Args:
-      statistics: of each.
-      limits: `--vocabulary_size` and `--min_word_count`.
-    """
+    """Return a page about the splits of a data set; limits: of size and counts, as they are set."""
     lines = _table(statistics)
     filled = [split for split, counts in statistics.items() if counts.images]
     if not filled:

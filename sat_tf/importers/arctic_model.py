@@ -183,14 +183,28 @@ def training_settings(options: ArcticOptions, locations: int) -> TrainingConfig:
       options: of the model.
       locations: L, the null location included; lambda depends on it.
     """
-    known = {
+    batch_size = options.batch_size or TrainingConfig.batch_size
+    known: dict[str, Any] = {
         "batch_size": options.batch_size,
         "weight_decay": options.decay_c,
         "optimizer": options.optimizer,
         "learning_rate": _STEP_SIZES.get(options.optimizer or "", options.lrate),
         "patience": options.patience,
-        **_attention_settings(options, locations),
     }
+    if options.attn_type == "deterministic":
+        # Theirs is summed over the minibatch and averaged over L, ours the other way round.
+        penalty = _scaled(options.alpha_c, batch_size / locations)
+        known["doubly_stochastic_weight"] = penalty
+    else:
+        # Their gradient of alpha has no part of the penalty, and lacks the 1 / B of the cost.
+        known["doubly_stochastic_weight"] = 0.0
+        known["entropy_weight"] = _scaled(options.alpha_entropy_c, batch_size)
+        known["sampling_probability"] = options.semi_sampling_p
+        if 0 < options.semi_sampling_p < 1:  # otherwise there is no choice between two modes
+            known["sampling_by"] = "batch"
+        if options.semi_sampling_p:  # otherwise no location is sampled, and there is no reward
+            known["reward"] = "step" if options.RL_sumCost is False else "mean"
+            known["reinforce_weight"] = _REWARD_WEIGHT * batch_size
     return TrainingConfig(
         batch_by="length",
         learning_rate_schedule="constant",
@@ -200,29 +214,8 @@ def training_settings(options: ArcticOptions, locations: int) -> TrainingConfig:
     )
 
 
-def _attention_settings(options: ArcticOptions, locations: int) -> dict[str, Any]:
-    """Return the weights of the terms added to the likelihood; None where an option is unknown.
-
-    Their penalty is summed over the minibatch and averaged over L, ours averaged over the
-    minibatch and summed over L. Their gradient of alpha lacks the 1 / B of the cost.
-    """
-    batch_size = options.batch_size or TrainingConfig.batch_size
-    if options.attn_type == "deterministic":
-        alpha_c = options.alpha_c
-        penalty = None if alpha_c is None else alpha_c * batch_size / locations
-        return {"doubly_stochastic_weight": penalty}
-    entropy = options.alpha_entropy_c
-    settings: dict[str, Any] = {
-        "doubly_stochastic_weight": 0.0,  # in stochastic mode it has no effect on their gradient
-        "sampling_probability": options.semi_sampling_p,
-        "entropy_weight": None if entropy is None else entropy * batch_size,
-    }
-    if 0 < options.semi_sampling_p < 1:  # otherwise there is no choice between two modes
-        settings["sampling_by"] = "batch"
-    if options.semi_sampling_p:  # otherwise no location is sampled, and there is no reward
-        settings["reward"] = "step" if options.RL_sumCost is False else "mean"
-        settings["reinforce_weight"] = _REWARD_WEIGHT * batch_size
-    return settings
+def _scaled(weight: float | None, factor: float) -> float | None:
+    return None if weight is None else weight * factor
 
 
 def longest_caption(options: ArcticOptions) -> int:
