@@ -105,16 +105,11 @@ def _split_by_hash(image_id: str) -> str:
 
 
 class _Dialect(NamedTuple):
-    """How a table is written.
-
-    delimiter: between columns.
-    columns: their names, `image` and `caption` for those that hold these.
-    names: of the columns that are read, as the header has them; "" without a header.
-    """
+    """How a table is written."""
 
     delimiter: str
-    columns: list[str]
-    names: str
+    columns: list[str]  # their names, `image` and `caption` in place of those that hold these
+    names: str  # of the columns that are read, as the header has them; "" without a header
 
     @property
     def is_quoted(self) -> bool:

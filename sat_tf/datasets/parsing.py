@@ -29,16 +29,11 @@ def read_lines(path: Path, problems: Problems) -> Iterator[tuple[SourceLocation,
 
 
 class Field(NamedTuple):
-    """A field of a JSON object.
+    """A field of a JSON object."""
 
-    what: it must be, in words.
-    is_valid: whether a value is that.
-    is_unique: whether no two entries of a list may have the same number or text.
-    """
-
-    what: str
+    what: str  # it must be
     is_valid: Callable[[Any], bool]
-    is_unique: bool = False
+    is_unique: bool = False  # in a list of entries, if it is a number or text
 
 
 ID = Field("a number or text", lambda value: type(value) in (int, str))

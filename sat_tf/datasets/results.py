@@ -111,15 +111,12 @@ def read_results(path: Path, records: Sequence[Record]) -> list[str]:
 def read_text_results(
     path: Path, reference_paths: Sequence[Path]
 ) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return captions and references from text files, line n of each for image n.
+    """Return captions, and the references of each image, from text files: line n for image n.
 
     Args:
       path: of the captions; an empty line is an empty caption.
       reference_paths: of the first references, the second ones and so on; an empty line where an
         image has no more.
-
-    Returns:
-      The captions, and the references of each image.
 
     Raises:
       UserError: a file can't be read or has another number of lines, or an image no reference.

@@ -42,20 +42,13 @@ _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 
 class Row(NamedTuple):
-    """A caption of an image as a file has it.
-
-    location: in the file.
-    image: name of the image.
-    caption: not tokenized.
-    split: "" if the file names none.
-    document_id: see `Record`.
-    """
+    """A caption of an image as a file has it."""
 
     location: SourceLocation
-    image: str
+    image: str  # its name
     caption: str
-    split: str = ""
-    document_id: int | str | None = None
+    split: str = ""  # if the file names one
+    document_id: int | str | None = None  # see `Record`
 
 
 Reader = Callable[[Path, Problems], Iterable[Row]]
@@ -66,16 +59,12 @@ SplitLists = Mapping[str, Sequence[Path]]
 
 
 class CaptionFile(NamedTuple):
-    """A file with captions and its reader.
-
-    split: that all its images are in; "" if its rows name their splits, or nothing does.
-    folder: of the images, which becomes a part of their names; only for a file of one split.
-    """
+    """A file with captions and its reader."""
 
     path: Path
     read: Reader
-    split: str = ""
-    folder: str = ""
+    split: str = ""  # of all its images, if it has one
+    folder: str = ""  # of these images, which becomes a part of their names
 
     def rows(self, problems: Problems) -> Iterator[Row]:
         """Yield the captions that can be printed and written; that there is none is a problem."""

@@ -30,18 +30,12 @@ _SHOWN = 30  # characters of a caption
 
 
 class SplitStatistics(NamedTuple):
-    """Counts of a split.
-
-    images: number of images.
-    captions: number of images by their number of captions.
-    lengths: number of captions by their number of words.
-    words: number of occurrences of each word.
-    """
+    """Counts of a split."""
 
     images: int
-    captions: Counter[int]
-    lengths: Counter[int]
-    words: Counter[str]
+    captions: Counter[int]  # images by their number of captions
+    lengths: Counter[int]  # captions by their number of words
+    words: Counter[str]  # occurrences
 
 
 def split_statistics(records: Sequence[Record]) -> SplitStatistics:

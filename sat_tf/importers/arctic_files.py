@@ -36,7 +36,6 @@ _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error),
 )
 
-
 # Limits of numbers, by their type or the name of the option.
 _LIMITS: dict[Any, tuple[int, float]] = {
     int: (1, LARGEST_SIZE),

@@ -41,16 +41,13 @@ _PADDING_LOGIT = -1000.0
 def write_run(model: ArcticModel, given: Config, workdir: str | os.PathLike[str]) -> Config:
     """Write a run as a finished training leaves it, without its last state and its scores.
 
-    Features are not scaled: the model was trained on them as they are.
+    Features are not scaled: the model was trained on them as they are. Returns the run's settings.
 
     Args:
       model: as it was read.
       given: what the model's files do not say: the data, the images, the encoder, and whether
         there is a null location. The other settings are made from the model's options.
       workdir: must not exist; appears whole or not at all.
-
-    Returns:
-      The settings of the run.
 
     Raises:
       UserError: the encoder is not available or not the model's; an option has no counterpart here.

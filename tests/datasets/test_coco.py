@@ -101,6 +101,11 @@ def test_a_fault_of_an_image_is_reported_once(tmp_path):
     rows, problems = read_in(tmp_path, document)
     assert problems == [f"J: images[1]: must have {NAME}"]
     assert len(rows) == 2
+    # Nor is it said of the second of two that it has no caption.
+    document = coco(NAMES)
+    document["images"].append({"id": 3, "file_name": NAMES[0]})
+    _, problems = read_in(tmp_path, document)
+    assert problems == [f"J: images[2]: has the file_name of images[0], {NAMES[0]!r}"]
 
 
 def test_without_images_annotations_are_not_reported_one_by_one(tmp_path):
