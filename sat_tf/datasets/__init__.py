@@ -25,27 +25,8 @@ from sat_tf.datasets.statistics import describe_notes
 from sat_tf.errors import UserError, printable
 from sat_tf.storage import split_paths
 
-
-@dataclasses.dataclass(frozen=True)
-class _Shapes:
-    """The embedded data set, with the methods of a `Source`."""
-
-    config: DataConfig
-
-    def available(self) -> tuple[str, ...]:
-        return SPLITS
-
-    def validate(self, splits: Sequence[str]) -> ValidatedSplits:
-        # Imported late: it imports TensorFlow, which other data sets do not need.
-        from sat_tf.shapes.builder import load_shapes
-
-        return ValidatedSplits(
-            {split: load_shapes(self.config, split) for split in splits}, Problems()
-        )
-
-
-DATA_SETS: dict[str, Callable[[DataConfig], Source | _Shapes]] = {
-    "shapes": _Shapes,
+# Beside `shapes`, which needs no files.
+DATA_SETS: dict[str, Callable[[DataConfig], Source]] = {
     "flickr8k": find_flickr,
     "flickr30k": find_flickr,
     "coco": find_coco,
@@ -59,7 +40,7 @@ def available_splits(config: DataConfig) -> tuple[str, ...]:
     Raises:
       UserError: the data set does not exist.
     """
-    return DATA_SETS[config.dataset](config).available()
+    return SPLITS if config.dataset == "shapes" else DATA_SETS[config.dataset](config).available()
 
 
 def load_splits(
@@ -100,6 +81,12 @@ def check_splits(
     Raises:
       UserError: the data set does not exist, a split is missing, or a file can't be read.
     """
+    if config.dataset == "shapes":
+        # Imported late: it imports TensorFlow, which other data sets do not need.
+        from sat_tf.shapes.builder import load_shapes
+
+        records = {split: load_shapes(config, split) for split in splits}
+        return ValidatedSplits(records, Problems())
     validated = DATA_SETS[config.dataset](config).validate(splits)
     if config.boxes:
         wanted = [split for split in splits if objects_for is None or split in objects_for]

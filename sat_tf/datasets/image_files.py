@@ -89,7 +89,7 @@ class ImageFiles:
     def _complaint(self, name: str, paths: Sequence[str]) -> str:
         """Return what is wrong with a name of no file or of several, and which files there are."""
         # With another ending, or without the folder, which may be one of another machine.
-        base, folders = os.path.basename(_with_slashes(name)), self._roots + self._subfolders
+        base, folders = os.path.basename(name.replace("\\", "/")), self._roots + self._subfolders
         forms = (os.path.splitext(name)[0], base, os.path.splitext(base)[0])
         searches = (self._search(folders, form)[0] for form in forms)
         found = paths or next(filter(None, searches), [])
@@ -123,7 +123,7 @@ class ImageFiles:
                 exact.append(os.path.join(place, base))
         if exact:
             return exact, True
-        name = _with_slashes(name).strip()
+        name = name.replace("\\", "/").strip()
         *parts, base = [part for part in name.split("/") if part not in ("", ".")] or [""]
         alike = (
             os.path.join(place, file)
@@ -177,8 +177,3 @@ class _Listing:
             for key in {*map(name_key, forms)}:
                 found.setdefault(key, []).append(file)
         return found
-
-
-def _with_slashes(name: str) -> str:
-    """Return a name that Windows may have written, as it is written elsewhere."""
-    return name.replace("\\", "/")

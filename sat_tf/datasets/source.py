@@ -85,23 +85,14 @@ class CaptionFile(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The files of a data set.
-
-    Attributes:
-      files: with captions.
-      image_dir: the folder that image names are relative to.
-      lists: which image is in which split; without lists, the caption files say so.
-      default_split: maps the name of an image to its split if nothing else does; "": to none.
-      advice: what to do if a split has no image; {split} is its name.
-      nearby: further folders of images, see `ImageFiles`.
-    """
+    """The files of a data set."""
 
     files: tuple[CaptionFile, ...]
-    image_dir: Path
-    lists: SplitLists = dataclasses.field(default_factory=dict)
-    default_split: Callable[[str], str] = lambda image: ""
-    advice: str = ""
-    nearby: tuple[Path, ...] = ()
+    image_dir: Path  # that names of images are relative to
+    lists: SplitLists = dataclasses.field(default_factory=dict)  # without, the files name splits
+    default_split: Callable[[str], str] = lambda image: ""  # of an image, if nothing names one
+    advice: str = ""  # what to do if a split, {split}, has no image
+    nearby: tuple[Path, ...] = ()  # further folders of images, see `ImageFiles`
 
     def available(self) -> tuple[str, ...]:
         """Return the splits that have an image, as far as is known without validation."""

@@ -93,15 +93,12 @@ class ArcticOptions:
 class ArcticModel:
     """A model of arctic-captions, checked.
 
-    Attributes:
-      options: of the model and its training.
-      weights: by the names of `weight_sources`, float32.
-      vocabulary: the words of the tokens 2, 3, … in place of ours from 3 on: `n_words - 2`, or
-        fewer if the dictionary is shorter; the tokens after them never occurred in training.
+    Their words have the tokens 2, 3, … there, here 3, 4, …: `n_words - 2`, or fewer if the
+    dictionary is shorter; the tokens after them never occurred in training.
     """
 
     options: ArcticOptions
-    weights: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]  # by the names of `weight_sources`, float32
     vocabulary: Vocabulary
 
 
@@ -112,16 +109,11 @@ class WeightSource(NamedTuple):
     it whole. So the weights that read a halved state are halved: this gives the same logits at
     test time and, in further training, the same distribution of logits. The biases of their LSTM
     encoder are added twice.
-
-    Attributes:
-      shape: of theirs.
-      path: of ours, below the decoder.
-      factor: of theirs in ours; of each column if it is an array.
     """
 
-    shape: Shape
-    path: str
-    factor: float | np.ndarray
+    shape: Shape  # of theirs
+    path: str  # of ours, below the decoder
+    factor: float | np.ndarray  # of theirs in ours; of each column if it is an array
 
 
 def read_arctic_model(npz: PathLike, options: PathLike, dictionary: PathLike) -> ArcticModel:
