@@ -96,12 +96,13 @@ def read_entities(
         if boxes.is_file() and sentences.is_file():
             before = len(problems)
             objects = _read_image(boxes, sentences, problems)
-            if len(problems) == before:
+            if objects and len(problems) == before:
                 found[image_id] = objects
     return found
 
 
-def _read_image(boxes: Path, sentences: Path, problems: Problems) -> ObjectBoxes:
+def _read_image(boxes: Path, sentences: Path, problems: Problems) -> ObjectBoxes | None:
+    """Return the objects of an image; None, or only some of them, if a problem is added."""
     phrases: dict[str, list[str]] = {}  # of each chain
     for location, line in read_lines(sentences, problems):
         found = _PHRASE.findall(line)
@@ -109,17 +110,49 @@ def _read_image(boxes: Path, sentences: Path, problems: Problems) -> ObjectBoxes
             problems.add(location, "holds a phrase that is not [/EN#CHAIN/KIND WORDS]")
         for chain, phrase in found:
             phrases.setdefault(chain, []).append(phrase)
+    root = _parse_xml(boxes, problems)
+    if root is None:
+        return None
+    height, width = (_whole_number(root, f"size/{side}") or 0 for side in ("height", "width"))
+    if not 0 < min(height, width) <= max(height, width) <= MOST_PIXELS:
+        location = SourceLocation(boxes, "size")
+        problems.add(location, "must have height and width, whole numbers from 1")
+        return None
     objects: list[NamedBox] = []
     by_head: dict[str, list[int]] = {}  # indices of objects
-    height, width, boxed = _read_xml(boxes, problems)
-    for chains, bounds in boxed:
+    for number, thing in enumerate(root.iterfind("object"), start=1):
+        chains = [(name.text or "").strip() for name in thing.iterfind("name")]
+        if not all(chains) or not chains:
+            location = SourceLocation(boxes, f"object[{number}]")
+            problems.add(location, "must have a name, the number of its chain")
         used = [phrases[chain] for chain in chains if chain in phrases]
-        box = intersect(bounds)
-        if used and box:
-            for head in {_head(phrase) for of_chain in used for phrase in of_chain} - {""}:
-                by_head.setdefault(head, []).append(len(objects))
-            objects.append(NamedBox(", ".join(first for first, *_ in used), box))
+        location = SourceLocation(boxes, f"object[{number}].bndbox")
+        for bounds in thing.iterfind("bndbox"):  # scenes and invisible entities have none
+            top, left, bottom, right = (_whole_number(bounds, side) for side in _SIDES)
+            if top is None or left is None or bottom is None or right is None:
+                problems.add(location, f"must have {', '.join(_SIDES)}, whole numbers from 0")
+                continue
+            if top > bottom or left > right:
+                problems.add(location, "ends before it begins")
+            # Pixels are counted from 1, and the last one lies inside.
+            box = Box((top - 1) / height, (left - 1) / width, bottom / height, right / width)
+            if used and (inside := intersect(box)):
+                for head in {_head(phrase) for of_chain in used for phrase in of_chain} - {""}:
+                    by_head.setdefault(head, []).append(len(objects))
+                objects.append(NamedBox(", ".join(first for first, *_ in used), inside))
     return ObjectBoxes(height, width, objects, functools.partial(_mentions, by_head))
+
+
+def _parse_xml(path: Path, problems: Problems) -> ET.Element | None:
+    try:
+        # Bytes, as XML names its encoding itself.
+        return ET.fromstring(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{printable(path)}: can't be read: {error.strerror}") from None
+    except (ET.ParseError, ValueError, LookupError) as error:  # the last two: its encoding
+        line, _ = getattr(error, "position", ("", 0))
+        problems.add(SourceLocation(path, line), f"is not XML: {error}")
+        return None
 
 
 def _mentions(
@@ -132,43 +165,6 @@ def _head(phrase: str) -> str:
     """Return the last word of a phrase; "" if that is a function word."""
     *_, head = "", *tokenize(phrase)
     return head if word_class(head) == CONTENT else ""
-
-
-def _read_xml(path: Path, problems: Problems) -> tuple[int, int, list[tuple[list[str], Box]]]:
-    """Return the height and width of an image, and its boxes with the chains that each is of."""
-    try:
-        # Bytes, as XML names its encoding itself.
-        root = ET.fromstring(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{printable(path)}: can't be read: {error.strerror}") from None
-    except (ET.ParseError, ValueError, LookupError) as error:  # the last two: its encoding
-        line, _ = getattr(error, "position", ("", 0))
-        problems.add(SourceLocation(path, line), f"is not XML: {error}")
-        return 0, 0, []
-    height, width = (_whole_number(root, f"size/{side}") for side in ("height", "width"))
-    # Neither of them missing or 0.
-    if not (height and width and max(height, width) <= MOST_PIXELS):
-        location = SourceLocation(path, "size")
-        problems.add(location, "must have height and width, whole numbers from 1")
-        return 0, 0, []
-    boxes = []
-    for number, thing in enumerate(root.iterfind("object"), start=1):
-        location = SourceLocation(path, f"object[{number}]")
-        chains = [(name.text or "").strip() for name in thing.iterfind("name")]
-        if not all(chains) or not chains:
-            problems.add(location, "must have a name, the number of its chain")
-        location = SourceLocation(path, f"object[{number}].bndbox")
-        for bounds in thing.iterfind("bndbox"):  # scenes and invisible entities have none
-            top, left, bottom, right = (_whole_number(bounds, side) for side in _SIDES)
-            if top is None or left is None or bottom is None or right is None:
-                problems.add(location, f"must have {', '.join(_SIDES)}, whole numbers from 0")
-            elif top > bottom or left > right:
-                problems.add(location, "ends before it begins")
-            else:
-                # Pixels are counted from 1, and the last one lies inside.
-                box = Box((top - 1) / height, (left - 1) / width, bottom / height, right / width)
-                boxes.append((chains, box))
-    return height, width, boxes
 
 
 def _whole_number(element: ET.Element, path: str) -> int | None:

@@ -205,26 +205,24 @@ def read_vocabulary(path: PathLike, n_words: int) -> Vocabulary:
       UserError: the file can't be read, or what it holds is not such a dictionary.
     """
     tokens = _read_dictionary(path, "dictionary of arctic-captions", "tokens by word")
-    words: dict[int, str] = {}
     for key, token in tokens.items():
         if type(token) is not int or token < 0:
             raise UserError(f"{path}: the token of {key!a:.80} must be a whole number, 0 or more")
+    entries = [*SPECIAL]
+    for key, token in sorted(tokens.items(), key=lambda item: item[1]):
         if FIRST_WORD <= token < n_words:
+            expected = FIRST_WORD + len(entries) - len(SPECIAL)
+            if token != expected:
+                raise UserError(
+                    f"{path}: the token of {key!a:.80} is {token}, not {expected}: words must have "
+                    f"the tokens from {FIRST_WORD} on, each once and none left out"
+                )
             try:
-                word = _decode(key)
+                entries.append(_decode(key))
             except UnicodeError:
                 raise UserError(f"{path}: the word {key!a:.80} is not UTF-8") from None
-            if token in words:
-                raise UserError(
-                    f"{path}: {words[token]!r:.80} and {word!r:.80} have the same token, {token}"
-                )
-            words[token] = word
-    if not words:
+    if len(entries) == len(SPECIAL):
         raise UserError(f"{path}: has no words: their tokens start at {FIRST_WORD}")
-    for token in range(FIRST_WORD, FIRST_WORD + len(words)):
-        if token not in words:
-            raise UserError(f"{path}: no word has the token {token}, but some have higher ones")
-    entries = (*SPECIAL, *(words[token] for token in sorted(words)))
     try:
         return Vocabulary(entries, [0] * len(entries))
     except UserError as error:
