@@ -11,7 +11,6 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from sat_tf.config import MOST_PIXELS, DataConfig
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes, intersect
@@ -21,20 +20,14 @@ from sat_tf.datasets.source import CaptionFile, Row, Source, data_folder, find_s
 from sat_tf.errors import UserError, printable
 from sat_tf.vocabulary import CONTENT, tokenize, word_class
 
-
-class _Layout(NamedTuple):
-    images: str
-    tokens: str
-    lists: tuple[str, ...]
-
-
+# The folder of images, the file of captions and the names of lists of each data set.
 _LAYOUTS = {
-    "flickr8k": _Layout(
+    "flickr8k": (
         "Flicker8k_Dataset",
         "Flickr8k.token.txt",
         ("Flickr_8k.{}Images.txt", "flickr8k_{}.txt"),
     ),
-    "flickr30k": _Layout("flickr30k-images", "results_20130124.token", ("flickr30k_{}.txt",)),
+    "flickr30k": ("flickr30k-images", "results_20130124.token", ("flickr30k_{}.txt",)),
 }
 ANNOTATIONS, SENTENCES = "Annotations", "Sentences"
 _PHRASE = re.compile(r"\[/EN#(\d+)/\S+ ([^\[\]]+)\]")
@@ -44,24 +37,25 @@ _SIDES = ("ymin", "xmin", "ymax", "xmax")
 
 def find_flickr(config: DataConfig) -> Source:
     """Find the files of `--dataset=flickr8k` or `flickr30k`."""
-    folder, layout = data_folder(config), _LAYOUTS[config.dataset]
-    images, tokens = folder / layout.images, folder / layout.tokens
-    if not images.is_dir():
-        raise UserError(f"--data_dir={folder}: holds no {layout.images}")
-    document, lists = find_splits(config, layout.lists)
+    folder = data_folder(config)
+    images, tokens, patterns = _LAYOUTS[config.dataset]
+    if not (folder / images).is_dir():
+        raise UserError(f"--data_dir={folder}: holds no {images}")
+    document, lists = find_splits(config, patterns)
     if document:
-        return Source((document,), images)
+        return Source((document,), folder / images)
     if not lists:
-        names = ", ".join(layout.lists[0].format(name) for name in ("train", "val", "test"))
+        names = ", ".join(patterns[0].format(name) for name in ("train", "val", "test"))
         raise UserError(
             f"--dataset={config.dataset}: which image is in which split? Put "
             f"dataset_{config.dataset}.json (Karpathy's) or lists of image names ({names}) into "
             "--data_dir, or name the file or their folder with --splits"
         )
-    if not tokens.is_file():
-        raise UserError(f"--data_dir={folder}: holds no {layout.tokens}")
-    advice = f"its list would be {layout.lists[0].format('{split}')}"
-    return Source((CaptionFile(tokens, read_tokens),), images, lists, advice=advice)
+    if not (folder / tokens).is_file():
+        raise UserError(f"--data_dir={folder}: holds no {tokens}")
+    advice = f"its list would be {patterns[0].format('{split}')}"
+    file = CaptionFile(folder / tokens, read_tokens)
+    return Source((file,), folder / images, lists, advice=advice)
 
 
 def read_tokens(path: Path, problems: Problems) -> Iterator[Row]:

@@ -44,7 +44,7 @@ class ImageFiles:
         self._in_subfolder: list[str] = []
 
     def find(self, name: str, location: SourceLocation, problems: Problems) -> str:
-        """Return the path of an image; "" for a name that is reported at its location.
+        """Return the path of an image; "" for a name that is reported, at `location`.
 
         That is a name of no file, of several files, or of the file of another name.
 
@@ -112,7 +112,7 @@ class ImageFiles:
         ]
 
     def _search(self, folders: Sequence[str], name: str) -> tuple[list[str], bool]:
-        """Return the files of that name, else those whose names look alike; and whether of it."""
+        """Return the files of a name, else those that look alike; and whether it is the name."""
         above, base = os.path.split(name)
         exact = []
         for place in (self._join(folder, above) for folder in folders):
