@@ -200,11 +200,13 @@ def read_instances(
         for number, (_, image) in images.items()
         if image
     }
-    return {
-        image_id: _object_boxes(*by_name[name], phrases)
-        for image_id in image_ids
-        if (name := Path(image_id).name) in by_name
-    }
+    found: dict[str, ObjectBoxes] = {}
+    for image_id in image_ids:
+        if (name := Path(image_id).name) in by_name:
+            image, boxes = by_name[name]
+            mentions = functools.partial(_mentions, phrases, boxes)
+            found[image_id] = ObjectBoxes(image["height"], image["width"], boxes, mentions)
+    return found
 
 
 def _box(bbox: Sequence[float], image: Mapping[str, Any]) -> Box | None:
@@ -214,27 +216,18 @@ def _box(bbox: Sequence[float], image: Mapping[str, Any]) -> Box | None:
     return intersect(Box(top / down, left / across, (top + height) / down, (left + width) / across))
 
 
-def _object_boxes(
-    image: Mapping[str, Any], objects: Sequence[NamedBox], phrases: Phrases
-) -> ObjectBoxes:
-    indices: dict[str, list[int]] = {}
-    for index, thing in enumerate(objects):
-        indices.setdefault(thing.name, []).append(index)
-    mentions = functools.partial(_mentions, phrases, indices)
-    return ObjectBoxes(image["height"], image["width"], objects, mentions)
-
-
 def _mentions(
-    phrases: Phrases, indices: Mapping[str, Sequence[int]], words: Sequence[str]
-) -> dict[int, Sequence[int]]:
-    """See `sat_tf.data.objects.Mentions`; indices: of the objects of each category."""
+    phrases: Phrases, objects: Sequence[NamedBox], words: Sequence[str]
+) -> dict[int, list[int]]:
+    """See `sat_tf.data.objects.Mentions`; objects: of the image, named by their categories."""
     longest = max(map(len, phrases), default=0)
-    mentions: dict[int, Sequence[int]] = {}
+    mentions: dict[int, list[int]] = {}
     for end in range(1, len(words) + 1):
         ending = (tuple(words[max(end - length, 0) : end]) for length in range(longest, 0, -1))
         category = next((phrases[phrase] for phrase in ending if phrase in phrases), "")
-        if category in indices:
-            mentions[end - 1] = indices[category]
+        indices = [i for i, one in enumerate(objects) if one.name == category] if category else []
+        if indices:
+            mentions[end - 1] = indices
     return mentions
 
 
