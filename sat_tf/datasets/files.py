@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import itertools
 import re
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -93,8 +92,7 @@ def _caption_files(config: DataConfig) -> tuple[CaptionFile, ...]:
 def _default_file(config: DataConfig, split: str = "", folder: str = "") -> list[CaptionFile]:
     """Return the first of the usual caption files in a folder of the data set, if there is one."""
     paths = (Path(config.data_dir, folder, name) for name in _DEFAULT_NAMES)
-    found = (CaptionFile(x, READERS[x.suffix], split, folder) for x in paths if x.is_file())
-    return [*itertools.islice(found, 1)]
+    return [CaptionFile(x, READERS[x.suffix], split, folder) for x in paths if x.is_file()][:1]
 
 
 def _split_by_hash(image_id: str) -> str:
@@ -157,10 +155,11 @@ def read_table(path: Path, problems: Problems) -> Iterator[Row]:
 
 def _find_dialect(line: str, location: SourceLocation, problems: Problems) -> _Dialect | None:
     """Return how a table with this first line is written; None if it can't be one."""
-    # No header is longer, and the parser would refuse a very long value.
-    parsers = {x: csv.reader([line[:10_000]], delimiter=x, skipinitialspace=True) for x in "\t|;,"}
-    # A comma, the last of them, may be a part of a caption between others.
-    parsed = {x: [value.strip() for value in next(parser, [])] for x, parser in parsers.items()}
+    parsed: dict[str, list[str]] = {}
+    for delimiter in "\t|;,":  # a comma may be a part of a caption between others
+        # No header is longer, and the parser would refuse a very long value.
+        parser = csv.reader([line[:10_000]], delimiter=delimiter, skipinitialspace=True)
+        parsed[delimiter] = [value.strip() for value in next(parser, [])]
     for delimiter, values in parsed.items():
         columns = [name.lower() for name in values]
         image, caption = _first_of(columns)
