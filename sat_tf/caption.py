@@ -50,7 +50,8 @@ def main(argv: list[str]) -> int:
     options, overrides = flags.FLAGS, flags.overrides()
     workdirs, text = split_paths(options.workdir), options.text
     # Before the work, so that a mistake costs none of it.
-    from sat_tf.datasets.image_list import find_images, image_ids
+    from sat_tf.datasets.image_list import find_images
+    from sat_tf.datasets.results import image_ids
 
     paths = find_images(argv[1:], options.images_from)
     if options["text"].present and not tokenize(text):

@@ -38,17 +38,18 @@ def main(argv: list[str]) -> int:
         if data.skip_unreadable:
             splits[split] = tuple(record for i, record in enumerate(records) if i not in errors)
     statistics = {split: split_statistics(records) for split, records in splits.items()}
-    print(describe(statistics, (data.vocabulary_size, data.min_word_count)))
+    parts = [describe(statistics, (data.vocabulary_size, data.min_word_count))]
     if data.boxes:
-        print("\n" + describe_objects(splits))
+        parts.append(describe_objects(splits))
     if notes := describe_notes(checked, data):
-        print("\n" + "\n".join([f"notes: {len(notes):,}", *notes]))
+        parts.append("\n".join([f"notes: {len(notes):,}", *notes]))
     problems = describe_problems(checked.problems)
     if data.skip_unreadable:
-        print("\n" + "\n".join([f"left out: {len(unreadable):,} images", *unreadable]))
+        parts.append("\n".join([f"left out: {len(unreadable):,} images", *unreadable]))
     else:
         problems += unreadable
-    print("\n" + "\n".join([f"problems: {len(problems):,}", *problems]))
+    parts.append("\n".join([f"problems: {len(problems):,}", *problems]))
+    print("\n\n".join(parts))
     return 1 if problems else 0
 
 

@@ -8,7 +8,7 @@ from sat_tf import flags
 from sat_tf.config import Config, from_flat, settings, to_arguments
 from sat_tf.errors import UserError
 from sat_tf.storage import check_new_folder
-from sat_tf.vocabulary import tokenize
+from sat_tf.vocabulary import SPECIAL, tokenize
 
 USAGE = """python -m sat_tf.import_arctic --npz=MODEL.npz --options=MODEL.npz.pkl \\
          --dictionary=dictionary.pkl --encoder=vgg19 --workdir=RUN [--SETTING=VALUE ...]
@@ -38,7 +38,8 @@ def main(argv: list[str]) -> None:
     # TensorFlow takes seconds to import: not for `--help` or a wrong flag.
     from sat_tf.importers.arctic_model import write_run
 
-    print(describe_run(write_run(model, config, options.workdir), options.workdir, model.words))
+    words = model.vocabulary.words[len(SPECIAL) :]
+    print(describe_run(write_run(model, config, options.workdir), options.workdir, words))
 
 
 def given_config(given: dict[str, Any], dataset: str | None) -> Config:

@@ -1,6 +1,7 @@
 """The tokenizer, the vocabulary that maps words to ids, and classes of English words."""
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from sat_tf.errors import UserError
 from sat_tf.storage import read_json, write_json
+from sat_tf.text_files import NOT_TEXT
 
 FORMAT_VERSION = 1
 PAD, END, UNK = 0, 1, 2
@@ -24,6 +26,10 @@ _INNER = "-'.,:/\u200c\u200d"
 _LOOSE = re.compile(r"(?<!\d)[.,:]|[.,:](?!\d)|(?<!\w)/|/(?!\w)")
 
 
+# Apostrophes, hyphens and the soft hyphen.
+_REPLACED = dict.fromkeys("\u2019\u2018\u02bc`", "'") | {"\u2010": "-", "\u2011": "-", "\u00ad": ""}
+
+
 class _Characters(dict[int, str]):
     """The replacement of each character of a caption, filled when it first occurs."""
 
@@ -31,18 +37,10 @@ class _Characters(dict[int, str]):
         character = chr(code)
         # Letters, marks (vowel signs of Indic scripts among them) and numbers.
         is_kept = character in _INNER or unicodedata.category(character)[0] in "LMN"
-        return self.setdefault(code, character if is_kept else " ")
+        return self.setdefault(code, _REPLACED.get(character, character if is_kept else " "))
 
 
-_CHARACTERS = _Characters(
-    str.maketrans(
-        {
-            **dict.fromkeys("\u2019\u2018\u02bc`", "'"),
-            **dict.fromkeys("\u2010\u2011", "-"),
-            "\u00ad": "",  # soft hyphen
-        }
-    )
-)
+_CHARACTERS = _Characters()
 
 
 def tokenize(text: str) -> list[str]:
@@ -106,14 +104,15 @@ class Vocabulary:
     def __init__(self, words: Sequence[str], counts: Sequence[int]) -> None:
         self.words = tuple(words)
         self.counts = tuple(counts)
-        self._ids = {word: number for number, word in enumerate(self.words)}
-        if self.words[: len(SPECIAL)] != SPECIAL or len(self._ids) != len(self.words):
-            raise UserError(f"a vocabulary starts with {', '.join(SPECIAL)} and has no word twice")
-        if not all(isinstance(word, str) for word in self.words):
-            raise UserError("the words of a vocabulary are strings")
-        for word in self.words:
-            if word.split() != [word] or word.encode(errors="replace").decode() != word:
-                raise UserError(f"{word!r} is no word: it has spaces, nothing or no valid Unicode")
+        self._ids: dict[str, int] = {}
+        if self.words[: len(SPECIAL)] != SPECIAL:
+            raise UserError(f"a vocabulary starts with {', '.join(SPECIAL)}")
+        for number, word in enumerate(self.words):
+            if not isinstance(word, str) or word.split() != [word] or NOT_TEXT.search(word):
+                what = f"{word!r:.80} is no word: a text without spaces, of valid Unicode"
+                raise UserError(what)
+            if self._ids.setdefault(word, number) != number:
+                raise UserError(f"a vocabulary has no word twice, as {word!r:.80} is in this one")
         if len(self.counts) != len(self.words) or not all(
             type(count) is int and 0 <= count < 2**63 for count in self.counts
         ):
@@ -121,12 +120,12 @@ class Vocabulary:
 
     @classmethod
     def build(
-        cls, captions: Iterable[Sequence[str]], *, size: int = 0, min_count: int = 1
+        cls, captions: Iterable[Iterable[str]], *, size: int = 0, min_count: int = 1
     ) -> "Vocabulary":
         """Return the vocabulary of tokenized captions: most frequent first, ties alphabetically.
 
         Args:
-          captions: the words of each.
+          captions: the words of each; or a `Counter` of the words of several.
           size: largest number of words, special entries not counted; 0: no limit.
           min_count: smallest number of occurrences of a word.
         """
@@ -155,13 +154,8 @@ class Vocabulary:
 
     def words_of(self, ids: Iterable[int]) -> list[str]:
         """Return the words of ids up to the end, without padding."""
-        words = []
-        for number in ids:
-            if number == END:
-                break
-            if number != PAD:
-                words.append(self.words[number])
-        return words
+        until_end = itertools.takewhile(lambda number: number != END, ids)
+        return [self.words[number] for number in until_end if number != PAD]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the words of ids, joined by spaces."""
@@ -202,8 +196,6 @@ class Vocabulary:
             raise UserError(f"{path}: damaged: words and counts must be lists")
         try:
             vocabulary = cls(document["words"], document["counts"])
-        except TypeError:  # a word that is a list
-            raise UserError(f"{path}: damaged: the words of a vocabulary are strings") from None
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         if vocabulary.fingerprint != document.get("fingerprint"):

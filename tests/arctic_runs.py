@@ -10,6 +10,7 @@ from sat_tf.config import Config, from_flat
 from sat_tf.importers.arctic_files import ArcticModel, ArcticOptions
 from sat_tf.importers.arctic_model import build_caption_model, decoder_settings
 from sat_tf.model.caption_model import CaptionModel
+from sat_tf.vocabulary import SPECIAL, Vocabulary
 
 SIDE, GRID = 6, (3, 2)  # of the encoder's image and its features
 
@@ -30,10 +31,10 @@ def write_encoder(path: Path, size: int) -> Path:
 
 def make_arctic_model(options: dict, words: tuple[str, ...] = arctic_models.WORDS) -> ArcticModel:
     """The model as it is read from its files."""
-    names = {"RL_sumCost": "rl_sum_cost"}
-    known = {names.get(name, name): value for name, value in options.items()}
-    checked = ArcticOptions(**{name: known[name] for name in ArcticOptions.__dataclass_fields__})
-    return ArcticModel(checked, arctic_models.make_weights(options), words)
+    checked = ArcticOptions(**{name: options[name] for name in ArcticOptions.__dataclass_fields__})
+    entries = (*SPECIAL, *words)
+    vocabulary = Vocabulary(entries, [0] * len(entries))
+    return ArcticModel(checked, arctic_models.make_weights(options), vocabulary)
 
 
 def make_caption_model(model: ArcticModel, null_location: bool = False) -> CaptionModel:

@@ -8,8 +8,7 @@ import pytest
 from image_files import encoded
 
 from sat_tf.data.records import Problems, describe_problems, raise_if_problems
-from sat_tf.datasets.image_files import ImageFiles
-from sat_tf.datasets.source import group_by_image, make_records, split_by_rows
+from sat_tf.datasets.source import CaptionFile, Source
 from sat_tf.errors import UserError
 
 _IMAGE = encoded("PNG")
@@ -26,15 +25,10 @@ def read(folder, reader, content, splits=("train",)):
     """Return the records of the splits; an image without a split is in train."""
     path = folder / "captions.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    problems = Problems()
-    images = group_by_image(reader(path, problems), problems)
-    divided = split_by_rows(images, lambda image: "train", problems)
-    records = {
-        split: make_records(divided.get(split, {}), ImageFiles(folder / "images"), problems)
-        for split in splits
-    }
-    raise_if_problems(problems)
-    return records
+    files = (CaptionFile(path, reader),)
+    checked = Source(files, folder / "images", default_split=lambda image: "train").validate(splits)
+    raise_if_problems(checked.problems)
+    return checked.records
 
 
 def complaint(folder, *arguments):

@@ -18,35 +18,15 @@ from sat_tf.data.records import (
     raise_if_problems,
 )
 from sat_tf.datasets.coco import find_coco, read_instances
-from sat_tf.datasets.entities import ANNOTATIONS, SENTENCES, read_entities
 from sat_tf.datasets.files import find_files
-from sat_tf.datasets.flickr import find_flickr
+from sat_tf.datasets.flickr import ANNOTATIONS, SENTENCES, find_flickr, read_entities
 from sat_tf.datasets.source import Source, missing_path
 from sat_tf.datasets.statistics import describe_notes
 from sat_tf.errors import UserError, printable
 from sat_tf.storage import split_paths
 
-
-@dataclasses.dataclass(frozen=True)
-class _Shapes:
-    """The embedded data set, with the methods of a `Source`."""
-
-    config: DataConfig
-
-    def available(self) -> tuple[str, ...]:
-        return SPLITS
-
-    def validate(self, splits: Sequence[str]) -> ValidatedSplits:
-        # Imported late: it imports TensorFlow, which other data sets do not need.
-        from sat_tf.shapes.builder import load_shapes
-
-        return ValidatedSplits(
-            {split: load_shapes(self.config, split) for split in splits}, Problems()
-        )
-
-
-DATA_SETS: dict[str, Callable[[DataConfig], Source | _Shapes]] = {
-    "shapes": _Shapes,
+# Beside `shapes`, which needs no files.
+DATA_SETS: dict[str, Callable[[DataConfig], Source]] = {
     "flickr8k": find_flickr,
     "flickr30k": find_flickr,
     "coco": find_coco,
@@ -60,7 +40,7 @@ def available_splits(config: DataConfig) -> tuple[str, ...]:
     Raises:
       UserError: the data set does not exist.
     """
-    return DATA_SETS[config.dataset](config).available()
+    return SPLITS if config.dataset == "shapes" else DATA_SETS[config.dataset](config).available()
 
 
 def load_splits(
@@ -85,9 +65,8 @@ def load_splits(
     """
     validated = check_splits(config, splits, objects_for, may_lack_objects)
     raise_if_problems(validated.problems)
-    if with_notes:
-        for note in describe_notes(validated, config):
-            print(note, flush=True)
+    for note in describe_notes(validated, config) if with_notes else ():
+        print(note, flush=True)
     return validated.records
 
 
@@ -102,52 +81,55 @@ def check_splits(
     Raises:
       UserError: the data set does not exist, a split is missing, or a file can't be read.
     """
+    if config.dataset == "shapes":
+        # Imported late: it imports TensorFlow, which other data sets do not need.
+        from sat_tf.shapes.builder import load_shapes
+
+        records = {split: load_shapes(config, split) for split in splits}
+        return ValidatedSplits(records, Problems())
     validated = DATA_SETS[config.dataset](config).validate(splits)
-    wanted = splits if objects_for is None else [split for split in splits if split in objects_for]
-    if not config.boxes:
-        return validated
-    return _attach_objects(validated, config, wanted, may_lack_objects)
+    if config.boxes:
+        wanted = [split for split in splits if objects_for is None or split in objects_for]
+        _attach_objects(validated, config, wanted, may_lack_objects)
+    return validated
 
 
 def _attach_objects(
     validated: ValidatedSplits, config: DataConfig, splits: Sequence[str], may_lack: bool
-) -> ValidatedSplits:
-    """Return the records with the objects that `--boxes` has of the images of these splits."""
-    records, problems = dict(validated.records), validated.problems
+) -> None:
+    """Give the records of these splits the objects that `--boxes` has of their images."""
+    records, problems = validated
     # All splits at once: a file that holds several of them is read once. By their files, whose
     # names may be spelled otherwise in the caption files.
     images = [str(record.image) for split in splits for record in records[split]]
     before = len(problems)
     objects: dict[str, ObjectBoxes] = {}
-    for path in _box_files(config) if images else ():
+    for path, read in _box_files(config) if images else ():
         if missing := [image for image in images if image not in objects]:
-            objects |= _read_boxes(path, missing, problems)
+            objects |= read(path, missing, problems)
     is_damaged = len(problems) > before
-    location = SourceLocation(Path(config.boxes))
     for split in splits:
         records[split] = tuple(
             dataclasses.replace(record, objects=objects.get(str(record.image)))
             for record in records[split]
         )
-        has_none = records[split] and not any(record.objects for record in records[split])
-        if has_none and not is_damaged:
+        if records[split] and not is_damaged and not any(one.objects for one in records[split]):
+            report = problems.note if objects or may_lack else problems.add
             what = f"has no boxes of the split {split}, as of {records[split][0].image_id!r}"
-            if objects or may_lack:
-                problems.note(location, what)
-            else:
-                problems.add(location, what)
-    return ValidatedSplits(records, problems)
+            report(SourceLocation(Path(config.boxes)), what)
 
 
-def _box_files(config: DataConfig) -> list[Path]:
+_ReadBoxes = Callable[[Path, Sequence[str], Problems], dict[str, ObjectBoxes]]
+
+
+def _box_files(config: DataConfig) -> list[tuple[Path, _ReadBoxes]]:
     """Return the files of COCO's instances and the folders of Entities that `--boxes` names."""
-    found = []
+    found: list[tuple[Path, _ReadBoxes]] = []
     for path in map(Path, split_paths(config.boxes)):
-        instances = sorted(path.glob("instances_*.json"))
-        if path.is_file() or _is_entities(path):
-            found.append(path)
-        elif instances:
-            found += instances
+        if (path / ANNOTATIONS).is_dir() and (path / SENTENCES).is_dir():
+            found.append((path, read_entities))
+        elif files := [path] if path.is_file() else sorted(path.glob("instances_*.json")):
+            found += [(file, read_instances) for file in files]
         elif path.exists():
             raise UserError(
                 f"--boxes={printable(path)}: is neither a file (COCO's instances_*.json) nor a "
@@ -157,12 +139,3 @@ def _box_files(config: DataConfig) -> list[Path]:
         else:
             raise missing_path("boxes", path, config, "file or folder")
     return found
-
-
-def _is_entities(path: Path) -> bool:
-    return (path / ANNOTATIONS).is_dir() and (path / SENTENCES).is_dir()
-
-
-def _read_boxes(path: Path, images: Sequence[str], problems: Problems) -> dict[str, ObjectBoxes]:
-    """Return the objects of images by a file or folder in the format that it has."""
-    return (read_entities if _is_entities(path) else read_instances)(path, images, problems)

@@ -8,30 +8,22 @@ from typing import Any
 
 from sat_tf.config import MOST_PIXELS, DataConfig
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes, intersect
-from sat_tf.data.records import Problems, SourceLocation
+from sat_tf.data.records import Problems
 from sat_tf.datasets.files import read_json_lines
-from sat_tf.datasets.source import (
-    ID,
-    NAME,
-    TEXT,
-    CaptionFile,
-    Field,
-    JsonDocument,
-    Row,
-    Source,
-    coco_id,
-    data_folder,
-    find_splits,
-    read_karpathy,
-)
+from sat_tf.datasets.parsing import ID, NAME, TEXT, Field, JsonDocument
+from sat_tf.datasets.source import CaptionFile, Row, Source, coco_id, data_folder, find_splits
 from sat_tf.vocabulary import tokenize
 
 # Both have the same images; results are published on the parts of 2014.
 _YEARS = ("2014", "2017")
-_PIXELS = Field("pixels", lambda value: type(value) is int and 0 < value <= MOST_PIXELS)
+_UNIQUE_ID = ID._replace(is_unique=True)
 _CAPTIONS = {
-    "images": {"id": ID, "file_name": NAME},
-    "annotations": {"image_id": ID, "caption": TEXT},
+    "images": {"id": _UNIQUE_ID, "file_name": NAME._replace(is_unique=True)},
+    "annotations": {
+        "id": Field("anything", lambda value: True, is_unique=True),
+        "image_id": ID,
+        "caption": TEXT,
+    },
 }
 
 
@@ -40,7 +32,7 @@ def find_coco(config: DataConfig) -> Source:
     folder = data_folder(config)
     document, lists = find_splits(config, ("coco_{}.txt",))
     if document:
-        return Source((CaptionFile(document, read_karpathy),), folder)
+        return Source((document,), folder)
     advice = (
         "the official annotations have train and dev alone; dataset_coco.json (Karpathy's) in "
         "--data_dir, or lists of image names, divide them as the field does (see --splits)"
@@ -48,7 +40,7 @@ def find_coco(config: DataConfig) -> Source:
     for year in _YEARS:
         parts = {"train": f"train{year}", "dev": f"val{year}"}
         files = tuple(
-            CaptionFile(path, functools.partial(read_captions, folder=images, split=split), split)
+            CaptionFile(path, read_captions, split, images)
             for split, images in parts.items()
             if (path := folder / "annotations" / f"captions_{images}.json").is_file()
         )
@@ -66,41 +58,25 @@ def _read_unpacked(path: Path, problems: Problems) -> Iterator[Row]:
         yield row._replace(document_id=coco_id(row.image))
 
 
-def read_captions(path: Path, problems: Problems, folder: str, split: str) -> Iterator[Row]:
-    """Yield the captions of COCO's `captions_*.json`.
-
-    Args:
-      path: of the document.
-      problems: to which errors are added.
-      folder: of the images; becomes part of their names.
-      split: that all its images are in.
-    """
+def read_captions(path: Path, problems: Problems) -> Iterator[Row]:
+    """Yield the captions of COCO's `captions_*.json`."""
     document = JsonDocument(path, _CAPTIONS, problems)
     images = document.entries_by_id("images")
     if not images:
         return
     with_caption = set()
-    first_of_id: dict[int | str, SourceLocation] = {}
-    first_of_name: dict[str, SourceLocation] = {}
     for location, entry in document.entries("annotations"):
         number: Any = entry["image_id"]
-        own: Any = entry.get("id")
-        if number not in images:
-            problems.add(location, f"image_id {number!r} is that of no image")
-        elif ID.is_valid(own) and first_of_id.setdefault(own, location) is not location:
-            problems.add(location, f"has the id of {first_of_id[own].position}, {own!r}")
-        else:
+        if number in images:
             with_caption.add(number)
             _, image = images[number]
             if image:
-                path_in_folder = f"{folder}/{image['file_name']}"
-                yield Row(location, path_in_folder, entry["caption"], split, number)
+                yield Row(location, image["file_name"], entry["caption"], document_id=number)
+        else:
+            problems.add(location, f"image_id {number!r} is that of no image")
     for number, (location, image) in images.items():
-        name = image.get("file_name")
-        if name and first_of_name.setdefault(name, location) is not location:
-            problems.add(location, f"{name!r} is {first_of_name[name].position} already")
-        elif name and number not in with_caption:
-            problems.add(location, f"{name!r} has no caption in annotations")
+        if image and number not in with_caption:
+            problems.add(location, f"{image['file_name']!r} has no caption in annotations")
 
 
 # Words of captions for the objects of a category beside its name, in the singular.
@@ -163,7 +139,6 @@ _PLURALS = {
     "knife": "knives",
     "sheep": "sheep",
 }
-_SIBILANTS = ("s", "x", "ch", "sh")
 
 
 def _is_bbox(value: Any) -> bool:
@@ -176,10 +151,11 @@ def _is_bbox(value: Any) -> bool:
     )
 
 
+_PIXELS = Field("pixels", lambda value: type(value) is int and 0 < value <= MOST_PIXELS)
 # The outlines of objects, most of the document, are dropped while it is parsed.
 _INSTANCES = {
-    "categories": {"id": ID, "name": NAME},
-    "images": {"id": ID, "file_name": NAME, "height": _PIXELS, "width": _PIXELS},
+    "categories": {"id": _UNIQUE_ID, "name": NAME},
+    "images": {"id": _UNIQUE_ID, "file_name": NAME, "height": _PIXELS, "width": _PIXELS},
     "annotations": {
         "image_id": ID,
         "category_id": ID,
@@ -199,12 +175,7 @@ def read_instances(
     plural of the name or one of `SYNONYMS`; the longest phrase that ends there counts, so that a
     "hot dog" is no dog. Meaning beyond that is ignored: the "train" of a "train station" mentions
     a train, if the image has one. Objects are named by their category; boxes are clipped to the
-    image, and objects without area are left out.
-
-    Args:
-      path: of the document.
-      image_ids: of the images; the document has them by the name of their file.
-      problems: to which errors are added.
+    image, and objects without area are left out. The document has images by the name of their file.
 
     Raises:
       UserError: the file can't be read.
@@ -229,11 +200,13 @@ def read_instances(
         for number, (_, image) in images.items()
         if image
     }
-    return {
-        image_id: _object_boxes(*by_name[name], phrases)
-        for image_id in image_ids
-        if (name := Path(image_id).name) in by_name
-    }
+    found: dict[str, ObjectBoxes] = {}
+    for image_id in image_ids:
+        if (name := Path(image_id).name) in by_name:
+            image, boxes = by_name[name]
+            mentions = functools.partial(_mentions, phrases, boxes)
+            found[image_id] = ObjectBoxes(image["height"], image["width"], boxes, mentions)
+    return found
 
 
 def _box(bbox: Sequence[float], image: Mapping[str, Any]) -> Box | None:
@@ -243,27 +216,18 @@ def _box(bbox: Sequence[float], image: Mapping[str, Any]) -> Box | None:
     return intersect(Box(top / down, left / across, (top + height) / down, (left + width) / across))
 
 
-def _object_boxes(
-    image: Mapping[str, Any], objects: Sequence[NamedBox], phrases: Phrases
-) -> ObjectBoxes:
-    indices: dict[str, list[int]] = {}
-    for index, thing in enumerate(objects):
-        indices.setdefault(thing.name, []).append(index)
-    mentions = functools.partial(_mentions, phrases, indices)
-    return ObjectBoxes(image["height"], image["width"], objects, mentions)
-
-
 def _mentions(
-    phrases: Phrases, indices: Mapping[str, Sequence[int]], words: Sequence[str]
-) -> dict[int, Sequence[int]]:
-    """See `sat_tf.data.objects.Mentions`; indices: of the objects of each category."""
+    phrases: Phrases, objects: Sequence[NamedBox], words: Sequence[str]
+) -> dict[int, list[int]]:
+    """See `sat_tf.data.objects.Mentions`; objects: of the image, named by their categories."""
     longest = max(map(len, phrases), default=0)
-    mentions: dict[int, Sequence[int]] = {}
+    mentions: dict[int, list[int]] = {}
     for end in range(1, len(words) + 1):
         ending = (tuple(words[max(end - length, 0) : end]) for length in range(longest, 0, -1))
         category = next((phrases[phrase] for phrase in ending if phrase in phrases), "")
-        if category in indices:
-            mentions[end - 1] = indices[category]
+        indices = [i for i, one in enumerate(objects) if one.name == category] if category else []
+        if indices:
+            mentions[end - 1] = indices
     return mentions
 
 
@@ -280,7 +244,7 @@ def _phrases(categories: Sequence[str]) -> dict[tuple[str, ...], str]:
 def _plural(noun: str) -> str:
     if noun in _PLURALS:
         return _PLURALS[noun]
-    if noun.endswith(_SIBILANTS):
+    if noun.endswith(("s", "x", "ch", "sh")):
         return noun + "es"
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return noun[:-1] + "ies"

@@ -7,7 +7,6 @@ those of every other data set.
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,10 +42,11 @@ def unpacked_folder(data_dir: Path) -> Path:
         return folder
     default = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
     root = next((root for root in (data_dir, default) if (root / _NAME).is_dir()), data_dir)
+    shown = f"--data_dir={root}" if root == data_dir else str(root)
     if not (root / _NAME).is_dir():
         # Before tensorflow-datasets is imported, which takes seconds.
-        _check_download(data_dir, data_dir)
-    builder = _prepared(root, data_dir)
+        _check_download(root, shown)
+    builder = _prepared(root, shown)
     try:
         with atomic_path(folder) as temporary:
             (temporary / IMAGES).mkdir(parents=True)
@@ -56,12 +56,7 @@ def unpacked_folder(data_dir: Path) -> Path:
     return folder
 
 
-def _shown(folder: Path, data_dir: Path) -> str:
-    """Return a folder as messages name it: by its flag if that was given."""
-    return f"--data_dir={folder}" if folder == data_dir else str(folder)
-
-
-def _check_download(folder: Path, data_dir: Path) -> None:
+def _check_download(folder: Path, shown: str) -> None:
     """Raise a `UserError` if the archives can't be downloaded, or the disk is too small.
 
     Without a network, tensorflow-datasets itself tries for minutes.
@@ -69,19 +64,19 @@ def _check_download(folder: Path, data_dir: Path) -> None:
     for url in _URLS:
         if reason := why_unreachable(url):
             raise UserError(
-                f"{_shown(folder, data_dir)}: holds no COCO (annotations/captions_train2014.json "
+                f"{shown}: holds no COCO (annotations/captions_train2014.json "
                 "with train2014/, dataset_coco.json, or coco_captions as tensorflow-datasets "
                 f"prepares it), and {urlsplit(url).hostname} can't be reached: {reason}"
             )
     free = shutil.disk_usage(folder).free // 10**9
     if free < _GIGABYTES:
         raise UserError(
-            f"{_shown(folder, data_dir)}: holds no COCO, and downloading and unpacking it takes "
+            f"{shown}: holds no COCO, and downloading and unpacking it takes "
             f"{_GIGABYTES} GB, of which {free} are free"
         )
 
 
-def _prepared(root: Path, data_dir: Path) -> Any:
+def _prepared(root: Path, shown: str) -> Any:
     """Return the builder of coco_captions, downloaded if it is not on the disk."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
@@ -92,7 +87,7 @@ def _prepared(root: Path, data_dir: Path) -> Any:
     with quiet_tfds():
         builder = tfds.builder(_NAME, data_dir=root)
     if not builder.is_prepared():
-        _check_download(root, data_dir)
+        _check_download(root, shown)
         print(f"no COCO in {root}: tensorflow-datasets downloads it, 40 GB", flush=True)
         try:
             with writing(root):  # a full disk is an error of its own in tensorflow-datasets
@@ -105,27 +100,12 @@ def _prepared(root: Path, data_dir: Path) -> Any:
         ) as error:
             # The first line alone: advice on the code of tensorflow-datasets follows.
             why = getattr(error, "strerror", None) or reason(error).rstrip(":")
-            raise UserError(f"{_shown(root, data_dir)}: COCO can't be downloaded: {why}") from None
+            raise UserError(f"{shown}: COCO can't be downloaded: {why}") from None
     return builder
 
 
 def _unpack(builder: Any, folder: Path) -> None:
     """Write each image, and a line for each caption."""
-    count = sum(builder.info.splits[split].num_examples for split in _SPLITS)
-    bar = progress_bar(total=count, desc="unpacking COCO", unit="image")
-    with bar, open(folder / CAPTIONS, "w", encoding="utf-8") as captions:
-        for split, example in _examples(builder):
-            # The last part alone, so that no record writes outside of the folder.
-            name = Path(example["image/filename"].decode()).name
-            (folder / IMAGES / name).write_bytes(example["image"])
-            for text in example["captions"]["text"]:
-                line = {"image": name, "caption": text.decode(), "split": split}
-                captions.write(json.dumps(line, ensure_ascii=False) + "\n")
-            bar.update()
-
-
-def _examples(builder: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the split, and file name, encoded image and captions of each image."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
@@ -136,12 +116,21 @@ def _examples(builder: Any) -> Iterator[tuple[str, Any]]:
         decoders={"image": tfds.decode.SkipDecoding()},
     )
     config = tfds.ReadConfig(try_autocache=False)  # keeps memory constant
+    count = sum(builder.info.splits[split].num_examples for split in _SPLITS)
+    bar = progress_bar(total=count, desc="unpacking COCO", unit="image")
     try:
-        for split in _SPLITS:
-            with quiet_tfds():
-                dataset = builder.as_dataset(split=split, decoders=decoders, read_config=config)
-            for example in tfds.as_numpy(dataset):
-                yield split, example
+        with bar, open(folder / CAPTIONS, "w", encoding="utf-8") as captions:
+            for split in _SPLITS:
+                with quiet_tfds():
+                    dataset = builder.as_dataset(split=split, decoders=decoders, read_config=config)
+                for example in tfds.as_numpy(dataset):
+                    # The last part alone, so that no record writes outside of the folder.
+                    name = Path(example["image/filename"].decode()).name
+                    (folder / IMAGES / name).write_bytes(example["image"])
+                    for text in example["captions"]["text"]:
+                        line = {"image": name, "caption": text.decode(), "split": split}
+                        captions.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    bar.update()
     # The last one for file formats of tensorflow-datasets that tf.data can't read.
     except (tf.errors.OpError, ValueError, NotImplementedError):
         raise UserError(

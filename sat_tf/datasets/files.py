@@ -2,31 +2,24 @@
 
 import csv
 import hashlib
-import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from sat_tf.config import DataConfig
 from sat_tf.data.image_bytes import SUFFIXES
 from sat_tf.data.records import Problems, SourceLocation
+from sat_tf.datasets.parsing import OPTIONAL_TEXT, TEXT, Field, has_fields, parse_json, read_lines
 from sat_tf.datasets.source import (
-    OPTIONAL_TEXT,
     SPLIT_NAMES,
-    TEXT,
     CaptionFile,
-    Field,
     Reader,
     Row,
     Source,
     data_folder,
     find_splits,
-    has_fields,
     missing_path,
-    parse_json,
-    read_karpathy,
-    read_lines,
 )
 from sat_tf.errors import UserError
 
@@ -42,16 +35,14 @@ _DEFAULT_NAMES = (
 IMAGE_COLUMNS = ("image", "image_name", "image_path", "file_name", "filename", "file")
 CAPTION_COLUMNS = ("caption", "captions", "comment", "text", "sentence", "description")
 _SPLIT = "split"
-_DELIMITERS = "\t|;,"  # a comma may be a part of a caption between others
 # What the parser says of a row, and what it means.
-_CSV_ERRORS = (
-    ("unexpected end of data", "a quotation mark that it opens is never closed"),
-    ("field larger than", "a value is very long: is a quotation mark never closed?"),
-    (
-        "expected after",
-        "a closing quotation mark must end the value: inside of one, write two in place of one",
+_CSV_ERRORS = {
+    "unexpected end of data": "a quotation mark that it opens is never closed",
+    "field larger than": "a value is very long: is a quotation mark never closed?",
+    "expected after": (
+        "a closing quotation mark must end the value: inside of one, write two in place of one"
     ),
-)
+}
 _URL = re.compile("https?://", re.IGNORECASE)
 # The name of an image in a table without header; Flickr's have the number of the caption.
 _IMAGE_NAME = re.compile(rf"[^\t|]*({'|'.join(map(re.escape, SUFFIXES))})(#\d+)?", re.IGNORECASE)
@@ -64,17 +55,17 @@ def find_files(config: DataConfig) -> Source:
     document, lists = find_splits(config, ())
     if document and config.captions_file:
         raise UserError(
-            f"--splits={document} holds captions too: leave --captions_file out, or give lists"
+            f"--splits={document.path} holds captions too: leave --captions_file out, or give lists"
         )
     if document:
-        return Source((CaptionFile(document, read_karpathy),), folder, nearby=(folder,))
+        return Source((document,), folder, nearby=(folder,))
     files = _caption_files(config)
     advice = (
         "a column split says where each is, and without one a tenth of the images goes to dev and "
         "to test: add images or the column"
     )
     nearby = () if files[0].split else (files[0].path.parent,)
-    return Source(files, folder, lists, _split_by_hash, "" if lists else advice, nearby=nearby)
+    return Source(files, folder, lists, _split_by_hash, "" if lists else advice, nearby)
 
 
 def _caption_files(config: DataConfig) -> tuple[CaptionFile, ...]:
@@ -86,33 +77,22 @@ def _caption_files(config: DataConfig) -> tuple[CaptionFile, ...]:
         if not path.is_file():
             raise missing_path("captions_file", path, config, "file")
         return (CaptionFile(path, READERS[path.suffix.lower()]),)
-    folder = Path(config.data_dir)
-    if file := _default_file(folder):
-        return (CaptionFile(file, READERS[file.suffix.lower()]),)
     # Hugging Face's folders of images may have one for each split, with a file each.
-    files = [
-        CaptionFile(file, _read_beside, split)
-        for name, split in SPLIT_NAMES.items()
-        if (file := _default_file(folder / name))
+    found = _default_file(config) or [
+        file for name, split in SPLIT_NAMES.items() for file in _default_file(config, split, name)
     ]
-    if files:
-        return tuple(files)
-    raise UserError(
-        f"--data_dir={config.data_dir}: holds none of {', '.join(_DEFAULT_NAMES)}; name the file "
-        "with --captions_file"
-    )
+    if not found:
+        raise UserError(
+            f"--data_dir={config.data_dir}: holds none of {', '.join(_DEFAULT_NAMES)}; name the "
+            "file with --captions_file"
+        )
+    return tuple(found)
 
 
-def _default_file(folder: Path) -> Path | None:
-    paths = (folder / name for name in _DEFAULT_NAMES)
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _read_beside(path: Path, problems: Problems) -> Iterator[Row]:
-    """Yield the captions of a file in the folder of a split, which is part of the images' names."""
-    split = path.parent.name
-    for row in READERS[path.suffix.lower()](path, problems):
-        yield row._replace(image=f"{split}/{row.image}", split=split)
+def _default_file(config: DataConfig, split: str = "", folder: str = "") -> list[CaptionFile]:
+    """Return the first of the usual caption files in a folder of the data set, if there is one."""
+    paths = (Path(config.data_dir, folder, name) for name in _DEFAULT_NAMES)
+    return [CaptionFile(x, READERS[x.suffix], split, folder) for x in paths if x.is_file()][:1]
 
 
 def _split_by_hash(image_id: str) -> str:
@@ -123,29 +103,16 @@ def _split_by_hash(image_id: str) -> str:
 
 
 class _Dialect(NamedTuple):
-    """How a table is written.
-
-    delimiter: between columns.
-    columns: their names.
-    has_header: whether the first row names them.
-    """
+    """How a table is written."""
 
     delimiter: str
-    columns: list[str]
-    has_header: bool
+    columns: list[str]  # their names, `image` and `caption` in place of those that hold these
+    names: str  # of the columns that are read, as the header has them; "" without a header
 
     @property
     def is_quoted(self) -> bool:
         """Whether quotation marks may enclose a value; otherwise they are part of it."""
-        return self.delimiter in ",;" or (self.delimiter == "\t" and self.has_header)
-
-    @property
-    def image(self) -> str:
-        return next(filter(self.columns.__contains__, IMAGE_COLUMNS), "")
-
-    @property
-    def caption(self) -> str:
-        return next(filter(self.columns.__contains__, CAPTION_COLUMNS), "")
+        return self.delimiter in ",;" or (self.delimiter == "\t" and bool(self.names))
 
 
 def read_table(path: Path, problems: Problems) -> Iterator[Row]:
@@ -154,86 +121,87 @@ def read_table(path: Path, problems: Problems) -> Iterator[Row]:
     The header names a column of `IMAGE_COLUMNS`, one of `CAPTION_COLUMNS` and, optionally, split.
     A table of two columns, names of images and captions, needs no header.
     """
-    before, location = len(problems), SourceLocation(path, 1)
-    lines = read_lines(path, problems)
-    start: list[str] = []
-    for at, line in lines:
-        location = at
-        start.append(line)
-        if line.strip():
-            break
-    if len(problems) > before:
-        return  # the header can't be read
-    dialect = _find_dialect(start[-1] if start else "", location, problems)
+    found = Problems()
+    filled = ((at, line) for at, line in read_lines(path, found) if line.strip())
+    location, header = next(filled, (SourceLocation(path, 1), ""))
+    dialect = None if found else _find_dialect(header, location, found)
+    problems += found
     if not dialect:
         return
-    used = [name for name in dialect.columns if name in (dialect.image, dialect.caption, _SPLIT)]
-    if dialect.delimiter != "," or not dialect.has_header or {*used} - {"image", "caption", _SPLIT}:
-        without = "" if dialect.has_header else "; it has no header"
-        what = f"read with {dialect.delimiter!r} between columns, {', '.join(used)}{without}"
-        problems.note(SourceLocation(path), what)
-    rows = _parse(path, itertools.chain(start, (line for _, line in lines)), dialect, problems)
-    if dialect.has_header:
+    delimiter, columns, names = dialect
+    if delimiter != "," or {*names.split(", ")} - {"image", "caption", _SPLIT}:
+        names = names or f"{', '.join(columns)}; it has no header"
+        problems.note(SourceLocation(path), f"read with {delimiter!r} between columns, {names}")
+    rows = _parse(path, dialect, problems)
+    if dialect.names:
         next(rows, None)
     for location, values in rows:
-        values = _complete(values, dialect, location, problems)
-        if len(values) == len(dialect.columns):
-            named = dict(zip(dialect.columns, values, strict=True))
-            image = named[dialect.image].strip()
-            if not dialect.has_header:
-                image = _NUMBER.sub("", image)
-            yield Row(location, image, named[dialect.caption], named.get(_SPLIT, ""))
+        if columns[-2:] == ["comment_number", "caption"] and len(values) == len(columns) - 1:
+            # One row of Kaggle's Flickr30k lacks the bar after the number of its caption.
+            number, _, caption = values[-1].strip().partition(" ")
+            if number.isdigit() and caption.strip():
+                problems.note(location, f"read as if {delimiter!r} followed the {number}")
+                values[-1:] = number, caption
+        if len(values) == len(columns):
+            row = dict(zip(columns, values, strict=True))
+            image = row["image"].strip() if dialect.names else _NUMBER.sub("", row["image"].strip())
+            yield Row(location, image, row["caption"], row.get(_SPLIT, ""))
         else:
-            what = f"must have {len(dialect.columns)} columns; it has {len(values)}"
-            if len(values) > len(dialect.columns) and dialect.is_quoted:
-                what += f": enclose a caption that holds {dialect.delimiter!r} in quotation marks"
+            what = f"must have {len(columns)} columns; it has {len(values)}"
+            if len(values) > len(columns) and dialect.is_quoted:
+                what += f": enclose a caption that holds {delimiter!r} in quotation marks"
             problems.add(location, what)
 
 
 def _find_dialect(line: str, location: SourceLocation, problems: Problems) -> _Dialect | None:
     """Return how a table with this first line is written; None if it can't be one."""
-    parsed = {delimiter: _parse_line(line, delimiter) for delimiter in _DELIMITERS}
-    headers = [
-        _Dialect(delimiter, [name.lower() for name in values], True)
-        for delimiter, values in parsed.items()
-    ]
-    for dialect in headers:
-        needed = (dialect.image, dialect.caption)
-        counts = [dialect.columns.count(name) for name in (*needed, _SPLIT)]
-        if all(needed) and counts in ([1, 1, 0], [1, 1, 1]):
-            return dialect
+    parsed: dict[str, list[str]] = {}
+    for delimiter in "\t|;,":  # a comma may be a part of a caption between others
+        # No header is longer, and the parser would refuse a very long value.
+        parser = csv.reader([line[:10_000]], delimiter=delimiter, skipinitialspace=True)
+        parsed[delimiter] = [value.strip() for value in next(parser, [])]
+    for delimiter, values in parsed.items():
+        columns = [name.lower() for name in values]
+        image, caption = _first_of(columns)
+        if [columns.count(x) for x in (image, caption)] == [1, 1] and columns.count(_SPLIT) < 2:
+            names = ", ".join(name for name in columns if name in (image, caption, _SPLIT))
+            renamed = {image: "image", caption: "caption"}
+            return _Dialect(delimiter, [renamed.get(name, name) for name in columns], names)
     for delimiter, values in parsed.items():
         named = [bool(_IMAGE_NAME.fullmatch(x)) and not _URL.match(x) for x in values]
         if sorted(named) == [False, True] and not any(map(_URL.match, values)):
-            columns = ["image" if is_image else "caption" for is_image in named]
-            return _Dialect(delimiter, columns, False)
+            return _Dialect(delimiter, ["image" if x else "caption" for x in named], "")
     columns = max(parsed.values(), key=len)
-    what = (
-        f"the header must name image (or {', '.join(IMAGE_COLUMNS[1:])}), caption (or "
-        f"{', '.join(CAPTION_COLUMNS[1:])}) and maybe split, once each; it has "
-        f"{', '.join(columns) or 'nothing'}"
-    )
     if any(map(_URL.match, columns)):
         what = (
             "holds the address of an image: download the images, and write the names of their "
             "files in place of the addresses"
         )
+    else:
+        what = (
+            f"the header must name image (or {', '.join(IMAGE_COLUMNS[1:])}), caption (or "
+            f"{', '.join(CAPTION_COLUMNS[1:])}) and maybe split, once each; it has "
+            f"{', '.join(columns) or 'nothing'}"
+        )
     problems.add(location, what)
     return None
 
 
-def _parse_line(line: str, delimiter: str) -> list[str]:
-    # No header is longer, and the parser would refuse a very long value.
-    reader = csv.reader([line[:10_000]], delimiter=delimiter, skipinitialspace=True)
-    return [value.strip() for value in next(reader, [])]
+def _first_of(names: Container[str]) -> tuple[str, str]:
+    """Return which columns or keys are the image and the caption; the usual ones if none is."""
+    image, caption = (
+        next(filter(names.__contains__, known), known[0])
+        for known in (IMAGE_COLUMNS, CAPTION_COLUMNS)
+    )
+    return image, caption
 
 
 def _parse(
-    path: Path, lines: Iterable[str], dialect: _Dialect, problems: Problems
+    path: Path, dialect: _Dialect, problems: Problems
 ) -> Iterator[tuple[SourceLocation, list[str]]]:
     """Yield the rows of a table that are not empty, with the lines in which they begin."""
     reader = csv.reader(
-        (line + "\n" for line in lines),
+        (line + "\n" for _, line in read_lines(path, problems)),
         delimiter=dialect.delimiter,
         quoting=csv.QUOTE_MINIMAL if dialect.is_quoted else csv.QUOTE_NONE,
         strict=True,
@@ -246,25 +214,11 @@ def _parse(
         except StopIteration:
             return
         except csv.Error as error:
-            text = str(error)
-            why = next((ours for theirs, ours in _CSV_ERRORS if theirs in text), "")
-            problems.add(location, f"is not CSV: {why}" if why else "is not CSV")
+            why = [ours for theirs, ours in _CSV_ERRORS.items() if theirs in str(error)]
+            problems.add(location, ": ".join(["is not CSV", *why]))
         else:
             if any(values):
                 yield location, values
-
-
-def _complete(
-    values: list[str], dialect: _Dialect, location: SourceLocation, problems: Problems
-) -> list[str]:
-    """Return a row with the bar that one of Kaggle's Flickr30k lacks, after a caption's number."""
-    is_short = len(values) == len(dialect.columns) - 1
-    if is_short and dialect.columns[-2:] == ["comment_number", dialect.caption]:
-        number, _, caption = values[-1].strip().partition(" ")
-        if number.isdigit() and caption.strip():
-            problems.note(location, f"read as if {dialect.delimiter!r} followed the {number}")
-            return [*values[:-1], number, caption]
-    return values
 
 
 _TEXTS = Field(
@@ -286,13 +240,9 @@ def read_json_lines(path: Path, problems: Problems) -> Iterator[Row]:
         entry = parse_json(line, location, problems) if line.strip() else None
         if entry is None:
             continue
-        image, caption = (
-            next(filter(entry.__contains__, names), names[0])
-            for names in (IMAGE_COLUMNS, CAPTION_COLUMNS)
-        )
-        if has_fields(
-            entry, {image: TEXT, caption: _TEXTS, _SPLIT: OPTIONAL_TEXT}, location, problems
-        ):
+        image, caption = _first_of(entry)
+        fields = {image: TEXT, caption: _TEXTS, _SPLIT: OPTIONAL_TEXT}
+        if has_fields(entry, fields, location, problems):
             if (image, caption) not in noted:
                 noted.add((image, caption))
                 problems.note(SourceLocation(path), f"read {image}, {caption}")

@@ -1,11 +1,10 @@
 """The files of images, by the names that caption files have for them."""
 
 import contextlib
-import dataclasses
 import functools
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sat_tf.data.image_bytes import SUFFIXES
@@ -14,10 +13,8 @@ from sat_tf.errors import UserError, printable
 
 
 def name_key(name: str) -> str:
-    """Return what names have in common that differ in case, composition or blanks around them.
-
-    Composition: macOS writes the letter ä as two characters.
-    """
+    """Return what names have in common that differ in case, composition or blanks around them."""
+    # Composition: macOS writes the letter ä as two characters.
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
 
 
@@ -38,34 +35,28 @@ class ImageFiles:
     def __init__(self, folder: Path, nearby: Sequence[Path] = ()) -> None:
         self._roots = list(dict.fromkeys(map(str, (folder, *nearby))))
         self._searches_subfolders = bool(nearby)
-        self._listed: dict[str, _Listing] = {}
-        # By folder and what a name has before its last part: where that leads.
-        self._joined: dict[tuple[str, str], str] = {}
-        self._alike_folders: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        self._list = functools.cache(_Listing)
+        # As `Path` writes it, so that an image has one path.
+        self._join = functools.cache(lambda folder, above: str(Path(folder, above)))
+        self._folders_alike = functools.cache(self._find_folders)
         self._names: dict[str, str] = {}  # by the path of the file
         self._respelled: list[tuple[str, str]] = []  # name and path
         self._in_subfolder: list[str] = []
 
     def find(self, name: str, location: SourceLocation, problems: Problems) -> str:
-        """Return the path of an image; "" if it is not found, which is reported.
+        """Return the path of an image; "" for a name that is reported, at `location`.
 
-        Args:
-          name: of the image.
-          location: of the name, in a caption file.
-          problems: to which a name of no file, of several files or of the file of another name is
-            added.
+        That is a name of no file, of several files, or of the file of another name.
 
         Raises:
           UserError: a folder must not be read.
         """
-        paths = self._exact(self._roots, name)[:1]
-        is_exact, is_in_subfolder = bool(paths), False
-        if not paths:
-            paths = self._alike(self._roots, name)
-        if not paths and self._searches_subfolders:
-            paths = self._exact(self._subfolders, name)
-            is_exact, is_in_subfolder = bool(paths), True
-            paths = paths or self._alike(self._subfolders, name)
+        paths, is_exact = self._search(self._roots, name)
+        is_in_subfolder = not paths
+        if is_exact:
+            paths = paths[:1]  # a folder takes precedence over those after it
+        elif is_in_subfolder:
+            paths, is_exact = self._search(self._subfolders, name)
         if len(paths) != 1:
             problems.add(location, self._complaint(name, paths))
             return ""
@@ -97,11 +88,11 @@ class ImageFiles:
 
     def _complaint(self, name: str, paths: Sequence[str]) -> str:
         """Return what is wrong with a name of no file or of several, and which files there are."""
-        folders = [*self._roots, *(self._subfolders if self._searches_subfolders else ())]
         # With another ending, or without the folder, which may be one of another machine.
-        base = os.path.basename(_with_slashes(name))
+        base, folders = os.path.basename(name.replace("\\", "/")), self._roots + self._subfolders
         forms = (os.path.splitext(name)[0], base, os.path.splitext(base)[0])
-        found = paths or next(filter(None, (self._alike(folders, form) for form in forms)), [])
+        searches = (self._search(folders, form)[0] for form in forms)
+        found = paths or next(filter(None, searches), [])
         where = "" if os.path.isabs(name) else f" in {' or '.join(self._roots)}"
         shown = " and ".join(map(self._shown, found[:3])) + (" ..." if len(found) > 3 else "")
         there = "" if not found else f"; there is {shown}"
@@ -115,75 +106,66 @@ class ImageFiles:
     def _subfolders(self) -> list[str]:
         return [
             os.path.join(root, name)
-            for root in self._roots
+            for root in (self._roots if self._searches_subfolders else ())
             for name in sorted(self._list(root).folders)
             if not name.startswith(".") and not self._list(os.path.join(root, name)).error
         ]
 
-    def _exact(self, folders: Iterable[str], name: str) -> list[str]:
-        """Return the files of that name."""
+    def _search(self, folders: Sequence[str], name: str) -> tuple[list[str], bool]:
+        """Return the files of a name, else those that look alike; and whether it is the name."""
         above, base = os.path.split(name)
-        found = []
-        for folder in folders:
-            if (folder, above) not in self._joined:
-                # As `Path` writes it, so that an image has one path.
-                self._joined[folder, above] = str(Path(folder, above))
-            place = self._joined[folder, above]
+        exact = []
+        for place in (self._join(folder, above) for folder in folders):
             listing = self._list(place)
             if listing.error:
                 raise UserError(f"{printable(place)}: can't be read: {listing.error}")
             if base in listing.files:
-                found.append(os.path.join(place, base))
-        return found
-
-    def _alike(self, folders: Iterable[str], name: str) -> list[str]:
-        """Return the files whose names look alike."""
-        name = _with_slashes(name).strip()
-        *above, base = [part for part in name.split("/") if part not in ("", ".")] or [""]
-        key = name_key(base)
-        found = (
+                exact.append(os.path.join(place, base))
+        if exact:
+            return exact, True
+        name = name.replace("\\", "/").strip()
+        *parts, base = [part for part in name.split("/") if part not in ("", ".")] or [""]
+        alike = (
             os.path.join(place, file)
             for root in (["/"] if name.startswith("/") else folders)
-            for place in self._folders_alike(root, tuple(above))
-            for file in self._list(place).by_key.get(key, ())
+            for place in self._folders_alike(root, tuple(parts))
+            for file in self._list(place).by_key.get(name_key(base), ())
         )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(alike)), False
 
-    def _folders_alike(self, root: str, parts: tuple[str, ...]) -> list[str]:
+    def _find_folders(self, root: str, parts: tuple[str, ...]) -> list[str]:
         """Return the folders below `root` to which these parts of a name lead."""
         if not parts:
             return [root]
-        if (root, parts) not in self._alike_folders:
-            found = self._alike_folders[root, parts] = []
-            for folder in self._folders_alike(root, parts[:-1]):
-                path = os.path.join(folder, parts[-1])
-                if os.path.isdir(path):  # without listing the folder above, which may be long
-                    found.append(path)
-                else:
-                    key = name_key(parts[-1])
-                    names = sorted(x for x in self._list(folder).folders if name_key(x) == key)
-                    found += [os.path.join(folder, one) for one in names]
-        return self._alike_folders[root, parts]
-
-    def _list(self, folder: str) -> "_Listing":
-        if folder not in self._listed:
-            self._listed[folder] = _list_folder(folder)
-        return self._listed[folder]
+        found = []
+        for folder in self._folders_alike(root, parts[:-1]):
+            path = os.path.join(folder, parts[-1])
+            if os.path.isdir(path):  # without listing the folder above, which may be long
+                found.append(path)
+            else:
+                key = name_key(parts[-1])
+                names = sorted(x for x in self._list(folder).folders if name_key(x) == key)
+                found += [os.path.join(folder, one) for one in names]
+        return found
 
 
-@dataclasses.dataclass(frozen=True)
 class _Listing:
-    """The names in a folder; those of a folder that can't be read are none.
+    """The names of files and folders in a folder, links included; `error`: why it can't be read."""
 
-    Attributes:
-      files: and links to files.
-      folders: and links to folders.
-      error: why the folder must not be read.
-    """
-
-    files: frozenset[str] = frozenset()
-    folders: frozenset[str] = frozenset()
-    error: str = ""
+    def __init__(self, folder: str) -> None:
+        self.files, self.folders, self.error = set[str](), set[str](), ""
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):  # circular links
+                        if entry.is_file():
+                            self.files.add(entry.name)
+                        elif entry.is_dir():
+                            self.folders.add(entry.name)
+        except PermissionError as error:
+            self.error = str(error.strerror)
+        except (OSError, ValueError):  # no such folder, or no valid name of one
+            pass
 
     @functools.cached_property
     def by_key(self) -> dict[str, list[str]]:
@@ -195,25 +177,3 @@ class _Listing:
             for key in {*map(name_key, forms)}:
                 found.setdefault(key, []).append(file)
         return found
-
-
-def _list_folder(folder: str) -> _Listing:
-    files, folders = set(), set()
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):  # circular links
-                    if entry.is_file():
-                        files.add(entry.name)
-                    elif entry.is_dir():
-                        folders.add(entry.name)
-    except PermissionError as error:
-        return _Listing(error=str(error.strerror))
-    except (OSError, ValueError):  # no such folder, or no valid name of one
-        return _Listing()
-    return _Listing(frozenset(files), frozenset(folders))
-
-
-def _with_slashes(name: str) -> str:
-    """Return a name that Windows may have written, as it is written elsewhere."""
-    return name.replace("\\", "/")

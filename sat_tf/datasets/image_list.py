@@ -1,17 +1,13 @@
-"""Images without captions: files, folders, patterns and lists; their ids in COCO's results."""
+"""Images without captions: files, folders, patterns and lists."""
 
 import glob
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sat_tf.data.image_bytes import SUFFIXES
-from sat_tf.data.records import Problems, raise_if_problems
-from sat_tf.datasets.source import ID, NAME, JsonDocument, coco_id
 from sat_tf.errors import UserError, in_current_folder
-
-_LISTED = 5  # images that a message names
 
 
 def find_images(arguments: Sequence[str], images_from: str = "") -> list[str]:
@@ -69,53 +65,3 @@ def _read_list(path: str) -> list[str]:
     # File names need not be UTF-8: as Python has them.
     lines = map(os.fsdecode, content.removeprefix(b"\xef\xbb\xbf").splitlines())
     return [line for line in lines if line.strip()]
-
-
-def image_ids(paths: Sequence[str], image_info: str = "") -> dict[str, int | str]:
-    """Return the id of each image in COCO's results, by its path.
-
-    Args:
-      paths: of the images.
-      image_info: COCO's list of the images of a split, such as image_info_test2014.json, which
-        gives their ids. Without it an id is COCO's number in the name of the file if all images
-        have one, else the path.
-
-    Returns:
-      The ids, with `image_info` of the images that it lists.
-
-    Raises:
-      UserError: the list can't be read, an image of it is not given, or two images have one id.
-    """
-    if image_info:
-        known = _read_image_info(Path(image_info))
-        pairs = ((path, known.get(os.path.basename(path))) for path in paths)
-        ids = {path: number for path, number in pairs if number is not None}
-        missing = known.keys() - map(os.path.basename, ids)
-        if missing:
-            raise UserError(
-                f"--image_info={image_info}: {len(missing):,} of its {len(known):,} images are not "
-                f"given, {', '.join(sorted(missing)[:_LISTED])}: COCO's server wants all"
-            )
-    else:
-        numbers = {path: number for path in paths if (number := coco_id(path)) is not None}
-        ids = {**numbers} if len(numbers) == len(paths) else {path: path for path in paths}
-    _check_unique(ids)
-    return ids
-
-
-def _read_image_info(path: Path) -> dict[str, int | str]:
-    problems = Problems()
-    document = JsonDocument(path, {"images": {"id": ID, "file_name": NAME}}, problems)
-    known = {entry["file_name"]: entry["id"] for _, entry in document.entries("images")}
-    raise_if_problems(problems)
-    return known
-
-
-def _check_unique(ids: Mapping[str, int | str]) -> None:
-    first: dict[int | str, str] = {}
-    for path, number in ids.items():
-        if first.setdefault(number, path) != path:
-            raise UserError(
-                f"{path}: has the image_id {number} of {first[number]}: --captions takes one "
-                "caption an id"
-            )

@@ -1,23 +1,62 @@
 """Captions of any system: COCO's results format, and text files with one caption a line."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sat_tf.data.records import Problems, Record, SourceLocation, raise_if_problems
-from sat_tf.datasets.source import ID, TEXT, has_fields, read_lines
+from sat_tf.datasets.parsing import ID, NAME, TEXT, JsonDocument, has_fields, read_lines
+from sat_tf.datasets.source import coco_id
 from sat_tf.errors import UserError
 from sat_tf.storage import read_json
 
+_LISTED = 5  # images that a message names
+_IMAGE_INFO = {"images": {"id": ID, "file_name": NAME}}
 
-def results_document(records: Sequence[Record], captions: Sequence[str]) -> list[dict[str, Any]]:
-    """Return captions in COCO's results format, which COCO's server and pycocotools take.
 
-    An image is named by its id in the document of its data set, if it has one, else by its name.
+def image_ids(paths: Sequence[str], image_info: str = "") -> dict[str, int | str]:
+    """Return the id of each image in COCO's results, by its path.
 
     Args:
-      records: of the images.
-      captions: one an image.
+      paths: of the images.
+      image_info: COCO's list of the images of a split, such as image_info_test2014.json, which
+        gives the ids of those that it lists. Without it an id is COCO's number in the name of the
+        file if all images have one, else the path.
+
+    Raises:
+      UserError: the list can't be read, an image of it is not given, or two images have one id.
+    """
+    ids: dict[str, int | str] = {}
+    if image_info:
+        problems = Problems()
+        document = JsonDocument(Path(image_info), _IMAGE_INFO, problems)
+        known = {entry["file_name"]: entry["id"] for _, entry in document.entries("images")}
+        raise_if_problems(problems)
+        ids = {path: known[name] for path in paths if (name := os.path.basename(path)) in known}
+        if missing := known.keys() - map(os.path.basename, ids):
+            raise UserError(
+                f"--image_info={image_info}: {len(missing):,} of its {len(known):,} images are not "
+                f"given, {', '.join(sorted(missing)[:_LISTED])}: COCO's server wants all"
+            )
+    else:
+        ids.update((path, own) for path in paths if (own := coco_id(path)) is not None)
+        if len(ids) < len(paths):
+            ids.update((path, path) for path in paths)
+    first: dict[int | str, str] = {}
+    for path, number in ids.items():
+        if first.setdefault(number, path) != path:
+            raise UserError(
+                f"{path}: has the image_id {number} of {first[number]}: --captions takes one "
+                "caption an id"
+            )
+    return ids
+
+
+def results_document(records: Sequence[Record], captions: Sequence[str]) -> list[dict[str, Any]]:
+    """Return captions, one an image, in COCO's results format, which COCO's server takes.
+
+    An image is named by its id in the document of its data set, if it has one, else by its name.
     """
     return [
         {"image_id": _result_id(record), "caption": caption}
@@ -62,10 +101,9 @@ def read_results(path: Path, records: Sequence[Record]) -> list[str]:
             problems.add(location, f"image_id {image!r} has a caption already")
         else:
             captions[row] = entry["caption"]
-    if not problems:
-        missing = [record.image_id for row, record in enumerate(records) if row not in captions]
-        for image_id in missing:
-            problems.add(SourceLocation(path), f"has no caption of {image_id!r}")
+    for row, record in enumerate(() if problems else records):
+        if row not in captions:
+            problems.add(SourceLocation(path), f"has no caption of {record.image_id!r}")
     raise_if_problems(problems)
     return [captions[row] for row in range(len(records))]
 
@@ -73,21 +111,20 @@ def read_results(path: Path, records: Sequence[Record]) -> list[str]:
 def read_text_results(
     path: Path, reference_paths: Sequence[Path]
 ) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return captions and references from text files, line n of each for image n.
+    """Return captions, and the references of each image, from text files: line n for image n.
 
     Args:
       path: of the captions; an empty line is an empty caption.
       reference_paths: of the first references, the second ones and so on; an empty line where an
         image has no more.
 
-    Returns:
-      The captions, and the references of each image.
-
     Raises:
       UserError: a file can't be read or has another number of lines, or an image no reference.
     """
     problems = Problems()
-    captions, *columns = (_read_column(one, problems) for one in (path, *reference_paths))
+    captions, *columns = (
+        [line.strip() for _, line in read_lines(one, problems)] for one in (path, *reference_paths)
+    )
     raise_if_problems(problems)
     for reference_path, column in zip(reference_paths, columns, strict=True):
         if len(column) != len(captions):
@@ -102,7 +139,3 @@ def read_text_results(
             problems.add(location, "the image has no reference in any file")
     raise_if_problems(problems)
     return captions, references
-
-
-def _read_column(path: Path, problems: Problems) -> list[str]:
-    return [line.strip() for _, line in read_lines(path, problems)]

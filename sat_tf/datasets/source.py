@@ -6,19 +6,27 @@ register it: in `files.READERS` by the extension of the file, or in the `Source`
 """
 
 import dataclasses
-import itertools
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sat_tf.config import DataConfig
 from sat_tf.data.records import SPLITS, Problems, Record, SourceLocation, ValidatedSplits
 from sat_tf.datasets.image_files import ImageFiles, name_key
-from sat_tf.errors import UserError, in_current_folder, printable, why_not_json
-from sat_tf.text_files import NOT_TEXT, open_text
+from sat_tf.datasets.parsing import (
+    NAME,
+    OPTIONAL_ID,
+    OPTIONAL_TEXT,
+    TEXT,
+    Field,
+    JsonDocument,
+    has_fields,
+    read_lines,
+)
+from sat_tf.errors import UserError, in_current_folder, printable
+from sat_tf.text_files import NOT_TEXT
 from sat_tf.vocabulary import tokenize
 
 # Names of splits in files; restval is the part of COCO's validation images that Karpathy's splits
@@ -31,168 +39,203 @@ SPLIT_NAMES = {name: name for name in SPLITS} | {
 }
 # A text with one of these has a word: most captions need no tokenizer to be checked.
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
-_NOT_UTF8 = "is not UTF-8 text: save the file as UTF-8"
 
 
 class Row(NamedTuple):
-    """A caption of an image as a file has it.
-
-    location: in the file.
-    image: name of the image.
-    caption: not tokenized.
-    split: "" if the file names none.
-    document_id: see `Record`.
-    """
+    """A caption of an image as a file has it."""
 
     location: SourceLocation
-    image: str
+    image: str  # its name
     caption: str
-    split: str = ""
-    document_id: int | str | None = None
+    split: str = ""  # if the file names one
+    document_id: int | str | None = None  # see `Record`
 
 
 Reader = Callable[[Path, Problems], Iterable[Row]]
 # The rows of each image, in the order of the files.
-Images = dict[str, list[Row]]
+Images = Mapping[str, Sequence[Row]]
+# Files with one image name a line, by split; COCO has two for train (train and restval).
+SplitLists = Mapping[str, Sequence[Path]]
 
 
-def read_lines(path: Path, problems: Problems) -> Iterator[tuple[SourceLocation, str]]:
-    """Yield the lines of a text file; those that can't be read are reported, and yielded as ""."""
-    with open_text(path) as file:
-        for number, line in enumerate(file, start=1):
-            location, what = SourceLocation(path, number), ""
-            if NOT_TEXT.search(line):
-                what = _NOT_UTF8
-            elif "\0" in line:
-                what = "holds a NUL byte"
-            if what:
-                problems.add(location, what)
-            # A CR within the line is a blank; the CSV parser would take it for the end of a row.
-            yield location, "" if what else line.rstrip("\r\n").replace("\r", " ")
+class CaptionFile(NamedTuple):
+    """A file with captions and its reader."""
+
+    path: Path
+    read: Reader
+    split: str = ""  # of all its images, if it has one
+    folder: str = ""  # of these images, which becomes a part of their names
+
+    def rows(self, problems: Problems) -> Iterator[Row]:
+        """Yield the captions that can be printed and written; that there is none is a problem."""
+        before, row = len(problems), None
+        for row in self.read(self.path, problems):
+            if any(map(NOT_TEXT.search, (row.image, row.caption, row.split))):
+                problems.add(row.location, "holds half a character (a lone surrogate)")
+            elif "\0" in row.caption:
+                problems.add(row.location, "holds a NUL character")
+            elif self.split:
+                location, image, caption, _, document_id = row
+                yield Row(location, f"{self.folder}/{image}", caption, self.split, document_id)
+            else:
+                yield row
+        if not row and len(problems) == before:
+            problems.add(SourceLocation(self.path), "holds no caption")
 
 
-class Field(NamedTuple):
-    """A field of a JSON object: what it must be, in words and as a test."""
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The files of a data set."""
 
-    what: str
-    is_valid: Callable[[Any], bool]
+    files: tuple[CaptionFile, ...]
+    image_dir: Path  # that names of images are relative to
+    lists: SplitLists = dataclasses.field(default_factory=dict)  # without, the files name splits
+    default_split: Callable[[str], str] = lambda image: ""  # of an image, if nothing names one
+    advice: str = ""  # what to do if a split, {split}, has no image
+    nearby: tuple[Path, ...] = ()  # further folders of images, see `ImageFiles`
+
+    def available(self) -> tuple[str, ...]:
+        """Return the splits that have an image, as far as is known without validation."""
+        available = set(self.lists) or {file.split for file in self.files}
+        if "" in available:
+            # Problems are reported when splits are loaded, together with all others.
+            available = set(self._divide(SPLITS, Problems())[1].values())
+        return tuple(split for split in SPLITS if split in available)
+
+    def validate(self, splits: Sequence[str]) -> ValidatedSplits:
+        """Return the valid records of the splits, and every problem.
+
+        Images and caption files of other splits need not exist.
+
+        Raises:
+          UserError: a file can't be read, or a split has no image and no problem explains it.
+        """
+        problems = Problems()
+        images, split_of = self._divide(splits, problems)
+        files = ImageFiles(self.image_dir, self.nearby)
+        records: dict[str, list[Record]] = {split: [] for split in splits}
+        for image, split in split_of.items():
+            if split in records:
+                record = _make_record(image, images[image], files, problems)
+                records[split] += [record] if record else []
+        files.add_notes(problems)
+        empty = next((split for split in splits if not records[split]), "")
+        if empty and not problems:
+            paths = ", ".join(printable(file.path) for file in self.files)
+            available = ", ".join(self.available()) or "none"
+            advice = f": {self.advice.format(split=empty)}" if self.advice else ""
+            raise UserError(
+                f"{paths}: no image in the split {empty} (available: {available}){advice}"
+            )
+        return ValidatedSplits({split: tuple(found) for split, found in records.items()}, problems)
+
+    def _divide(self, splits: Sequence[str], problems: Problems) -> tuple[Images, dict[str, str]]:
+        """Return the rows of each image, and the split of images, of these splits at least."""
+        images: dict[str, list[Row]] = {}
+        files = [f for f in self.files if self.lists or not f.split or f.split in splits]
+        for file in files:
+            for row in file.rows(problems):
+                images.setdefault(row.image, []).append(row)
+        if not self.lists:
+            return images, _split_by_rows(images, self.default_split, problems)
+        lists = {split: self.lists.get(split, ()) for split in splits}
+        captions = ", ".join(file.path.name for file in files)
+        return images, _split_by_lists(images, lists, captions, problems)
 
 
-ID = Field("a number or text", lambda value: type(value) in (int, str))
-OPTIONAL_ID = Field("a number or text, optional", lambda value: value is None or ID.is_valid(value))
-TEXT = Field("a text", lambda value: isinstance(value, str))
-NAME = Field("a text", lambda value: isinstance(value, str) and bool(value.strip()))
-OPTIONAL_TEXT = Field("a text, optional", lambda value: value is None or isinstance(value, str))
-Fields = Mapping[str, Field]
+def _split_by_rows(
+    images: Images, default_split: Callable[[str], str], problems: Problems
+) -> dict[str, str]:
+    """Return the split of each image: that its rows name, or the default if no row names any."""
+    are_named = any(row.split.strip() for rows in images.values() for row in rows)
+    split_of: dict[str, str] = {}
+    for image, rows in images.items():
+        splits = [SPLIT_NAMES.get(row.split.strip().lower(), "") for row in rows]
+        first = split_of[image] = next(filter(None, splits), "") or default_split(image)
+        for row, split in zip(rows, splits, strict=True) if are_named else ():
+            if not row.split.strip():
+                problems.add(row.location, "names no split, as others do")
+            elif not split:
+                what = f"split {row.split!r} must be one of {', '.join(SPLIT_NAMES)}"
+                problems.add(row.location, what)
+            elif split != first:
+                problems.add(row.location, f"{row.image!r} is in the split {first} already")
+    return split_of
 
 
-def has_fields(entry: Any, fields: Fields, location: SourceLocation, problems: Problems) -> bool:
-    """Return whether a JSON value is an object with these fields; report the wrong ones."""
-    values = entry if isinstance(entry, dict) else {}
-    wrong = [
-        f"{name} ({field.what})"
-        for name, field in fields.items()
-        if not field.is_valid(values.get(name))
-    ]
-    if wrong:
-        problems.add(location, f"must have {' and '.join(wrong)}")
-    return not wrong
+def _split_by_lists(
+    images: Iterable[str], lists: SplitLists, captions: str, problems: Problems
+) -> dict[str, str]:
+    """Return the split of each image that lists name, in the order of the lists.
 
-
-def parse_json(
-    text: str, location: SourceLocation, problems: Problems, keep: Sequence[str] | None = None
-) -> dict[str, Any] | None:
-    """Return a JSON object; None if it is none, which is reported.
-
-    Args:
-      text: JSON.
-      location: of the text; the line is added for a file.
-      problems: to which errors are added.
-      keep: keys kept in each object; the others are dropped while parsing, as they may take
-        several times the memory of the rest. None: all.
+    A list names an image with its folder, without, or without its extension too; the names that
+    are no image's as they are written are those of images that look alike (see `name_key`).
+    Messages name the caption files as `captions`.
     """
+    listed: dict[str, tuple[str, SourceLocation]] = {}
+    for split, path in ((split, path) for split, paths in lists.items() for path in paths):
+        for location, name in _read_list(path, problems):
+            first, _ = listed.setdefault(name, (split, location))
+            if first != split:
+                problems.add(location, f"{name!r} is in the split {first} already")
+    images_of: dict[str, list[str]] = {name: [] for name in listed}
+    rest: list[str] = []
+    for image in images:
+        images_of_name = (images_of[form] for form in _forms(image) if form in listed)
+        next(images_of_name, rest).append(image)
+    missing = {name_key(name): found for name, found in images_of.items() if not found}
+    for image in rest if missing else ():
+        alike = (missing[key] for key in map(name_key, _forms(image)) if key in missing)
+        next(alike, []).append(image)
+    for name, found in images_of.items():
+        if not found:
+            problems.add(listed[name][1], f"{name!r} has no caption in {captions}")
+        elif len(found) > 1:
+            problems.add(listed[name][1], f"{name!r} may be {' or '.join(map(repr, found))}")
+    return {image: listed[name][0] for name, found in images_of.items() for image in found}
 
-    def select(found: dict[str, Any]) -> dict[str, Any]:
-        return {key: found[key] for key in keep or () if key in found}
 
-    try:
-        value = json.loads(text, object_hook=select if keep else None)
-    except json.JSONDecodeError as error:
-        if not location.position:
-            location = SourceLocation(location.path, error.lineno)
-        problems.add(location, f"is not JSON: {error.msg}, column {error.colno}")
-    except (ValueError, RecursionError) as error:  # endless digits, endless brackets
-        problems.add(location, f"is not JSON that can be read: {why_not_json(error)}")
-    else:
-        if isinstance(value, dict):
-            return value
-        problems.add(location, "is not a JSON object")
-    return None
+def _forms(image: str) -> tuple[str, str, str]:
+    base = os.path.basename(image)
+    return image, base, os.path.splitext(base)[0]
 
 
-class JsonDocument:
-    """A JSON file of a whole data set: an object with lists of entries.
+def _read_list(path: Path, problems: Problems) -> list[tuple[SourceLocation, str]]:
+    """Return the names in a file with one image name a line."""
+    before = len(problems)
+    names = [(at, line.strip()) for at, line in read_lines(path, problems) if line.strip()]
+    if not names and len(problems) == before:
+        problems.add(SourceLocation(path), "lists no image")
+    return names
 
-    Args:
-      path: of the file.
-      lists: the fields of the entries of each list; others are not read.
-      problems: to which errors are added.
-    """
 
-    def __init__(self, path: Path, lists: Mapping[str, Fields], problems: Problems) -> None:
-        self._path, self._lists, self._problems = path, lists, problems
-        self._content = None
-        keep = {*lists, *itertools.chain.from_iterable(lists.values())}
-        with open_text(path) as file:
-            text = file.read()
-        if wrong := NOT_TEXT.search(text):
-            line = text.count("\n", 0, wrong.start()) + 1
-            problems.add(SourceLocation(path, line), _NOT_UTF8)
+def _make_record(
+    image: str, rows: Sequence[Row], files: ImageFiles, problems: Problems
+) -> Record | None:
+    """Return an image that exists with the captions that have a word; None without either."""
+    path = files.find(image, rows[0].location, problems)
+    captions = []
+    for row in rows:
+        if _LETTER_OR_DIGIT.search(row.caption) or tokenize(row.caption):
+            captions.append(row.caption.strip())
         else:
-            self._content = parse_json(text, SourceLocation(path), problems, [*keep])
-
-    def entries(self, key: str) -> Iterator[tuple[SourceLocation, dict[str, Any]]]:
-        """Yield the entries of a list with their locations; faulty ones are reported instead."""
-        for location, entry, is_valid in self._check(key):
-            if is_valid:
-                yield location, entry
-
-    def entries_by_id(self, key: str) -> dict[int | str, tuple[SourceLocation, dict[str, Any]]]:
-        """Return the entries of a list by their `id`; a faulty entry that has one is {}."""
-        found: dict[int | str, tuple[SourceLocation, dict[str, Any]]] = {}
-        for location, entry, is_valid in self._check(key):
-            number: Any = entry.get("id")
-            if not ID.is_valid(number):
-                continue
-            first, _ = found.setdefault(number, (location, entry if is_valid else {}))
-            if first is not location:
-                self._problems.add(location, f"has the id of {first.position}, {number!r}")
-        return found
-
-    def _check(self, key: str) -> Iterator[tuple[SourceLocation, dict[str, Any], bool]]:
-        if self._content is None:
-            return
-        listed = self._content.get(key)
-        if not isinstance(listed, list):
-            self._problems.add(SourceLocation(self._path, key), "is not a list")
-            return
-        for number, entry in enumerate(listed):
-            location = SourceLocation(self._path, f"{key}[{number}]")
-            is_valid = has_fields(entry, self._lists[key], location, self._problems)
-            yield location, entry if isinstance(entry, dict) else {}, is_valid
+            problems.add(row.location, f"the caption of {image!r} is empty")
+    if not (path and captions):
+        return None
+    return Record(image, path, tuple(captions), document_id=rows[0].document_id)
 
 
-_SENTENCES = Field("a list, not empty", lambda value: isinstance(value, list) and bool(value))
+# --- Where a data set has its splits
+
+
 _KARPATHY = {
-    "images": {
-        "filename": NAME,
-        "filepath": OPTIONAL_TEXT,
-        "split": NAME,
-        "sentences": _SENTENCES,
-        "cocoid": OPTIONAL_ID,
-    },
-    "sentences": {"raw": TEXT},
+    "filename": NAME,
+    "filepath": OPTIONAL_TEXT,
+    "split": NAME,
+    "sentences": Field("a list, not empty", lambda value: isinstance(value, list) and bool(value)),
+    "cocoid": OPTIONAL_ID,
 }
+_SENTENCE = {"raw": TEXT}
 # Names of COCO's own files, which hold their ids.
 _COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})\.jpg")
 
@@ -206,7 +249,8 @@ def coco_id(image: str) -> int | None:
 def read_karpathy(path: Path, problems: Problems) -> Iterator[Row]:
     """Yield the captions of Karpathy's `dataset_*.json`, which names the split of each image."""
     first: dict[str, SourceLocation] = {}
-    for location, entry in JsonDocument(path, _KARPATHY, problems).entries("images"):
+    lists = {"images": _KARPATHY, "sentences": _SENTENCE}
+    for location, entry in JsonDocument(path, lists, problems).entries("images"):
         folder = entry.get("filepath")
         image = f"{folder}/{entry['filename']}" if folder else entry["filename"]
         if first.setdefault(image, location) is not location:
@@ -216,245 +260,44 @@ def read_karpathy(path: Path, problems: Problems) -> Iterator[Row]:
         document_id = coco_id(image) if own is None else own
         for number, sentence in enumerate(entry["sentences"]):
             at = SourceLocation(path, f"{location.position}.sentences[{number}]")
-            if has_fields(sentence, _KARPATHY["sentences"], at, problems):
+            if has_fields(sentence, _SENTENCE, at, problems):
                 yield Row(at, image, sentence["raw"], entry["split"], document_id)
-
-
-class CaptionFile(NamedTuple):
-    """A file with captions and its reader; `split` is that of all its images, or ""."""
-
-    path: Path
-    read: Reader
-    split: str = ""
-
-    def rows(self, problems: Problems) -> Iterator[Row]:
-        """Yield the captions; that there is none is a problem."""
-        before, is_empty = len(problems), True
-        for row in self.read(self.path, problems):
-            is_empty = False
-            yield row
-        if is_empty and len(problems) == before:
-            problems.add(SourceLocation(self.path), "holds no caption")
-
-
-# Files with one image name a line, by split; COCO has two for train (train and restval).
-SplitLists = Mapping[str, Sequence[Path]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """The files of a data set.
-
-    Attributes:
-      files: with captions.
-      image_dir: the folder that image names are relative to.
-      nearby: further folders of images, see `ImageFiles`.
-      lists: which image is in which split; without lists, the caption files say so.
-      default_split: maps the name of an image to its split if nothing else does; "": to none.
-      advice: what to do if a split has no image; {split} is its name.
-    """
-
-    files: tuple[CaptionFile, ...]
-    image_dir: Path
-    lists: SplitLists = dataclasses.field(default_factory=dict)
-    default_split: Callable[[str], str] = lambda image: ""
-    advice: str = ""
-    nearby: tuple[Path, ...] = ()
-
-    def available(self) -> tuple[str, ...]:
-        """Return the splits that have an image, as far as is known without validation."""
-        available = set(self.lists) or {file.split for file in self.files}
-        if "" in available:
-            # Problems are reported when splits are loaded, together with all others.
-            available = set(self._images_by_split(SPLITS, Problems()))
-        return tuple(split for split in SPLITS if split in available)
-
-    def validate(self, splits: Sequence[str]) -> ValidatedSplits:
-        """Return the valid records of the splits, and every problem.
-
-        Images and caption files of other splits need not exist.
-
-        Raises:
-          UserError: a file can't be read, or a split has no image and no problem explains it.
-        """
-        problems = Problems()
-        images = self._images_by_split(splits, problems)
-        files = ImageFiles(self.image_dir, self.nearby)
-        records = {split: make_records(images.get(split, {}), files, problems) for split in splits}
-        files.add_notes(problems)
-        empty = [split for split in splits if not records[split]]
-        if empty and not problems:
-            paths = ", ".join(printable(file.path) for file in self.files)
-            available = ", ".join(self.available()) or "none"
-            advice = f": {self.advice.format(split=empty[0])}" if self.advice else ""
-            raise UserError(
-                f"{paths}: no image in the split {empty[0]} (available: {available}){advice}"
-            )
-        return ValidatedSplits(records, problems)
-
-    def _images_by_split(self, splits: Sequence[str], problems: Problems) -> dict[str, Images]:
-        """Return the rows of these splits at least."""
-        files = [f for f in self.files if self.lists or not f.split or f.split in splits]
-        images = group_by_image(
-            itertools.chain.from_iterable(file.rows(problems) for file in files), problems
-        )
-        if not self.lists:
-            return split_by_rows(images, self.default_split, problems)
-        lists = {split: self.lists.get(split, ()) for split in splits}
-        return split_by_lists(images, lists, ", ".join(f.path.name for f in files), problems)
-
-
-def group_by_image(rows: Iterable[Row], problems: Problems) -> Images:
-    """Return the rows of each image; rows whose text can't be printed or written are reported."""
-    images: Images = {}
-    for row in rows:
-        if any(map(NOT_TEXT.search, (row.image, row.caption, row.split))):
-            problems.add(row.location, "holds half a character (a lone surrogate)")
-        elif "\0" in row.caption:
-            problems.add(row.location, "holds a NUL character")
-        else:
-            images.setdefault(row.image, []).append(row)
-    return images
-
-
-def split_by_rows(
-    images: Images, default_split: Callable[[str], str], problems: Problems
-) -> dict[str, Images]:
-    """Divide images into the splits that their rows name, or by default if no row names one."""
-    are_named = any(row.split.strip() for rows in images.values() for row in rows)
-    by_split: dict[str, Images] = {}
-    for image, rows in images.items():
-        splits = [SPLIT_NAMES.get(row.split.strip().lower(), "") for row in rows]
-        first = next(filter(None, splits), "")
-        for row, split in zip(rows, splits, strict=True) if are_named else ():
-            if not row.split.strip():
-                problems.add(row.location, "names no split, as others do")
-            elif not split:
-                what = f"split {row.split!r} must be one of {', '.join(SPLIT_NAMES)}"
-                problems.add(row.location, what)
-            elif split != first:
-                problems.add(row.location, f"{row.image!r} is in the split {first} already")
-        by_split.setdefault(first or default_split(image), {})[image] = rows
-    return by_split
-
-
-def split_by_lists(
-    images: Images, lists: SplitLists, captions: str, problems: Problems
-) -> dict[str, Images]:
-    """Divide images into splits by lists of their names, in the order of the lists.
-
-    Images of no list are left out.
-
-    Args:
-      images: to divide; splits that their rows name are ignored.
-      lists: of the splits wanted.
-      captions: names of the caption files, for problems.
-      problems: to which errors are added.
-    """
-    listed: dict[str, tuple[str, SourceLocation]] = {}
-    for split, path in ((split, path) for split, paths in lists.items() for path in paths):
-        for name, location in _read_list(path, problems):
-            first, _ = listed.setdefault(name, (split, location))
-            if first != split:
-                problems.add(location, f"{name!r} is in the split {first} already")
-    images_of: dict[str, list[str]] = {}
-    for image in images:
-        base = os.path.basename(image)
-        # Lists name an image with its folder or without, or without its extension.
-        forms = (image, base, os.path.splitext(base)[0])
-        images_of.setdefault(next(filter(listed.__contains__, forms), ""), []).append(image)
-    # Images of no list, by what names that look alike have in common.
-    alike: dict[str, list[str]] = {}
-    if not images_of.keys() >= listed.keys():
-        for image in images_of.get("", ()):
-            base = os.path.basename(image)
-            for form in {name_key(form) for form in (image, base, os.path.splitext(base)[0])}:
-                alike.setdefault(form, []).append(image)
-    by_split: dict[str, Images] = {split: {} for split in lists}
-    for name, (split, location) in listed.items():
-        found = images_of.get(name) or alike.get(name_key(name), [])
-        by_split[split].update((image, images[image]) for image in found)
-        if not found:
-            problems.add(location, f"{name!r} has no caption in {captions}")
-        elif len(found) > 1:
-            problems.add(location, f"{name!r} may be {' or '.join(map(repr, found))}")
-    return by_split
-
-
-def _read_list(path: Path, problems: Problems) -> list[tuple[str, SourceLocation]]:
-    """Return the names in a file with one image name a line."""
-    before = len(problems)
-    lines = [(line.strip(), location) for location, line in read_lines(path, problems)]
-    names = [(name, location) for name, location in lines if name]
-    if not names and len(problems) == before:
-        problems.add(SourceLocation(path), "lists no image")
-    return names
-
-
-def make_records(images: Images, files: ImageFiles, problems: Problems) -> tuple[Record, ...]:
-    """Return the records of images that exist, with the captions that have a word."""
-    records = []
-    for image, rows in images.items():
-        location, *_, document_id = rows[0]
-        path = files.find(image, location, problems)
-        captions = []
-        for row in rows:
-            if _LETTER_OR_DIGIT.search(row.caption) or tokenize(row.caption):
-                captions.append(row.caption.strip())
-            else:
-                problems.add(row.location, f"the caption of {image!r} is empty")
-        if captions and path:
-            records.append(Record(image, path, tuple(captions), document_id=document_id))
-    return tuple(records)
 
 
 def data_folder(config: DataConfig) -> Path:
     """Return `--data_dir`; raise a `UserError` if it is no folder."""
     folder = Path(config.data_dir)
     if not folder.is_dir():
-        where = in_current_folder(folder)
-        raise UserError(printable(f"--data_dir={folder}: no such folder{where}"))
+        raise missing_path("data_dir", folder, config, "folder")
     return folder
 
 
 def missing_path(flag: str, path: Path, config: DataConfig, what: str) -> UserError:
-    """Return the error for a path of a flag that does not exist.
-
-    Args:
-      flag: without dashes.
-      path: that the flag names.
-      config: of the data set; `--data_dir` may hold the path.
-      what: that the path should be.
-    """
+    """Return the error for the path of a flag, which should be a `what` and does not exist."""
     message = f"--{flag}={path}: no such {what}{in_current_folder(path)}"
     if not path.is_absolute() and (inside := Path(config.data_dir) / path).exists():
         message += f"; there is --{flag}={inside}"
     return UserError(printable(message))
 
 
-def find_splits(config: DataConfig, patterns: Sequence[str]) -> tuple[Path | None, SplitLists]:
-    """Find the splits of `--splits`, else those in `--data_dir`.
+def find_splits(
+    config: DataConfig, patterns: Sequence[str]
+) -> tuple[CaptionFile | None, SplitLists]:
+    """Return a document of Karpathy's, or lists, or neither, of `--splits` or else `--data_dir`.
 
-    Args:
-      config: of the data set.
-      patterns: file names of its lists, {} instead of the name of a split.
-
-    Returns:
-      Path of a document of Karpathy's, or None; lists, or none of them.
+    Lists have the names of a pattern, in which {} stands for the name of a split.
     """
-    if not config.splits:
-        lists = _find_lists(Path(config.data_dir), patterns)
-        document = Path(config.data_dir) / f"dataset_{config.dataset}.json"
-        is_used = not lists and config.dataset != "files" and document.is_file()
-        return (document if is_used else None), lists
-    path = Path(config.splits)
-    if path.is_file():
-        return path, {}
-    if not path.is_dir():
+    path = Path(config.splits or config.data_dir)
+    if not path.exists():
         raise missing_path("splits", path, config, "file or folder")
-    patterns = (*patterns, "{}.txt")
+    if config.splits:
+        document, patterns = path, (*patterns, "{}.txt")
+    else:
+        document = path / f"dataset_{config.dataset}.json"
     lists = _find_lists(path, patterns)
-    if not lists:
+    if document.is_file() and not lists and (config.splits or config.dataset != "files"):
+        return CaptionFile(document, read_karpathy), {}
+    if config.splits and not lists:
         names = " or ".join(pattern.format("train") for pattern in patterns)
         raise UserError(f"--splits={path}: holds no list of image names ({names}, and so on)")
     return None, lists

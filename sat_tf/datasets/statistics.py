@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from sat_tf.config import DataConfig
 from sat_tf.data.records import Record, ValidatedSplits
 from sat_tf.vocabulary import SPECIAL, Vocabulary, is_unsegmented, tokenize
@@ -28,18 +30,12 @@ _SHOWN = 30  # characters of a caption
 
 
 class SplitStatistics(NamedTuple):
-    """Counts of a split.
-
-    images: number of images.
-    captions: number of images by their number of captions.
-    lengths: number of captions by their number of words.
-    words: number of occurrences of each word.
-    """
+    """Counts of a split."""
 
     images: int
-    captions: Counter[int]
-    lengths: Counter[int]
-    words: Counter[str]
+    captions: Counter[int]  # images by their number of captions
+    lengths: Counter[int]  # captions by their number of words
+    words: Counter[str]  # occurrences
 
 
 def split_statistics(records: Sequence[Record]) -> SplitStatistics:
@@ -49,49 +45,18 @@ def split_statistics(records: Sequence[Record]) -> SplitStatistics:
         len(records),
         Counter(len(record.captions) for record in records),
         Counter(map(len, tokenized)),
-        Counter(word for words in tokenized for word in words),
+        Counter(itertools.chain.from_iterable(tokenized)),
     )
 
 
-def length_quantile(lengths: Counter[int], share: float) -> int:
-    """Return the number of words that this share of the captions have at most."""
-    reached = 0
-    for length, count in sorted(lengths.items()):
-        reached += count
-        if reached >= share * lengths.total():
-            return length
-    return 0
-
-
-class Coverage(NamedTuple):
-    """A vocabulary: its number of words, and the share of the words of captions it lacks."""
-
-    kept: int
-    unknown: float
-
-
-def coverage(vocabulary: Vocabulary, words: Counter[str], size: int, min_count: int) -> Coverage:
-    """Return how many words of captions a smaller vocabulary lacks.
-
-    Args:
-      vocabulary: all training words.
-      words: of the captions.
-      size: maximum number of training words kept; 0 keeps all.
-      min_count: minimum number of occurrences of a training word.
-    """
-    frequent = sum(count >= min_count for count in vocabulary.counts[len(SPECIAL) :])
-    kept = min(frequent, size or frequent)
-    known = sum(words[word] for word in vocabulary.words[len(SPECIAL) : len(SPECIAL) + kept])
-    return Coverage(kept, 1 - known / max(words.total(), 1))
+def oov_rate(words: Counter[str], vocabulary: Vocabulary) -> float:
+    """Return the share of the words of captions that a vocabulary does not have."""
+    unknown = sum(count for word, count in words.items() if word not in vocabulary)
+    return unknown / max(words.total(), 1)
 
 
 def describe(statistics: Mapping[str, SplitStatistics], limits: tuple[int, int]) -> str:
-    """Return a page about a data set.
-
-    Args:
-      statistics: of its splits.
-      limits: `--vocabulary_size` and `--min_word_count`.
-    """
+    """Return a page about the splits of a data set; limits: of size and counts, as they are set."""
     lines = _table(statistics)
     filled = [split for split, counts in statistics.items() if counts.images]
     if not filled:
@@ -101,11 +66,11 @@ def describe(statistics: Mapping[str, SplitStatistics], limits: tuple[int, int])
     lines += ["", f"words a caption, {source}", *_histogram(statistics[source].lengths)]
     lines += ["", f"words of {target} that a vocabulary of {source} does not know"]
     lines += [f"{'--vocabulary_size':>20}{'--min_word_count':>18}{'words kept':>12}{'unknown':>10}"]
-    vocabulary = Vocabulary.build([list(statistics[source].words.elements())])
     for size, min_count in dict.fromkeys([*_LIMITS, limits]):
-        kept, unknown = coverage(vocabulary, statistics[target].words, size, min_count)
+        vocabulary = Vocabulary.build([statistics[source].words], size=size, min_count=min_count)
+        name, kept = f"{size:,}" if size else "0 (all)", len(vocabulary) - len(SPECIAL)
+        unknown = oov_rate(statistics[target].words, vocabulary)
         mark = "  as set" if (size, min_count) == limits else ""
-        name = f"{size:,}" if size else "0 (all)"
         lines.append(f"{name:>20}{min_count:>18}{kept:>12,}{unknown:>10.2%}{mark}")
     return "\n".join(lines)
 
@@ -144,14 +109,11 @@ def describe_notes(checked: ValidatedSplits, data: DataConfig) -> list[str]:
 
 def count_outside(records: Iterable[Record], folder: str) -> int:
     """Return how many images are files outside of a folder, whether named there or linked."""
-    root = os.path.realpath(folder)
-    real_folder = functools.cache(os.path.realpath)
+    root, real_path = os.path.realpath(folder), functools.cache(os.path.realpath)
     count = 0
-    for record in records:
-        if isinstance(record.image, str):
-            above = real_folder(os.path.dirname(record.image))
-            path = os.path.realpath(record.image) if os.path.islink(record.image) else above
-            count += os.path.commonpath([root, path]) != root
+    for image in (record.image for record in records if isinstance(record.image, str)):
+        path = real_path(image if os.path.islink(image) else os.path.dirname(image))
+        count += os.path.commonpath([root, path]) != root
     return count
 
 
@@ -160,15 +122,19 @@ def _table(statistics: Mapping[str, SplitStatistics]) -> list[str]:
     rows: dict[str, list[str]] = {"": list(statistics)}
     for split in statistics.values():
         few, many = min(split.captions, default=0), max(split.captions, default=0)
+        lengths = [*split.lengths.elements()] or [0]
+        quantiles = np.quantile(lengths, [*_QUANTILES.values()], method="inverted_cdf")
         cells = {
             "images": f"{split.images:,}",
             "captions": f"{split.lengths.total():,}",
             "captions an image": f"{few}" if few == many else f"{few} to {many}",
             "words": f"{split.words.total():,}",
             "different words": f"{len(split.words):,}",
+            **{
+                f"words a caption, {name}": f"{x}"
+                for name, x in zip(_QUANTILES, quantiles, strict=True)
+            },
         }
-        for name, share in _QUANTILES.items():
-            cells[f"words a caption, {name}"] = f"{length_quantile(split.lengths, share)}"
         for name, cell in cells.items():
             rows.setdefault(name, []).append(cell)
     return [f"{name:<30}" + "".join(f"{cell:>12}" for cell in row) for name, row in rows.items()]

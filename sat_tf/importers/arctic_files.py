@@ -1,18 +1,21 @@
 """The three files of a model of arctic-captions: options, dictionary and weights, checked."""
 
 import dataclasses
+import io
 import math
 import os
+import typing
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from typing import IO, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sat_tf.errors import UserError, in_current_folder
 from sat_tf.importers.pickles import read_pickle
+from sat_tf.vocabulary import SPECIAL, Vocabulary
 
 PathLike = str | os.PathLike[str]
 Shape = tuple[int, ...]
@@ -20,59 +23,28 @@ Shape = tuple[int, ...]
 DROPOUT = 0.5  # their rate wherever dropout is on
 FIRST_WORD = 2  # their token 0 is the end of a caption, 1 the unknown word
 # Far above any model: larger values are damage, and would only fill the memory.
-MOST_LAYERS = 100
 LARGEST_SIZE = 10_000_000
 MOST_WEIGHTS = 1 << 30
 
 # Arrays of the archive that are not weights. The last one is a pickle of all weights.
 _NOT_WEIGHTS = {"history_errs", "train_err", "valid_err", "test_err", "zipped_params"}
 _SHOWN_NAMES = 8
+_MOST_HEADER_BYTES, _MOST_FLOAT_BYTES = 1 << 16, 16
 # Errors from an archive that is damaged, encrypted or compressed in another way.
-_DAMAGE = (OSError, EOFError, LookupError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
-_READ_HEADER = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-
-
-class _Kind(NamedTuple):
-    """Kind of an option's value: what it must be, whether a value is, and its Python type."""
-
-    requirement: str
-    accepts: Callable[[Any], bool]
-    convert: Callable[[Any], Any]
-
-
-def _count(most: int) -> _Kind:
-    return _Kind(
-        f"a whole number from 1 to {most}", lambda x: type(x) is int and 1 <= x <= most, int
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value < math.inf
-
-
-_SIZE, _LAYERS = _count(LARGEST_SIZE), _count(MOST_LAYERS)
-# Switches may have been given as 0 and 1.
-_SWITCH = _Kind("True or False", lambda x: type(x) in (bool, int) and x in (0, 1), bool)
-_NUMBER = _Kind("a number, 0 or more", _is_number, float)
-_SHARE = _Kind("a number from 0 to 1", lambda x: _is_number(x) and x <= 1, float)
-_TEXT = _Kind("a text", lambda x: isinstance(x, str), str)
-_ATTENTION = _Kind(
-    "'deterministic' or 'stochastic'",  # soft, hard
-    lambda x: isinstance(x, str) and x in ("deterministic", "stochastic"),
-    str,
+_DAMAGE = (
+    *(OSError, EOFError, LookupError, MemoryError, RuntimeError, ValueError),
+    *(zipfile.BadZipFile, zlib.error),
 )
 
-
-def _required(kind: _Kind) -> Any:
-    return dataclasses.field(metadata={"kind": kind})
-
-
-def _optional(kind: _Kind, default: Any = None, key: str = "") -> Any:
-    """Declare an option that may be missing; `key` is its name in the file if ours differs."""
-    return dataclasses.field(default=default, metadata={"kind": kind, "key": key})
+# Limits of numbers, by their type or the name of the option.
+_LIMITS: dict[Any, tuple[int, float]] = {
+    int: (1, LARGEST_SIZE),
+    float: (0, math.inf),
+    "n_words": (FIRST_WORD + 1, LARGEST_SIZE),
+    "semi_sampling_p": (0, 1),
+    **dict.fromkeys(("n_layers_att", "n_layers_out", "n_layers_lstm", "n_layers_init"), (1, 100)),
+}
+_MODES = ("deterministic", "stochastic")  # values of attn_type: soft, hard
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,33 +55,33 @@ class ArcticOptions:
     without them their code takes these defaults. The others describe the training; None if unknown.
     """
 
-    dim_word: int = _required(_SIZE)
-    ctx_dim: int = _required(_SIZE)
-    dim: int = _required(_SIZE)
-    n_words: int = _required(_SIZE)
-    n_layers_att: int = _required(_LAYERS)
-    n_layers_out: int = _required(_LAYERS)
-    n_layers_lstm: int = _required(_LAYERS)
-    n_layers_init: int = _required(_LAYERS)
-    attn_type: str = _required(_ATTENTION)
-    lstm_encoder: bool = _required(_SWITCH)
-    prev2out: bool = _required(_SWITCH)
-    ctx2out: bool = _required(_SWITCH)
-    selector: bool = _required(_SWITCH)
-    use_dropout: bool = _required(_SWITCH)
-    use_dropout_lstm: bool = _required(_SWITCH)
-    temperature: float = _optional(_NUMBER, 1.0)
-    semi_sampling_p: float = _optional(_SHARE, 0.5)
-    alpha_c: float | None = _optional(_NUMBER)
-    alpha_entropy_c: float | None = _optional(_NUMBER)
-    rl_sum_cost: bool | None = _optional(_SWITCH, key="RL_sumCost")
-    decay_c: float | None = _optional(_NUMBER)
-    optimizer: str | None = _optional(_TEXT)
-    lrate: float | None = _optional(_NUMBER)
-    patience: int | None = _optional(_SIZE)
-    batch_size: int | None = _optional(_SIZE)
-    maxlen: int | None = _optional(_SIZE)
-    dataset: str | None = _optional(_TEXT)
+    dim_word: int
+    ctx_dim: int
+    dim: int
+    n_words: int
+    n_layers_att: int
+    n_layers_out: int
+    n_layers_lstm: int
+    n_layers_init: int
+    attn_type: str
+    lstm_encoder: bool
+    prev2out: bool
+    ctx2out: bool
+    selector: bool
+    use_dropout: bool
+    use_dropout_lstm: bool
+    temperature: float = 1.0
+    semi_sampling_p: float = 0.5
+    alpha_c: float | None = None
+    alpha_entropy_c: float | None = None
+    RL_sumCost: bool | None = None
+    decay_c: float | None = None
+    optimizer: str | None = None
+    lrate: float | None = None
+    patience: int | None = None
+    batch_size: int | None = None
+    maxlen: int | None = None
+    dataset: str | None = None
 
     @property
     def feature_size(self) -> int:
@@ -121,16 +93,13 @@ class ArcticOptions:
 class ArcticModel:
     """A model of arctic-captions, checked.
 
-    Attributes:
-      options: of the model and its training.
-      weights: by the names of `weight_sources`, float32.
-      words: of the tokens 2, 3, …: `n_words - 2`, or fewer if the dictionary is shorter; the
-        tokens after them never occurred in training.
+    Their words have the tokens 2, 3, … there, here 3, 4, …: `n_words - 2`, or fewer if the
+    dictionary is shorter; the tokens after them never occurred in training.
     """
 
     options: ArcticOptions
-    weights: dict[str, np.ndarray]
-    words: tuple[str, ...]
+    weights: dict[str, np.ndarray]  # by the names of `weight_sources`, float32
+    vocabulary: Vocabulary
 
 
 class WeightSource(NamedTuple):
@@ -140,16 +109,11 @@ class WeightSource(NamedTuple):
     it whole. So the weights that read a halved state are halved: this gives the same logits at
     test time and, in further training, the same distribution of logits. The biases of their LSTM
     encoder are added twice.
-
-    Attributes:
-      shape: of theirs.
-      path: of ours, below the decoder.
-      factor: of theirs in ours; of each column if it is an array.
     """
 
-    shape: Shape
-    path: str
-    factor: float | np.ndarray
+    shape: Shape  # of theirs
+    path: str  # of ours, below the decoder
+    factor: float | np.ndarray  # of theirs in ours; of each column if it is an array
 
 
 def read_arctic_model(npz: PathLike, options: PathLike, dictionary: PathLike) -> ArcticModel:
@@ -159,9 +123,9 @@ def read_arctic_model(npz: PathLike, options: PathLike, dictionary: PathLike) ->
       UserError: a file can't be read, its content is wrong, or the files do not match.
     """
     checked = read_options(options)
-    words = read_words(dictionary, checked.n_words)
+    vocabulary = read_vocabulary(dictionary, checked.n_words)
     shapes = {name: source.shape for name, source in weight_sources(checked).items()}
-    return ArcticModel(checked, read_weights(npz, shapes), words)
+    return ArcticModel(checked, read_weights(npz, shapes), vocabulary)
 
 
 def read_options(path: PathLike) -> ArcticOptions:
@@ -170,29 +134,60 @@ def read_options(path: PathLike) -> ArcticOptions:
     Raises:
       UserError: the file can't be read, an option is missing or wrong, or no such model can exist.
     """
-    pickled = read_pickle(path, "options of arctic-captions")
-    if not isinstance(pickled, dict):
-        raise UserError(f"{path}: must hold options by name; it holds a {type(pickled).__name__}")
+    pickled = _read_dictionary(path, "options of arctic-captions", "options by name")
     try:
         found = {_decode(key): _decode(value) for key, value in pickled.items()}
     except UnicodeDecodeError:
         raise UserError(f"{path}: holds an option whose text is not UTF-8") from None
-    values, missing = {}, []
-    for field in dataclasses.fields(ArcticOptions):
-        key = field.metadata.get("key") or field.name
-        is_required = field.default is dataclasses.MISSING
-        if found.get(key) is not None or (is_required and key in found):
-            values[field.name] = _check_option(path, key, found[key], field.metadata["kind"])
-        elif is_required:
-            missing.append(key)
-    if missing:
+    fields = dataclasses.fields(ArcticOptions)
+    required = [field.name for field in fields if field.default is dataclasses.MISSING]
+    if missing := [name for name in required if name not in found]:
         raise UserError(
             f"{path}: has no {', '.join(missing)}: name with --options the file that "
             "arctic-captions saved with the model (MODEL.npz.pkl)"
         )
+    values: dict[str, Any] = {}
+    for field in fields:
+        name, value = field.name, found.get(field.name)
+        if value is not None or name in required:
+            kind, *_ = typing.get_args(field.type) or (field.type,)  # of `kind | None`
+            requirement, is_valid = _check_option(name, kind, value)
+            if not is_valid:
+                is_plain = isinstance(value, str | int | float | None)
+                shown = repr(value)[:80] if is_plain else f"a {type(value).__name__}"
+                raise UserError(f"{path}: {name} must be {requirement}; it is {shown}")
+            values[name] = kind(value)
     options = ArcticOptions(**values)
-    _check_options(path, options)
+    # Their code creates the initial states of further layers for features as they come in, but
+    # applies them to the output of the LSTM encoder.
+    if options.n_layers_lstm > 1 and options.ctx_dim != options.feature_size:
+        raise UserError(
+            f"{path}: with lstm_encoder and n_layers_lstm of {options.n_layers_lstm}, ctx_dim must "
+            f"be twice dim ({options.feature_size}); it is {options.ctx_dim}, and such a model "
+            "can't be run by arctic-captions either"
+        )
     return options
+
+
+def _check_option(name: str, kind: type, value: Any) -> tuple[str, bool]:
+    """Return what the value of an option must be, and whether it is."""
+    if kind is bool:  # may have been given as 0 and 1
+        return "True or False", type(value) in (bool, int) and value in (0, 1)
+    if name == "attn_type":
+        return " or ".join(map(repr, _MODES)), isinstance(value, str) and value in _MODES
+    if kind is str:
+        return "a text", isinstance(value, str)
+    least, most = _LIMITS.get(name) or _LIMITS[kind]
+    limits = f"{least} to {most}" if most < math.inf else f"{least} up"
+    is_number = type(value) in (int, kind) and math.isfinite(value) and least <= value <= most
+    return f"a {'whole ' * (kind is int)}number from {limits}", is_number
+
+
+def _read_dictionary(path: PathLike, what: str, content: str) -> dict[Any, Any]:
+    pickled = read_pickle(path, what)
+    if not isinstance(pickled, dict):
+        raise UserError(f"{path}: must hold {content}; it holds a {type(pickled).__name__}")
+    return pickled
 
 
 def _decode(value: Any) -> Any:
@@ -200,75 +195,38 @@ def _decode(value: Any) -> Any:
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
-def _check_option(path: PathLike, key: str, value: Any, kind: _Kind) -> Any:
-    if kind.accepts(value):
-        return kind.convert(value)
-    is_plain = isinstance(value, str | int | float | None)
-    shown = repr(value)[:80] if is_plain else f"a {type(value).__name__}"
-    raise UserError(f"{path}: {key} must be {kind.requirement}; it is {shown}")
-
-
-def _check_options(path: PathLike, options: ArcticOptions) -> None:
-    """Raise `UserError` if options contradict each other."""
-    if options.n_words <= FIRST_WORD:
-        raise UserError(
-            f"{path}: n_words must be 3 or more (end, unknown and words); it is {options.n_words}"
-        )
-    # Their code creates the initial states of further layers for features as they come in, but
-    # applies them to the output of the LSTM encoder.
-    is_stacked = options.n_layers_lstm > 1
-    if is_stacked and options.lstm_encoder and options.ctx_dim != options.feature_size:
-        raise UserError(
-            f"{path}: with lstm_encoder and n_layers_lstm of {options.n_layers_lstm}, ctx_dim must "
-            f"be twice dim ({options.feature_size}); it is {options.ctx_dim}, and such a model "
-            "can't be run by arctic-captions either"
-        )
-
-
-def read_words(path: PathLike, n_words: int) -> tuple[str, ...]:
+def read_vocabulary(path: PathLike, n_words: int) -> Vocabulary:
     """Read the words of the tokens 2, 3, … below `n_words` from a pickled dictionary word -> token.
 
     Words of other tokens are left out: 0 and 1 are end and unknown whatever the dictionary says,
-    and words from `n_words` on are unknown to the model.
+    and words from `n_words` on are unknown to the model. Counts of words are not known: 0.
 
     Raises:
       UserError: the file can't be read, or what it holds is not such a dictionary.
     """
-    tokens = read_pickle(path, "dictionary of arctic-captions")
-    if not isinstance(tokens, dict):
-        raise UserError(f"{path}: must hold tokens by word; it holds a {type(tokens).__name__}")
-    words: dict[int, str] = {}
+    tokens = _read_dictionary(path, "dictionary of arctic-captions", "tokens by word")
     for key, token in tokens.items():
         if type(token) is not int or token < 0:
             raise UserError(f"{path}: the token of {key!a:.80} must be a whole number, 0 or more")
+    entries = [*SPECIAL]
+    for key, token in sorted(tokens.items(), key=lambda item: item[1]):
         if FIRST_WORD <= token < n_words:
-            word = _check_word(path, key)
-            if token in words:
+            expected = FIRST_WORD + len(entries) - len(SPECIAL)
+            if token != expected:
                 raise UserError(
-                    f"{path}: {words[token]!r:.80} and {word!r:.80} have the same token, {token}"
+                    f"{path}: the token of {key!a:.80} is {token}, not {expected}: words must have "
+                    f"the tokens from {FIRST_WORD} on, each once and none left out"
                 )
-            words[token] = word
-    if not words:
+            try:
+                entries.append(_decode(key))
+            except UnicodeError:
+                raise UserError(f"{path}: the word {key!a:.80} is not UTF-8") from None
+    if len(entries) == len(SPECIAL):
         raise UserError(f"{path}: has no words: their tokens start at {FIRST_WORD}")
-    for token in range(FIRST_WORD, FIRST_WORD + len(words)):
-        if token not in words:
-            raise UserError(f"{path}: no word has the token {token}, but some have higher ones")
-    first_tokens: dict[str, int] = {}
-    for token, word in words.items():
-        if first_tokens.setdefault(word, token) != token:  # as bytes and as text
-            raise UserError(f"{path}: {word!r} has two tokens, one of them {token}")
-    return tuple(words[token] for token in sorted(words))
-
-
-def _check_word(path: PathLike, key: Any) -> str:
     try:
-        word = _decode(key)
-        if not isinstance(word, str) or word.split() != [word]:
-            raise UserError(f"{path}: {key!a:.80} is not a word: a text without spaces")
-        word.encode("utf-8")
-    except UnicodeError:
-        raise UserError(f"{path}: the word {key!a:.80} is not UTF-8") from None
-    return word
+        return Vocabulary(entries, [0] * len(entries))
+    except UserError as error:
+        raise UserError(f"{path}: {error}: rename the word in the dictionary") from None
 
 
 def weight_sources(options: ArcticOptions) -> dict[str, WeightSource]:
@@ -354,7 +312,7 @@ def read_weights(path: PathLike, shapes: Mapping[str, Shape]) -> dict[str, np.nd
             f"{path}: no such file{in_current_folder(path)} (weights of arctic-captions)"
         ) from None
     except _DAMAGE as error:
-        why = getattr(error, "strerror", None) or "it is damaged, or no archive of NumPy"
+        why = getattr(error, "strerror", None) or f"damaged, or no archive of NumPy ({error})"
         raise UserError(
             f"{path}: can't be read as weights of arctic-captions (.npz): {why}"
         ) from None
@@ -378,31 +336,25 @@ def _join(names: list[str]) -> str:
 
 
 def _read_array(path: PathLike, archive: zipfile.ZipFile, name: str, shape: Shape) -> np.ndarray:
-    with archive.open(f"{name}.npy") as member:
-        found, is_column_major, dtype = _read_header(member)
-        # Before the values are read: what the header claims may fill the memory.
-        if found != shape:
-            raise UserError(
-                f"{path}: {name} must have the shape {shape} by the options; it has {found}"
-            )
-        if dtype.kind != "f":
-            raise UserError(f"{path}: {name} must hold floating-point numbers; it holds {dtype}")
-        size = math.prod(shape) * dtype.itemsize
-        data = member.read(size + 1)
-    if len(data) != size:
-        raise UserError(f"{path}: {name} is damaged: its size is not that of its shape")
-    with np.errstate(over="ignore"):
-        values = np.frombuffer(data, dtype).astype(np.float32)
-    if count := np.count_nonzero(~np.isfinite(values)):
-        raise UserError(f"{path}: {name} has {count} values that are not finite in float32")
-    return values.reshape(shape, order="F" if is_column_major else "C").copy(order="C")
-
-
-def _read_header(member: IO[bytes]) -> tuple[Shape, bool, np.dtype]:
-    version = np.lib.format.read_magic(member)
-    if version not in _READ_HEADER:
-        raise ValueError(f"an array in version {version} of NumPy's format")
+    member = archive.getinfo(f"{name}.npy")
+    # Before it is read: a few bytes, compressed, may fill the memory.
+    if member.file_size > _MOST_HEADER_BYTES + _MOST_FLOAT_BYTES * math.prod(shape):
+        raise ValueError(f"{name} is too large for its shape by the options, {shape}")
+    file = io.BytesIO(archive.read(member))
     with warnings.catch_warnings():
         # About headers written by Python 2, which are read all the same.
         warnings.simplefilter("ignore", UserWarning)
-        return _READ_HEADER[version](member)
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    if array.shape != shape:
+        raise UserError(
+            f"{path}: {name} must have the shape {shape} by the options; it has {array.shape}"
+        )
+    if array.dtype.kind != "f":
+        raise UserError(f"{path}: {name} must hold floating-point numbers; it holds {array.dtype}")
+    if file.read(1):
+        raise ValueError(f"the size of {name} is not that of its shape")
+    with np.errstate(over="ignore"):
+        values = np.asarray(array, np.float32, order="C")
+    if count := np.count_nonzero(~np.isfinite(values)):
+        raise UserError(f"{path}: {name} has {count} values that are not finite in float32")
+    return values

@@ -15,7 +15,7 @@ others in proportion.
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -23,18 +23,12 @@ import numpy as np
 
 from sat_tf.config import Config, DecoderConfig, TrainingConfig
 from sat_tf.errors import UserError
-from sat_tf.importers.arctic_files import (
-    DROPOUT,
-    FIRST_WORD,
-    ArcticModel,
-    ArcticOptions,
-    weight_sources,
-)
+from sat_tf.importers.arctic_files import DROPOUT, ArcticModel, ArcticOptions, weight_sources
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import build_encoder, resolve_encoder, save_encoder
 from sat_tf.model.weights import provenance, save_weights
 from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE, atomic_path
-from sat_tf.vocabulary import SPECIAL, Vocabulary
+from sat_tf.vocabulary import SPECIAL
 
 # Their optimizers have constant step sizes; `lrate` is that of sgd alone.
 _STEP_SIZES = {"adam": 2e-4, "rmsprop": 1e-4, "adadelta": 1.0}
@@ -47,7 +41,7 @@ _PADDING_LOGIT = -1000.0
 def write_run(model: ArcticModel, given: Config, workdir: str | os.PathLike[str]) -> Config:
     """Write a run as a finished training leaves it, without its last state and its scores.
 
-    Features are not scaled: the model was trained on them as they are.
+    Features are not scaled: the model was trained on them as they are. Returns the run's settings.
 
     Args:
       model: as it was read.
@@ -55,15 +49,10 @@ def write_run(model: ArcticModel, given: Config, workdir: str | os.PathLike[str]
         there is a null location. The other settings are made from the model's options.
       workdir: must not exist; appears whole or not at all.
 
-    Returns:
-      The settings of the run.
-
     Raises:
-      UserError: the encoder is not available or not the model's; a word or an option has no
-        counterpart here.
+      UserError: the encoder is not available or not the model's; an option has no counterpart here.
     """
     options = model.options
-    vocabulary = make_vocabulary(model.words)
     decoder = decoder_settings(options, given.decoder.null_location)
     encoder = build_encoder(given.encoder, given.images.image_size)
     if encoder.output_shape[-1] != options.ctx_dim:
@@ -79,7 +68,7 @@ def write_run(model: ArcticModel, given: Config, workdir: str | os.PathLike[str]
         given,
         data=dataclasses.replace(
             given.data,
-            vocabulary_size=len(model.words),
+            vocabulary_size=len(model.vocabulary) - len(SPECIAL),
             max_caption_words=longest_caption(options),
         ),
         encoder=resolve_encoder(given.encoder),
@@ -88,26 +77,10 @@ def write_run(model: ArcticModel, given: Config, workdir: str | os.PathLike[str]
     )
     with atomic_path(workdir) as folder:
         save_encoder(encoder, folder / ENCODER_FILE)
-        vocabulary.save(folder / VOCABULARY_FILE)
-        save_weights(network, folder / BEST, provenance(folder, config, vocabulary))
+        model.vocabulary.save(folder / VOCABULARY_FILE)
+        save_weights(network, folder / BEST, provenance(folder, config, model.vocabulary))
         config.save(folder)
     return config
-
-
-def make_vocabulary(words: Sequence[str]) -> Vocabulary:
-    """Return the vocabulary of the words of tokens 2, 3, …; their counts are not known.
-
-    Raises:
-      UserError: a word is one of the special entries of a vocabulary here.
-    """
-    for token, word in enumerate(words, start=FIRST_WORD):
-        if word in SPECIAL:
-            raise UserError(
-                f"the dictionary has {word!r} as the word of token {token}, but here that is a "
-                f"special entry (as are {', '.join(SPECIAL)}): rename the word in the dictionary"
-            )
-    entries = (*SPECIAL, *words)
-    return Vocabulary(entries, [0] * len(entries))
 
 
 def decoder_weights(model: ArcticModel) -> dict[str, np.ndarray]:
@@ -116,7 +89,7 @@ def decoder_weights(model: ArcticModel) -> dict[str, np.ndarray]:
         source.path: np.atleast_1d(source.factor * model.weights[name])
         for name, source in weight_sources(model.options).items()
     }
-    known = FIRST_WORD + len(model.words)
+    known = len(model.vocabulary) - 1  # theirs have no padding
     embeddings, output = "embedding/embeddings", "deep_output/output_projection"
     made[embeddings] = np.pad(made[embeddings][:known], [(1, 0), (0, 0)])
     made[f"{output}/kernel"] = np.pad(made[f"{output}/kernel"][:, :known], [(0, 0), (1, 0)])
@@ -136,14 +109,8 @@ def decoder_weights(model: ArcticModel) -> dict[str, np.ndarray]:
 def build_caption_model(
     model: ArcticModel, encoder: keras.Model, decoder: DecoderConfig
 ) -> CaptionModel:
-    """Return a captioning model with the weights of a model of arctic-captions.
-
-    Args:
-      model: as it was read.
-      encoder: its output has `ctx_dim` channels.
-      decoder: from `decoder_settings`.
-    """
-    made = CaptionModel(encoder, decoder, len(SPECIAL) + len(model.words))
+    """Return a captioning model with these weights, whose encoder has `ctx_dim` channels."""
+    made = CaptionModel(encoder, decoder, len(model.vocabulary))
     values = decoder_weights(model)
     weights = {
         weight.path.removeprefix(f"{made.decoder.name}/"): weight for weight in made.decoder.weights
@@ -163,22 +130,18 @@ def _naming_options() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(
-            f"the options of arctic-captions can't be settings of a run: {error}"
-        ) from None
+        what = f"the options of arctic-captions can't be settings of a run: {error}"
+        raise UserError(what) from None
 
 
 @_naming_options()
 def decoder_settings(options: ArcticOptions, null_location: bool) -> DecoderConfig:
-    """Return the settings of the decoder.
+    """Return the settings of the decoder; raise `UserError` for an option outside their limits.
 
     Args:
       options: of the model.
       null_location: whether the model was trained with features of zeros as a further location,
         which depends on how its data were read, not on its options.
-
-    Raises:
-      UserError: an option is outside the setting's limits.
     """
     is_hard = options.attn_type == "stochastic"
     return DecoderConfig(
@@ -208,25 +171,37 @@ def decoder_settings(options: ArcticOptions, null_location: bool) -> DecoderConf
 
 @_naming_options()
 def training_settings(options: ArcticOptions, locations: int) -> TrainingConfig:
-    """Return the settings of the training; unknown options keep this package's defaults.
+    """Return the settings of the training; raise `UserError` for an option outside their limits.
 
-    Validations, which `patience` counts, are one an epoch here.
+    Unknown options keep this package's defaults. Validations, which `patience` counts, are one an
+    epoch here.
 
     Args:
       options: of the model.
       locations: L, the null location included; lambda depends on it.
-
-    Raises:
-      UserError: an option is outside the setting's limits.
     """
-    known = {
+    batch_size = options.batch_size or TrainingConfig.batch_size
+    known: dict[str, Any] = {
         "batch_size": options.batch_size,
         "weight_decay": options.decay_c,
         "optimizer": options.optimizer,
         "learning_rate": _STEP_SIZES.get(options.optimizer or "", options.lrate),
         "patience": options.patience,
-        **_attention_settings(options, locations),
     }
+    if options.attn_type == "deterministic":
+        # Theirs is summed over the minibatch and averaged over L, ours the other way round.
+        penalty = _scaled(options.alpha_c, batch_size / locations)
+        known["doubly_stochastic_weight"] = penalty
+    else:
+        # Their gradient of alpha has no part of the penalty, and lacks the 1 / B of the cost.
+        known["doubly_stochastic_weight"] = 0.0
+        known["entropy_weight"] = _scaled(options.alpha_entropy_c, batch_size)
+        known["sampling_probability"] = options.semi_sampling_p
+        if 0 < options.semi_sampling_p < 1:  # otherwise there is no choice between two modes
+            known["sampling_by"] = "batch"
+        if options.semi_sampling_p:  # otherwise no location is sampled, and there is no reward
+            known["reward"] = "step" if options.RL_sumCost is False else "mean"
+            known["reinforce_weight"] = _REWARD_WEIGHT * batch_size
     return TrainingConfig(
         batch_by="length",
         learning_rate_schedule="constant",
@@ -236,29 +211,8 @@ def training_settings(options: ArcticOptions, locations: int) -> TrainingConfig:
     )
 
 
-def _attention_settings(options: ArcticOptions, locations: int) -> dict[str, Any]:
-    """Return the weights of the terms added to the likelihood; None where an option is unknown.
-
-    Their penalty is summed over the minibatch and averaged over L, ours averaged over the
-    minibatch and summed over L. Their gradient of alpha lacks the 1 / B of the cost.
-    """
-    batch_size = options.batch_size or TrainingConfig.batch_size
-    if options.attn_type == "deterministic":
-        alpha_c = options.alpha_c
-        penalty = None if alpha_c is None else alpha_c * batch_size / locations
-        return {"doubly_stochastic_weight": penalty}
-    entropy = options.alpha_entropy_c
-    settings: dict[str, Any] = {
-        "doubly_stochastic_weight": 0.0,  # in stochastic mode it has no effect on their gradient
-        "sampling_probability": options.semi_sampling_p,
-        "entropy_weight": None if entropy is None else entropy * batch_size,
-    }
-    if 0 < options.semi_sampling_p < 1:  # otherwise there is no choice between two modes
-        settings["sampling_by"] = "batch"
-    if options.semi_sampling_p:  # otherwise no location is sampled, and there is no reward
-        settings["reward"] = "step" if options.rl_sum_cost is False else "mean"
-        settings["reinforce_weight"] = _REWARD_WEIGHT * batch_size
-    return settings
+def _scaled(weight: float | None, factor: float) -> float | None:
+    return None if weight is None else weight * factor
 
 
 def longest_caption(options: ArcticOptions) -> int:

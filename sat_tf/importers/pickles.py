@@ -51,12 +51,8 @@ def read_pickle(path: str | os.PathLike[str], what: str) -> Any:
     Texts of Python 2 (`str`) become bytes, its `unicode` str; NumPy's numbers become Python's;
     ordered and default dictionaries become dict. What follows the first value is ignored.
 
-    Args:
-      path: the file.
-      what: what it should be, for messages.
-
     Raises:
-      UserError: the file can't be read, or asks for anything but plain data.
+      UserError: the file can't be read as `what`, or asks for anything but plain data.
     """
     try:
         with open(path, "rb") as file:

@@ -14,16 +14,16 @@ ID, NAME = "id (a number or text)", "file_name (a text)"
 
 def read_in(folder, document):
     path = folder / "document.json"
-    return read_document(path, read_captions, document, folder="train2014", split="train")
+    return read_document(path, read_captions, document)
 
 
 def test_coco_annotations_find_their_images(tmp_path):
     rows, problems = read_in(tmp_path, coco(NAMES))
     assert not problems
     assert [(row.image, row.caption, row.split) for row in rows[:3]] == [
-        ("train2014/COCO_train2014_a.jpg", "Caption 0 of a .", "train"),
-        ("train2014/COCO_train2014_b.jpg", "Caption 0 of b .", "train"),
-        ("train2014/COCO_train2014_a.jpg", "Caption 1 of a .", "train"),
+        ("COCO_train2014_a.jpg", "Caption 0 of a .", ""),
+        ("COCO_train2014_b.jpg", "Caption 0 of b .", ""),
+        ("COCO_train2014_a.jpg", "Caption 1 of a .", ""),
     ]
     assert rows[2].location.position == "annotations[2]"
 
@@ -64,7 +64,7 @@ def test_the_id_of_an_image_is_that_of_the_document(tmp_path, ids):
         ),
         (
             lambda d: d["images"].append({"id": 3, "file_name": NAMES[0]}),
-            f"J: images[2]: {NAMES[0]!r} is images[0] already",
+            f"J: images[2]: has the file_name of images[0], {NAMES[0]!r}",
         ),
         (
             lambda d: d["annotations"].append([]),
@@ -101,6 +101,11 @@ def test_a_fault_of_an_image_is_reported_once(tmp_path):
     rows, problems = read_in(tmp_path, document)
     assert problems == [f"J: images[1]: must have {NAME}"]
     assert len(rows) == 2
+    # Nor is it said of the second of two that it has no caption.
+    document = coco(NAMES)
+    document["images"].append({"id": 3, "file_name": NAMES[0]})
+    _, problems = read_in(tmp_path, document)
+    assert problems == [f"J: images[2]: has the file_name of images[0], {NAMES[0]!r}"]
 
 
 def test_without_images_annotations_are_not_reported_one_by_one(tmp_path):

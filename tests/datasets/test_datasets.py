@@ -340,7 +340,7 @@ def test_everything_wrong_is_reported_at_once_whatever_is_loaded_first(files, tm
 
 
 def test_the_registry_is_that_of_the_setting():
-    assert tuple(datasets.DATA_SETS) == DataConfig.settings()["dataset"].choices
+    assert ("shapes", *datasets.DATA_SETS) == DataConfig.settings()["dataset"].choices
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from box_files import SIZE, boxes_named, entity, make_entities
 
 from sat_tf.data.objects import Box
 from sat_tf.data.records import Problems, describe_problems
-from sat_tf.datasets.entities import read_entities
+from sat_tf.datasets.flickr import read_entities
 
 SENTENCES = [
     "[/EN#283585/people Two men] wearing [/EN#283587/clothing green shirts] at [/EN#9/scene parks]",

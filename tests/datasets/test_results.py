@@ -5,7 +5,12 @@ import json
 import pytest
 
 from sat_tf.data.records import Problems, Record
-from sat_tf.datasets.results import read_results, read_text_results, results_document
+from sat_tf.datasets.results import (
+    image_ids,
+    read_results,
+    read_text_results,
+    results_document,
+)
 from sat_tf.datasets.source import coco_id
 from sat_tf.errors import UserError
 
@@ -119,3 +124,29 @@ def test_an_image_without_reference_is_named_by_its_line(tmp_path):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.txt: can't be read: No such file"):
         read_text_results(tmp_path / "none.txt", Problems())
+
+
+def test_an_id_is_cocos_number_if_all_images_have_one():
+    numbered = ["test2014/COCO_test2014_000000000016.jpg", "000000000001.jpg"]
+    assert image_ids(numbered) == dict(zip(numbered, (16, 1), strict=True))
+    others = ["a.jpg", "20240101123456.jpg", numbered[0]]
+    assert image_ids(others) == {path: path for path in others}
+    assert image_ids(others[1:2]) == {others[1]: others[1]}  # more digits than COCO's
+
+
+def test_two_images_of_one_id_are_rejected():
+    with pytest.raises(UserError, match=r"b/000000000001.jpg: has the image_id 1 of a/0000"):
+        image_ids(["a/000000000001.jpg", "b/000000000001.jpg"])
+
+
+def test_ids_of_a_list_of_images(tmp_path):
+    """Its images alone, all of them; whatever the names are."""
+    path = tmp_path / "image_info.json"
+    images = [{"id": 7, "file_name": "a.jpg", "height": 3}, {"id": 8, "file_name": "b.jpg"}]
+    path.write_text(json.dumps({"info": {}, "images": images, "categories": []}))
+    assert image_ids(["x/b.jpg", "x/c.jpg", "x/a.jpg"], str(path)) == {"x/b.jpg": 8, "x/a.jpg": 7}
+    with pytest.raises(UserError, match=r"1 of its 2 images are not given, b.jpg"):
+        image_ids(["x/a.jpg"], str(path))
+    path.write_text(json.dumps({"images": [{"file_name": "a.jpg"}]}))
+    with pytest.raises(UserError, match=r"images\[0\]: must have id"):
+        image_ids(["x/a.jpg"], str(path))

@@ -11,16 +11,7 @@ from sat_tf.config import DataConfig
 from sat_tf.data.records import Problems, SourceLocation, describe_problems
 from sat_tf.datasets.files import read_json_lines, read_table
 from sat_tf.datasets.flickr import read_tokens
-from sat_tf.datasets.image_files import ImageFiles
-from sat_tf.datasets.source import (
-    Row,
-    find_splits,
-    group_by_image,
-    make_records,
-    read_karpathy,
-    split_by_lists,
-    split_by_rows,
-)
+from sat_tf.datasets.source import CaptionFile, Row, Source, find_splits, read_karpathy
 from sat_tf.errors import UserError
 
 
@@ -64,8 +55,20 @@ def test_an_image_folder_that_may_not_be_read_is_named(folder, monkeypatch):
     assert "images: can't be read: Permission denied" in complaint(folder, read_table, CSV)
 
 
-def row(image, caption, split="", line=1):
+def row(image, caption="x", split="", line=1):
     return Row(SourceLocation(Path("x.csv"), line), image, caption, split)
+
+
+def source_of(folder, *rows, **settings):
+    """A data set of these rows, with its images in the folder."""
+    return Source((CaptionFile(Path("x.csv"), lambda *_: iter(rows)),), folder, **settings)
+
+
+def problems_of(folder, *rows):
+    """The problems of a data set of these rows, all of them for training."""
+    return (
+        source_of(folder, *rows, default_split=lambda image: "train").validate(("train",)).problems
+    )
 
 
 def test_records_go_without_what_is_wrong_with_them(folder):
@@ -75,11 +78,9 @@ def test_records_go_without_what_is_wrong_with_them(folder):
         row("b.jpg", "?"),
         row("gone.jpg", "A cat"),
     ]
-    problems = Problems()
-    (record,) = make_records(
-        group_by_image(rows, problems), ImageFiles(folder / "images"), problems
-    )
-    assert record.captions == ("A dog.",)
+    source = source_of(folder / "images", *rows, default_split=lambda image: "train")
+    records, problems = source.validate(("train",))
+    assert [record.captions for record in records["train"]] == [("A dog.",)]
     assert len(problems) == 3
 
 
@@ -88,10 +89,11 @@ def test_half_a_character_in_a_name_is_one_too(folder):
     assert "captions.txt:1: holds half a character" in complaint(folder, read_json_lines, text)
 
 
-def test_restval_is_trained_on():
-    rows = [row("a.jpg", "x", "restval"), row("b.jpg", "y", "Val"), row("c.jpg", "z", "test")]
-    images = split_by_rows(group_by_image(rows, Problems()), lambda image: "", Problems())
-    assert {split: list(found) for split, found in images.items()} == {
+def test_restval_is_trained_on(tmp_path):
+    rows = [row("a.jpg", split="restval"), row("b.jpg", split="Val"), row("c.jpg", split="test")]
+    make_images(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    records, _ = source_of(tmp_path, *rows).validate(("train", "dev", "test"))
+    assert {split: [record.image_id for record in found] for split, found in records.items()} == {
         "train": ["a.jpg"],
         "dev": ["b.jpg"],
         "test": ["c.jpg"],
@@ -99,21 +101,16 @@ def test_restval_is_trained_on():
 
 
 @pytest.mark.parametrize("caption", ["\ud800 dog", "a\0dog"])
-def test_texts_that_can_t_be_written_are_problems_of_any_format(caption):
-    problems = Problems()
-    assert not group_by_image([row("a.jpg", caption)], problems)
-    assert problems[0].message.startswith("holds ")
+def test_texts_that_can_t_be_written_are_problems_of_any_format(folder, caption):
+    (problem,) = problems_of(folder / "images", row("a.jpg", caption))
+    assert problem.message.startswith("holds ")
 
 
 @pytest.mark.parametrize(
     ("caption", "is_empty"), [("3", False), ("\u0e01", False), ("\u0301", False), ("_ - .", True)]
 )
 def test_a_caption_is_empty_if_the_tokenizer_finds_no_word(folder, caption, is_empty):
-    problems = Problems()
-    make_records(
-        group_by_image([row("a.jpg", caption)], problems), ImageFiles(folder / "images"), problems
-    )
-    assert bool(problems) == is_empty
+    assert bool(problems_of(folder / "images", row("a.jpg", caption))) == is_empty
 
 
 def write(folder, **contents):
@@ -123,16 +120,15 @@ def write(folder, **contents):
         )
 
 
-def divide(folder, splits, *images, patterns=("{}.txt",)):
+def divide(folder, splits, *images):
     """Divide images by the lists of a folder: {split: images}, and the problems."""
-    problems = Problems()
-    config = DataConfig(dataset="files", data_dir=str(folder))
-    _, lists = find_splits(config, patterns)
-    lists = {split: lists.get(split, ()) for split in splits}
+    make_images(folder, *images)
+    config = DataConfig(dataset="files", data_dir=str(folder), splits=str(folder))
+    _, lists = find_splits(config, ())
     rows = [row(image, "x", "nonsense", line) for line, image in enumerate(images, start=1)]
-    divided = split_by_lists(group_by_image(rows, problems), lists, "tokens", problems)
+    records, problems = source_of(folder, *rows, lists=lists).validate(splits)
     described = [line.replace(f"{folder}/", "") for line in describe_problems(problems)]
-    return {split: list(found) for split, found in divided.items()}, described
+    return {s: [record.image_id for record in records[s]] for s in splits}, described
 
 
 def test_the_first_pattern_that_fits_counts(tmp_path):
@@ -177,7 +173,7 @@ def test_every_problem_of_lists_is_reported_with_its_line(tmp_path):
     _, problems = divide(tmp_path, ("train", "dev", "test"), "a.jpg", "x/b.jpg", "y/b.jpg")
     assert sorted(problems) == [
         "test.txt: lists no image",
-        "train.txt:2: 'none.jpg' has no caption in tokens",
+        "train.txt:2: 'none.jpg' has no caption in x.csv",
         "val.txt:1: 'b.jpg' may be 'x/b.jpg' or 'y/b.jpg'",
         "val.txt:2: is not UTF-8 text: save the file as UTF-8",
         "val.txt:3: 'a.jpg' is in the split train already",

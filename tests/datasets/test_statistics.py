@@ -6,13 +6,10 @@ from sat_tf.config import DataConfig
 from sat_tf.data.records import Problems, Record, ValidatedSplits
 from sat_tf.datasets.statistics import (
     count_outside,
-    coverage,
     describe,
     describe_notes,
-    length_quantile,
     split_statistics,
 )
-from sat_tf.vocabulary import Vocabulary
 
 TRAIN = [
     Record("1", "1.jpg", ("A dog runs.", "a dog")),
@@ -32,17 +29,17 @@ def test_a_split_is_counted():
     }
 
 
+def page_lines(limits=(0, 1), **splits):
+    """The words of each line of the page about these records."""
+    page = describe({name: split_statistics(found) for name, found in splits.items()}, limits)
+    return [line.split() for line in page.splitlines()]
+
+
 def test_lengths_that_shares_of_the_captions_keep_to():
-    lengths = split_statistics(TRAIN).lengths
-    assert [length_quantile(lengths, share) for share in (0, 0.6, 0.61, 0.8, 0.81, 1)] == [
-        2,
-        2,
-        3,
-        3,
-        6,
-        6,
-    ]
-    assert length_quantile(split_statistics([]).lengths, 0.5) == 0
+    lengths = (2, 2, 3, 3, 3, 3, 3, 3, 3, *(4,) * 9, 5, 7)
+    records = [Record("1", "1.jpg", tuple("word " * length for length in lengths))]
+    assert [line[-1] for line in page_lines(train=records, dev=[])[6:11]] == ["0"] * 5
+    assert [line[-2] for line in page_lines(train=records, dev=[])[6:11]] == [*"22457"]
 
 
 @pytest.mark.parametrize(
@@ -51,10 +48,8 @@ def test_lengths_that_shares_of_the_captions_keep_to():
 )
 def test_unknown_words_of_other_captions(size, min_count, kept, unknown):
     # "bird" and "and" are missing; equal counts are ordered by alphabet, as in a vocabulary.
-    train, dev = split_statistics(TRAIN), split_statistics(DEV)
-    vocabulary = Vocabulary.build([list(train.words.elements())])
-    found = coverage(vocabulary, dev.words, size, min_count)
-    assert found == (kept, pytest.approx(unknown / 8))
+    line = next(x for x in page_lines((size, min_count), train=TRAIN, dev=DEV) if x[-1:] == ["set"])
+    assert line[-5:] == [str(min_count), str(kept), f"{unknown / 8:.2%}", "as", "set"]
 
 
 def test_the_page():

@@ -1,6 +1,8 @@
 """The three files of arctic-captions: read, checked against each other, refused with a reason."""
 
 import pickle
+import resource
+import tracemalloc
 import zipfile
 
 import arctic_models
@@ -12,10 +14,11 @@ from sat_tf.importers.arctic_files import (
     ArcticOptions,
     read_arctic_model,
     read_options,
+    read_vocabulary,
     read_weights,
-    read_words,
     weight_sources,
 )
+from sat_tf.vocabulary import SPECIAL
 
 N_WORDS = arctic_models.OPTIONS["n_words"]
 VARIANTS = pytest.mark.parametrize("variant", arctic_models.VARIANTS.values(), ids=str)
@@ -50,12 +53,11 @@ def test_a_model_is_read_as_it_was_written(tmp_path, variant, protocol):
     for name, value in written.items():
         np.testing.assert_array_equal(model.weights[name], value)
         assert (model.weights[name].shape, model.weights[name].dtype) == (value.shape, np.float32)
-    assert model.words == arctic_models.WORDS
+    assert model.vocabulary.words == (*SPECIAL, *arctic_models.WORDS)
     for field in ArcticOptions.__dataclass_fields__:
-        key = {"rl_sum_cost": "RL_sumCost"}.get(field, field)
         read = getattr(model.options, field)
-        assert type(read) is type(options[key])
-        assert read == pytest.approx(options[key])
+        assert type(read) is type(options[field])
+        assert read == pytest.approx(options[field])
 
 
 @VARIANTS
@@ -109,16 +111,16 @@ def test_switches_may_be_0_and_1(tmp_path):
         ({"dim": [6]}, "dim must be a whole number from 1 to 10000000; it is a list"),
         ({"dim": 10**18}, "dim must be a whole number"),
         ({"n_layers_att": 101}, "n_layers_att must be a whole number from 1 to 100; it is 101"),
-        ({"n_words": 2}, "n_words must be 3 or more"),
+        ({"n_words": 2}, "n_words must be a whole number from 3 to 10000000; it is 2"),
         ({"attn_type": "soft"}, "attn_type must be 'deterministic' or 'stochastic'; it is 'soft'"),
         ({"attn_type": ["stochastic"]}, "attn_type must be .* it is a list"),
         ({"selector": "yes"}, "selector must be True or False; it is 'yes'"),
         ({"selector": 2}, "selector must be True or False"),
         ({"selector": 1.0}, "selector must be True or False"),
-        ({"temperature": float("nan")}, "temperature must be a number, 0 or more; it is nan"),
+        ({"temperature": float("nan")}, "temperature must be a number from 0 up; it is nan"),
         ({"temperature": float("inf")}, "temperature must be"),
         ({"semi_sampling_p": 1.5}, "semi_sampling_p must be a number from 0 to 1"),
-        ({"alpha_c": -1.0}, "alpha_c must be a number, 0 or more"),
+        ({"alpha_c": -1.0}, "alpha_c must be a number from 0 up"),
         ({"RL_sumCost": "x"}, "RL_sumCost must be True or False"),
         ({"optimizer": 3}, "optimizer must be a text; it is 3"),
         ({"dataset": b"\xff"}, "holds an option whose text is not UTF-8"),
@@ -186,7 +188,7 @@ def test_headers_with_long_integers_of_python_2_are_read(tmp_path):
         ({"W": np.full((2, 3), 1e39)}, "W has 6 values that are not finite in float32"),
         ({"W": np.ones((2, 3), int)}, "W must hold floating-point numbers; it holds int64"),
         ({"W": np.ones((2, 3), complex)}, "W must hold floating-point numbers"),
-        ({"W": np.full((2, 3), None)}, "W must hold floating-point numbers; it holds object"),
+        ({"W": np.full((2, 3), None)}, "can't be read .* no archive of NumPy .Object arrays"),
         ({"W": np.full((2, 3), "x")}, "W must hold floating-point numbers"),
     ],
     ids=str,
@@ -210,9 +212,21 @@ def test_an_archive_that_claims_more_than_it_has_takes_no_room(tmp_path):
     array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("W.npy", array + bytes(8))
-    for expected, message in (((2,), "W must have the shape"), (shape, "W is damaged: its size")):
-        with pytest.raises(UserError, match=message):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for expected in ((2,), shape):
+        with pytest.raises(UserError, match=r"x\.npz: can't be read .*EOF: reading array data"):
             read_weights(tmp_path / "x.npz", {"W": expected})
+    # In kilobytes; it claims two million.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000
+
+
+def test_an_archive_that_unpacks_to_more_than_a_weight_is_not_unpacked(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", W=np.zeros(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"W is too large for its shape by the options, \(2, 3\)"):
+        read_weights(tmp_path / "x.npz", {"W": (2, 3)})
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_a_model_that_no_memory_holds_is_refused(tmp_path):
@@ -227,7 +241,7 @@ def test_an_array_with_more_values_than_its_shape_has_is_damaged(tmp_path):
         array = archive.read("b.npy")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("b.npy", array + bytes(8))
-    with pytest.raises(UserError, match="b is damaged: its size is not that of its shape"):
+    with pytest.raises(UserError, match=r"damaged.*\(the size of b is not that of its shape"):
         read_weights(path, {"b": ()})
 
 
@@ -264,7 +278,7 @@ def test_missing_files_are_named(tmp_path):
     with pytest.raises(UserError, match=r"x\.pkl: no such file \(options of arctic-captions\)"):
         read_options(tmp_path / "x.pkl")
     with pytest.raises(UserError, match=r"x\.pkl: no such file \(dictionary of arctic-captions\)"):
-        read_words(tmp_path / "x.pkl", 5)
+        read_vocabulary(tmp_path / "x.pkl", 5)
 
 
 def test_options_of_another_model_are_refused(tmp_path):
@@ -275,6 +289,10 @@ def test_options_of_another_model_are_refused(tmp_path):
 
 
 # --- dictionary
+
+
+def read_words(path, n_words):
+    return read_vocabulary(path, n_words).words[len(SPECIAL) :]
 
 
 def test_words_stand_by_their_tokens(tmp_path):
@@ -303,16 +321,19 @@ def test_words_may_be_texts_of_python_2(tmp_path):
         ({"a": 2.0}, "the token of 'a' must be a whole number"),
         ({"a": True}, "the token of 'a' must be a whole number"),
         ({"a": -1}, "the token of 'a' must be a whole number"),
-        ({"a": 3}, "no word has the token 2, but some have higher ones"),
-        ({"a": 2, "b": 4}, "no word has the token 3"),
-        ({"a": 2, "b": 2}, "'a' and 'b' have the same token, 2"),
-        ({"a": 2, b"a": 3}, "'a' has two tokens, one of them 3"),
-        ({2: 2}, "2 is not a word"),
-        ({"": 2}, "'' is not a word"),
-        ({"two words": 2}, "'two words' is not a word: a text without spaces"),
-        ({"a\n": 2}, r"'a\\n' is not a word"),
+        ({"a": 3}, "the token of 'a' is 3, not 2: words must have the tokens from 2 on, each"),
+        ({"a": 2, "b": 4}, "the token of 'b' is 4, not 3"),
+        ({"a": 2, "b": 2}, "the token of 'b' is 2, not 3"),
+        ({"a": 2, b"a": 3}, "a vocabulary has no word twice, as 'a' is in this one: rename"),
+        ({"a": 2, "<pad>": 3}, "a vocabulary has no word twice, as '<pad>' is"),
+        ({"<end>": 2}, "a vocabulary has no word twice, as '<end>' is in this one: rename"),
+        ({"<unk>": 2}, "a vocabulary has no word twice, as '<unk>' is"),
+        ({2: 2}, "2 is no word"),
+        ({"": 2}, "'' is no word"),
+        ({"two words": 2}, "'two words' is no word: a text without spaces"),
+        ({"a\n": 2}, r"'a\\n' is no word"),
         ({b"caf\xe9": 2}, r"the word b'caf\\xe9' is not UTF-8"),
-        ({"\ud800": 2}, r"the word '\\ud800' is not UTF-8"),
+        ({"\ud800": 2}, r"'\\ud800' is no word: a text without spaces, of valid Unicode"),
     ],
     ids=ascii,
 )
