@@ -6,11 +6,11 @@ chooses words for a meaning, `read` finds the meaning of words.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sat_tf.shapes.scenes import COLOURS, SHAPES
+from sat_tf.shapes.scenes import COLOURS, SHAPES, choose
 
 # Shape -> its nouns in the singular, colour -> its adjectives, and so on.
 NOUNS = {shape: (shape,) for shape in SHAPES} | {
@@ -80,14 +80,12 @@ class NounPhrase:
     count: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """A sentence form.
 
-    Attributes:
-      kind: what it states besides objects: "relation", "position", "count", or "plain" for nothing.
-      weight: its probability among the forms of its kind.
-      slots: its slots in order.
+    kind: what it states besides objects: "relation", "position", "count", or "plain" for nothing.
+    weight: its probability among the forms of its kind.
+    slots: in order.
     """
 
     kind: str
@@ -136,25 +134,18 @@ def write(
     remaining = iter(meanings)
     for slot in form.slots:
         if slot in OBJECT_SLOTS:
-            words += _write_object(slot, next(remaining), rng)
+            phrase: NounPhrase = next(remaining)
+            # The order of these choices is part of the data set: another one gives other captions.
+            size = choose(SIZE_WORDS[phrase.size], rng) if phrase.size else ""
+            noun = choose(NOUNS[phrase.shape], rng)
+            colour = choose(COLOUR_WORDS[phrase.colour], rng)
+            count = choose(COUNT_PHRASES[phrase.count or 0], rng) if slot == MANY else ""
+            words += _join(slot, count, size, colour, noun)
             nouns.append(len(words) - 1)
         else:
             meaning = None if None in PHRASES[slot] else next(remaining)
-            words += _choose(PHRASES[slot][meaning], rng).split()
+            words += choose(PHRASES[slot][meaning], rng).split()
     return tuple(words), tuple(nouns)
-
-
-def _write_object(slot: str, phrase: NounPhrase, rng: np.random.Generator) -> tuple[str, ...]:
-    # The order of these choices is part of the data set: another one gives other captions.
-    size = _choose(SIZE_WORDS[phrase.size], rng) if phrase.size else ""
-    noun = _choose(NOUNS[phrase.shape], rng)
-    colour = _choose(COLOUR_WORDS[phrase.colour], rng)
-    count = _choose(COUNT_PHRASES[phrase.count or 0], rng) if slot == MANY else ""
-    return _join(slot, count, size, colour, noun)
-
-
-def _choose(items: Sequence[str], rng: np.random.Generator) -> str:
-    return items[int(rng.integers(len(items)))]
 
 
 def _join(slot: str, count: str, size: str, colour: str, noun: str) -> tuple[str, ...]:
@@ -173,16 +164,14 @@ def plural(noun: str) -> str:
     return noun + ("es" if noun.endswith("s") else "s")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """The meaning of a caption.
 
-    Attributes:
-      kind: its form's kind.
-      phrases: its noun phrases in order.
-      nouns: index of each phrase's noun among the words.
-      relations: of the first phrase's object to those of the second, the third and so on.
-      positions: in the picture, of the first phrase's object, the second's and so on.
+    kind: its form's kind.
+    phrases: its noun phrases in order.
+    nouns: index of each phrase's noun among the words.
+    relations: of the first phrase's object to those of the second, the third and so on.
+    positions: in the picture, of the first phrase's object, the second's and so on.
     """
 
     kind: str

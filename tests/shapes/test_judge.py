@@ -150,7 +150,7 @@ def test_captions_are_a_function_of_the_seed():
 )
 def test_the_judge_on_grammatical_captions(scene, caption, true):
     judged = judge(caption.split(), scene)
-    assert judged.grammatical
+    assert judged.kind
     assert judged.true is true
 
 
@@ -180,7 +180,7 @@ def test_the_judge_on_grammatical_captions(scene, caption, true):
 )
 def test_an_ungrammatical_caption_is_false(scene, caption):
     judged = judge(caption.split(), scene)
-    assert not judged.grammatical
+    assert not judged.kind
     assert not judged.true
 
 
