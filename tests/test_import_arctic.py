@@ -2,12 +2,12 @@
 
 import shlex
 
-import absl.flags
 import arctic_models
 import arctic_runs
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.flags import FlagValues
 from command_line import call
 
 from sat_tf import flags
@@ -92,15 +92,14 @@ def test_the_run_is_exported(imported, tmp_path):
     assert card["check"]["equal"] == card["check"]["images"] == 1
 
 
-def test_training_starts_from_it_with_the_printed_command(imported, tmp_path):
+def test_training_starts_from_it_with_the_printed_command(imported, tmp_path, monkeypatch):
     workdir, printed = imported
     (line,) = (line for line in printed.splitlines() if "sat_tf.train" in line)
-    given = shlex.split(line.replace("NEW", f"{tmp_path}/new").partition("sat_tf.train")[2])
-    values = absl.flags.FlagValues()
-    flags.define_settings(values)
-    flags.define_command_flags("workdir", flag_values=values)
-    flags.parse(["train", *given, "--batch_size=2"], flag_values=values)
-    run, start = prepare(flags.settings_from_flags(values), values.workdir), Captioner.load(workdir)
+    given = shlex.split(line.replace("--workdir=NEW", "").partition("sat_tf.train")[2])
+    monkeypatch.setattr(flags, "FLAGS", FlagValues())
+    flags.define_settings()
+    flags.parse(["train", *given, "--batch_size=2"])
+    run, start = prepare(flags.settings_from_flags(), tmp_path / "new"), Captioner.load(workdir)
     run.model.update(next(iter(batches(run, batch_plan(run.captions, run.config.training, 0)))))
     assert run.vocabulary.words == start.vocabulary.words
     before, after = (

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sat_tf.errors import UserError
+from sat_tf.text_files import NOT_TEXT
 
 _LARGEST_INT = 2**31 - 1  # TensorFlow's int32
 _TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
@@ -67,6 +68,9 @@ class Setting:
             raise UserError(f"--{name}={shown}: must be {_TYPES[expected]}")
         if expected is str and "\0" in value:
             raise UserError(f"--{name}={value!r}: must not have a null character")
+        # Only images, which are no settings, may have such names: TensorFlow opens no such file.
+        if expected is str and NOT_TEXT.search(value):
+            raise UserError(f"--{name}={value!r}: is not UTF-8 text: rename the file or folder")
         if self.choices is not None and value not in self.choices:
             raise UserError(f"--{name}={value}: must be one of {', '.join(self.choices)}")
         if expected is float and not math.isfinite(value):
