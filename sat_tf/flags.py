@@ -179,7 +179,7 @@ def define_command_flags(*names: str, **others: Setting) -> None:
 
 def _define(name: str, setting: Setting, default: Any, group: str) -> None:
     help_ = setting.help + setting.condition
-    if setting.choices is not None:
+    if setting.choices:
         help_ = f"<{'|'.join(setting.choices)}>: {help_}"
     is_boolean = isinstance(setting.default, bool)
     parser = _SettingParser(name=name, setting=setting)
@@ -320,8 +320,9 @@ def parse(argv: Sequence[str], *, takes_arguments: bool = False) -> list[str]:
         arguments = FLAGS(_with_flagfiles(argv))
     except (absl_flags.Error, ValueError) as error:  # the second for `--noflag=value`
         name = getattr(error, "flagname", "")  # of an unknown flag
-        is_setting = name in config.settings()
-        raise UserError(f"--{name}: this command does not take it" if is_setting else str(error))
+        if name in config.settings():
+            raise UserError(f"--{name}: this command does not take it") from None
+        raise UserError(str(error)) from None
     if len(arguments) > 1 and not takes_arguments:
         raise UserError(f"unexpected argument {arguments[1]!r}: flags are written --name=value")
     for name, others in REQUIRED.items():

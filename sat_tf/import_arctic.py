@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
 
 def given_config(given: dict[str, Any], dataset: str | None) -> Config:
     """Return the settings given, of the model's data set if there is a folder but no name."""
-    if "data_dir" in given and dataset in (settings()["dataset"].choices or ()):
+    if "data_dir" in given and dataset in settings()["dataset"].choices:
         given = {"dataset": dataset, **given}
     return from_flat(given)
 

@@ -62,7 +62,7 @@ def test_each_setting_has_a_flag_of_its_type():
     expected = {}
     for name, declared in config.settings().items():
         default = declared.default
-        if declared.choices is not None:
+        if declared.choices:
             expected[name] = declared.choices[-1]
         elif isinstance(default, bool):
             expected[name] = not default
@@ -93,7 +93,7 @@ def test_settings_read_the_flags():
         ("--cache_features=maybe", "--cache_features='maybe': must be true or false"),
         ("--seed=-1", "--seed=-1: must be at least 0"),
         ("--seed", "--seed"),
-        ("--gate=vector", "--gate=vector: must be one of none, scalar, channel"),
+        ("--gate=vector", "--gate='vector': must be one of none, scalar, channel"),
         ("--dropout=2", "--dropout=2.0: must be at most 0.95"),
         ("--nocache_features=1", "--nocache_features=1"),
         ("picture.jpg", "'picture.jpg'"),
