@@ -31,6 +31,11 @@ class CheckResult:
     advice: str = ""
     values: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
+    @property
+    def passed(self) -> bool:
+        """Whether the check passed or does not apply."""
+        return self.status in (Status.PASS, Status.SKIP)
+
 
 def fail_if(failed: bool, evidence: str, advice: str, **values: float) -> CheckResult:
     """Return a failure with its advice, or a pass without; NaN and infinities always fail."""
