@@ -14,7 +14,7 @@ import numpy as np
 
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
 from sat_tf.shapes import language
-from sat_tf.shapes.language import MANY, OBJECT_SLOTS, ONE, Form, NounPhrase, Position, Reading
+from sat_tf.shapes.language import MANY, OBJECT_SLOTS, ONE, Form, NounPhrase, Position
 from sat_tf.shapes.scenes import Scene, choose
 
 # A is left of B if its centre is at least this far to the left of B's, as a fraction of the side.
@@ -93,14 +93,16 @@ def judge(words: Sequence[str], scene: Scene) -> Judgement:
     reading = language.read(words)
     if reading is None:
         return Judgement(False, "", ())
-    fitting = [_fitting(phrase, scene) for phrase in reading.phrases]
-    true = [found for found in _distinct(fitting) if _holds(reading, found, scene)]
+    phrases = reading.of(*OBJECT_SLOTS)
+    fitting = [_fitting(phrase, scene) for phrase in phrases]
+    stated = reading.of("relation"), reading.of("position")
+    true = [found for found in _distinct(fitting) if _holds(*stated, found, scene)]
     mentions = []
-    for number, (phrase, noun) in enumerate(zip(reading.phrases, reading.nouns, strict=True)):
+    for number, (phrase, noun) in enumerate(zip(phrases, reading.nouns, strict=True)):
         kind = objects_of_kind(scene, (phrase.shape, phrase.colour))
         matches = {index for found in true for index in found[number]}
         mentions.append(Mention(noun, tuple(sorted(matches)) or kind, bool(kind)))
-    return Judgement(bool(true), reading.kind, tuple(mentions))
+    return Judgement(bool(true), reading.form.kind, tuple(mentions))
 
 
 def objects_of_kind(scene: Scene, kind: tuple[str | None, str | None]) -> tuple[int, ...]:
@@ -128,16 +130,18 @@ def _distinct(sets: Sequence[Sequence[tuple[int, ...]]]) -> Iterator[_Referents]
             yield referents
 
 
-def _holds(reading: Reading, referents: _Referents, scene: Scene) -> bool:
-    """Return whether the stated relations and positions hold of these objects."""
+def _holds(
+    relations: Sequence[str], positions: Sequence[Position], referents: _Referents, scene: Scene
+) -> bool:
+    """Return whether the relations of the first object, and the positions of all, hold."""
     # Only phrases that refer to a single object have relations and positions.
     first, *others = indices = [part[0] for part in referents]
     return all(
         _offset(scene, first, other, relation)[0] >= TRUE_MARGIN
-        for other, relation in zip(others, reading.relations, strict=False)
+        for other, relation in zip(others, relations, strict=False)
     ) and all(
         _is_at(scene, index, position, TRUE_EDGE, TRUE_MIDDLE)
-        for index, position in zip(indices, reading.positions, strict=False)
+        for index, position in zip(indices, positions, strict=False)
     )
 
 
@@ -230,16 +234,18 @@ def _clear_positions(scene: Scene, index: int) -> list[Position]:
 def _meanings(
     form: Form, referents: _Referents, scene: Scene, rng: np.random.Generator
 ) -> list[Any]:
-    """Choose the meaning of each slot that has one."""
+    """Choose the meaning of each slot."""
     meanings: list[Any] = []
     parts, positioned, related = iter(referents), iter(referents), iter(referents[1:])
     for slot in form.slots:
+        meaning: Any = None
         if slot in OBJECT_SLOTS:
-            meanings.append(_noun_phrase(slot, next(parts), scene, rng))
+            meaning = _noun_phrase(slot, next(parts), scene, rng)
         elif slot == "relation":
-            meanings.append(_clear_relation(scene, referents[0][0], next(related)[0]))
+            meaning = _clear_relation(scene, referents[0][0], next(related)[0])
         elif slot == "position":
-            meanings.append(choose(_clear_positions(scene, next(positioned)[0]), rng))
+            meaning = choose(_clear_positions(scene, next(positioned)[0]), rng)
+        meanings.append(meaning)
     return meanings
 
 

@@ -19,8 +19,11 @@ NOUNS = {shape: (shape,) for shape in SHAPES} | {
     "ring": ("ring", "hoop"),
 }
 COLOUR_WORDS = {colour: (colour,) for colour in COLOURS} | {"purple": ("purple", "violet")}
-SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
-COUNT_PHRASES = {2: ("two", "a pair of"), 3: ("three",), 4: ("four",)}
+SIZE_WORDS = {
+    None: ("",),
+    "small": ("small", "little", "tiny"),
+    "large": ("large", "big", "huge"),
+}
 
 # Column and row of the picture: "left", "middle", "right" and "top", "middle", "bottom"; None if
 # not stated.
@@ -29,6 +32,11 @@ Position = tuple[str | None, str | None]
 # Slots of objects: "a small red circle"; the only one of its kind, "one red circle"; all of a
 # kind, "two red circles".
 OBJECT_SLOTS = ONE, ALONE, MANY = "one", "alone", "many"
+_COUNT_PHRASES: dict[str, dict[int | None, tuple[str, ...]]] = {
+    ONE: {None: ("",)},  # then an article
+    ALONE: {1: ("one",)},
+    MANY: {2: ("two", "a pair of"), 3: ("three",), 4: ("four",)},
+}
 # The other slots -> meaning -> phrases; a slot without a meaning has the key None.
 PHRASES: dict[str, dict[Any, tuple[str, ...]]] = {
     # Of the first object, relative to the next.
@@ -122,8 +130,7 @@ def write(
 
     Args:
       form: one of `FORMS`.
-      meanings: one for each slot that has a meaning, in order: a `NounPhrase`, or a key of
-        `PHRASES`.
+      meanings: one for each slot: a `NounPhrase`, or a key of `PHRASES`.
       rng: chooses among phrases of the same meaning.
 
     Returns:
@@ -131,31 +138,25 @@ def write(
     """
     words: list[str] = []
     nouns: list[int] = []
-    remaining = iter(meanings)
-    for slot in form.slots:
+    for slot, meaning in zip(form.slots, meanings, strict=True):
         if slot in OBJECT_SLOTS:
-            phrase: NounPhrase = next(remaining)
             # The order of these choices is part of the data set: another one gives other captions.
-            size = choose(SIZE_WORDS[phrase.size], rng) if phrase.size else ""
-            noun = choose(NOUNS[phrase.shape], rng)
-            colour = choose(COLOUR_WORDS[phrase.colour], rng)
-            count = choose(COUNT_PHRASES[phrase.count or 0], rng) if slot == MANY else ""
+            size = choose(SIZE_WORDS[meaning.size], rng)
+            noun = choose(NOUNS[meaning.shape], rng)
+            colour = choose(COLOUR_WORDS[meaning.colour], rng)
+            count = choose(_COUNT_PHRASES[slot][meaning.count], rng)
             words += _join(slot, count, size, colour, noun)
             nouns.append(len(words) - 1)
         else:
-            meaning = None if None in PHRASES[slot] else next(remaining)
             words += choose(PHRASES[slot][meaning], rng).split()
     return tuple(words), tuple(nouns)
 
 
 def _join(slot: str, count: str, size: str, colour: str, noun: str) -> tuple[str, ...]:
-    """Return the words of a noun phrase; its determiner and its number depend on the slot."""
+    if slot == ONE:
+        count = "an" if (size or colour)[0] in "aeiou" else "a"
     if slot == MANY:
         noun = plural(noun)
-    elif slot == ALONE:
-        count = "one"
-    else:
-        count = "an" if (size or colour)[0] in "aeiou" else "a"
     return tuple(f"{count} {size} {colour} {noun}".split())
 
 
@@ -165,35 +166,26 @@ def plural(noun: str) -> str:
 
 
 class Reading(NamedTuple):
-    """The meaning of a caption.
+    """What `write` was given, and the index of each noun among the words."""
 
-    kind: its form's kind.
-    phrases: its noun phrases in order.
-    nouns: index of each phrase's noun among the words.
-    relations: of the first phrase's object to those of the second, the third and so on.
-    positions: in the picture, of the first phrase's object, the second's and so on.
-    """
-
-    kind: str
-    phrases: tuple[NounPhrase, ...]
+    form: Form
+    meanings: tuple[Any, ...]
     nouns: tuple[int, ...]
-    relations: tuple[str, ...]
-    positions: tuple[Position, ...]
+
+    def of(self, *slots: str) -> list[Any]:
+        """Return the meanings of these slots in order."""
+        stated = zip(self.form.slots, self.meanings, strict=True)
+        return [meaning for slot, meaning in stated if slot in slots]
 
 
 def read(words: Sequence[str]) -> Reading | None:
     """Return the meaning of a caption; None if no form fits it."""
     for form in FORMS:
         for filled in _fill(form.slots, tuple(words), 0):
-            stated = list(zip(form.slots, filled, strict=True))
-            objects = [found for slot, found in stated if slot in OBJECT_SLOTS]
-            return Reading(
-                form.kind,
-                tuple(phrase for phrase, _ in objects),
-                tuple(end - 1 for _, end in objects),
-                tuple(meaning for slot, (meaning, _) in stated if slot == "relation"),
-                tuple(meaning for slot, (meaning, _) in stated if slot == "position"),
-            )
+            meanings, ends = zip(*filled, strict=True)
+            objects = zip(form.slots, ends, strict=True)
+            nouns = tuple(end - 1 for slot, end in objects if slot in OBJECT_SLOTS)
+            return Reading(form, meanings, nouns)
     return None
 
 
@@ -219,17 +211,12 @@ def _inverse(table: Mapping[Any, Sequence[str]]) -> list[tuple[str, Any]]:
 
 def _object_meanings(slot: str) -> dict[tuple[str, ...], NounPhrase]:
     """Return the meaning of every phrase of an object slot."""
-    counts: dict[str, list[tuple[str, int | None]]] = {
-        ONE: [("", None)],
-        ALONE: [("", 1)],
-        MANY: _inverse(COUNT_PHRASES),
-    }
     return {
         _join(slot, count_phrase, size_word, colour_word, noun): NounPhrase(
             shape, colour, size, count
         )
-        for count_phrase, count in counts[slot]
-        for size_word, size in [("", None), *_inverse(SIZE_WORDS)]
+        for count_phrase, count in _inverse(_COUNT_PHRASES[slot])
+        for size_word, size in _inverse(SIZE_WORDS)
         for colour_word, colour in _inverse(COLOUR_WORDS)
         for noun, shape in _inverse(NOUNS)
     }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sat_tf.shapes.judge import describe, judge
-from sat_tf.shapes.language import every_word, read
+from sat_tf.shapes.language import OBJECT_SLOTS, every_word, read
 from sat_tf.shapes.scenes import Background, Scene, SceneObject, make_scene
 
 
@@ -89,7 +89,9 @@ def test_captions_are_short(described):
 def test_captions_name_no_kind_twice_without_a_count(described):
     for _, caption, judged in described:
         if judged.kind in ("plain", "count"):
-            named = [(phrase.shape, phrase.colour) for phrase in read(caption.words).phrases]
+            named = [
+                (phrase.shape, phrase.colour) for phrase in read(caption.words).of(*OBJECT_SLOTS)
+            ]
             assert len(set(named)) == len(named)
 
 
@@ -100,7 +102,7 @@ def test_captions_state_only_clear_relations(described):
         if not judged.relational:
             continue
         first, *others = caption.mentions
-        for relation, second in zip(read(caption.words).relations, others, strict=True):
+        for relation, second in zip(read(caption.words).of("relation"), others, strict=True):
             (one,), (other,) = first.matches, second.matches
             offset = np.subtract(scene.objects[one].centre, scene.objects[other].centre)
             along = offset @ directions[relation]
