@@ -55,11 +55,7 @@ class Setting:
     commands: tuple[str, ...] = ()
 
     def validated(self, name: str, value: Any) -> Any:
-        """Return `value` in the setting's type.
-
-        Raises:
-          UserError: its type is another one, or it is outside the limits.
-        """
+        """Return `value` in the setting's type; raise `UserError` if it is not valid."""
         expected = type(self.default)
         maximum = _LARGEST_INT if expected is int and self.maximum is None else self.maximum
         if expected is float and type(value) is int:
@@ -100,12 +96,7 @@ class Setting:
         return sentences
 
     def conflict(self, name: str, values: Mapping[str, Any]) -> str:
-        """Return why the setting, if it is changed, does not work; empty if it does.
-
-        Args:
-          name: of this setting.
-          values: of all settings, by name.
-        """
+        """Return why the setting, if it is changed, does not work among all others, or nothing."""
         if values[name] == self.default:
             return ""
         for other, wanted in self.only_for.items():

@@ -37,12 +37,13 @@ class CheckResult:
         return self.status in (Status.PASS, Status.SKIP)
 
 
-def fail_if(failed: bool, evidence: str, advice: str, **values: float) -> CheckResult:
+def fail_if(
+    failed: bool, evidence: str, advice: str = "", values: Mapping[str, float] | None = None
+) -> CheckResult:
     """Return a failure with its advice, or a pass without; NaN and infinities always fail."""
-    failed = failed or not all(map(math.isfinite, values.values()))
     # JSON has no NaN and no infinity.
-    numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
-    if failed:
+    numbers = {name: x if math.isfinite(x) else None for name, x in (values or {}).items()}
+    if failed or None in numbers.values():
         return CheckResult(Status.FAIL, evidence, advice, numbers)
     return CheckResult(Status.PASS, evidence, values=numbers)
 

@@ -169,10 +169,7 @@ def training_curves(context: RunContext) -> CheckResult:
         f"({lowest:.2f}), {above_best:+.0%} after epoch {best}, whose weights are kept, and "
         f"{above_last:+.0%} after the last, in which it changed by {-last_fall:+.0%}",
         advice,
-        above_best=above_best,
-        above_last=above_last,
-        last_fall=last_fall,
-        rise=rise,
+        {"above_best": above_best, "above_last": above_last, "last_fall": last_fall, "rise": rise},
     )
 
 
@@ -191,7 +188,7 @@ def dataset(context: RunContext) -> CheckResult:
             )
         return fail_if(True, str(error), advice)
     evidence = ", ".join(f"{count:,} images of {split}" for split, count in counts.items())
-    return fail_if(False, evidence, "", **counts)
+    return fail_if(False, evidence, values=counts)
 
 
 def _why_not_comparable(context: RunContext) -> str:
@@ -219,9 +216,7 @@ def vocabulary(context: RunContext) -> CheckResult:
         f"{len(own):,} entries are missing and {len(new):,} are new"
         + (f": {examples}" if examples else ""),
         f"restore the captions that the run was trained on{where}, or train a new run",
-        entries=len(own),
-        lost=len(lost),
-        new=len(new),
+        {"entries": len(own), "lost": len(lost), "new": len(new)},
     )
 
 
@@ -251,7 +246,7 @@ def oov_rate(context: RunContext) -> CheckResult:
         max(rates.values()) > _MAX_OOV,
         f"words outside the vocabulary of {count:,}: {measured}",
         advice,
-        **rates,
+        rates,
     )
 
 
@@ -280,16 +275,16 @@ def pixel_range(context: RunContext) -> CheckResult:
             True,
             f"{summary}: {problem}",
             "inspect the files and their names; pixels saved as 0 to 1 must be multiplied by 255",
-            **values,
+            values,
         )
     if config.finetune_from == "all" or (not expected and len(images) < _MIN_IMAGES):
-        return fail_if(False, summary, "", **values)
+        return fail_if(False, summary, values=values)
     if expected:
         return fail_if(
             expected != mode,
             f"{summary}; --preprocessing={mode}, and {config.encoder} was trained with {expected}",
             f"train or import again with --preprocessing={expected}",
-            **values,
+            values,
         )
     own = float(1 - similarities(context.train.features).mean())
     others = {
@@ -298,6 +293,7 @@ def pixel_range(context: RunContext) -> CheckResult:
         if other != mode
     }
     best = max(others, key=others.__getitem__)
+    values |= {"separation": own, **{f"separation_{name}": x for name, x in others.items()}}
     return fail_if(
         others[best] > max(_MAX_SEPARATION_RATIO * own, _MIN_SEPARATION),
         f"{summary}; with --preprocessing={mode} the encoder separates images by {own:.2f} (1 "
@@ -305,9 +301,7 @@ def pixel_range(context: RunContext) -> CheckResult:
         f"{others[best]:.2f}",
         f"check what {config.encoder} was trained on; {best} fits better: train or import again "
         f"with --preprocessing={best}",
-        **values,
-        separation=own,
-        **{f"separation_{other}": value for other, value in others.items()},
+        values,
     )
 
 
@@ -338,19 +332,16 @@ def channel_order(context: RunContext) -> CheckResult:
         f"{len(gains)} images better from the others",
         f"check what {config.encoder} was trained on: --preprocessing=caffe gives it BGR, the "
         "others RGB; train or import again with the one that it expects",
-        better_swapped=better,
-        gain=float(gains.mean()),
+        {"better_swapped": better, "gain": float(gains.mean())},
     )
 
 
 def similarities(features: np.ndarray) -> np.ndarray:
-    """Return the mean cosine similarity of each image's features to those of the others.
+    """Return the mean cosine similarity of each image's features to those of the others: [n].
 
     Args:
-      features: [n, rows, columns, D], n at least 2; averaged over rows and columns.
-
-    Returns:
-      float [n]; features that are all zero are similar to each other.
+      features: [n, rows, columns, D], n at least 2, averaged over rows and columns; those that are
+        all zero are similar to each other.
     """
     means = features.mean(axis=(1, 2), dtype=np.float64)  # [n, D]
     means = np.pad(means, [(0, 0), (0, 1)], constant_values=1e-12)
@@ -411,8 +402,7 @@ def grid_order(context: RunContext) -> CheckResult:
         f"are displaced by {rows:.2f} of the side in rows and {columns:.2f} in columns",
         "the encoder's output is not [images, rows, columns, channels]: search it for a layer that "
         "reshapes or transposes, or for channels first",
-        rows=float(rows),
-        columns=float(columns),
+        {"rows": float(rows), "columns": float(columns)},
     )
 
 
@@ -438,8 +428,7 @@ def encoder(context: RunContext) -> CheckResult:
         f"{now:.5g}, and {then:.5g} when training began",
         "the encoder (encoder.keras), its preprocessing or the training images have changed since "
         "the training: restore them, or train a new run",
-        now=now,
-        then=then,
+        {"now": now, "then": then},
     )
 
 
@@ -470,13 +459,13 @@ def feature_cache(context: RunContext) -> CheckResult:
                 f"other features than the encoder computes now, {errors.max():.0%} off, "
                 f"{sample.records[int(errors.argmax())].image_id} the most",
                 f"delete {folder}: training, evaluation and extract_features fill it again",
-                **largest,
+                largest,
             )
     if not largest:
         return skip("features of this encoder are not cached")
     splits, worst = " and ".join(largest), max(largest.values())
     evidence = f"cached features of {splits} are what the encoder computes now, within {worst:.2%}"
-    return fail_if(False, evidence, "", **largest)
+    return fail_if(False, evidence, values=largest)
 
 
 @check
@@ -503,10 +492,7 @@ def perplexity(context: RunContext) -> CheckResult:
         f"{now:.2f} on {sample}; {then:.2f} when the weights were saved, after epoch {epoch}",
         "weights, encoder, images or references have changed since: see the other checks; if the "
         "references were corrected on purpose, train again",
-        now=now,
-        then=then,
-        low=low,
-        high=high,
+        {"now": now, "then": then, "low": low, "high": high},
     )
 
 
@@ -528,8 +514,7 @@ def attention(context: RunContext) -> CheckResult:
         "little too, train longer first. Else train again with another --seed, the default "
         "--initializer and no --weight_decay, and watch state_sensitivity in TensorBoard; it can "
         "also select the best weights (--monitor)",
-        state_sensitivity=sensitivity,
-        attention_change=change,
+        {"state_sensitivity": sensitivity, "attention_change": change},
     )
 
 
@@ -553,9 +538,7 @@ def attention_maps(context: RunContext) -> CheckResult:
         * (context.config.training.doubly_stochastic_weight > 0)
         + "with an earlier --encoder_layer, whose cells see less of the image, or with "
         "--attention_supervision where boxes are known (docs/attention.md)",
-        entropy=entropy,
-        fall_attended=own,
-        fall_average=average,
+        {"entropy": entropy, "fall_attended": own, "fall_average": average},
     )
 
 
@@ -578,8 +561,7 @@ def caption_diversity(context: RunContext) -> CheckResult:
         "the model generates what is likely for any image: train longer (--max_epochs), with more "
         "steps (a smaller --batch_size) or with a higher --learning_rate; then see the checks "
         "encoder and alignment; fewer than some hundred images allow little more",
-        frequency=frequency,
-        distinct=distinct,
+        {"frequency": frequency, "distinct": distinct},
     )
 
 
@@ -613,9 +595,7 @@ def truncation(context: RunContext) -> CheckResult:
         "raise the limit (--max_length, here and where the run captions"
         + (", --max_caption_words of a new run" if limit else "")
         + "); if captions repeat themselves, caption with --no_repeat_ngram=3",
-        truncated=truncated,
-        longer=longer,
-        left_out=left_out,
+        {"truncated": truncated, "longer": longer, "left_out": left_out},
     )
 
 
@@ -651,8 +631,7 @@ def alignment(context: RunContext) -> CheckResult:
         "images and captions do not belong together, or the run has learned nothing from images: "
         f"inspect some of them (python -m sat_tf.evaluate --workdir={run} --split=dev "
         "--report=report.html) for captions shifted by a line and for renamed images",
-        **means,
-        worst_index=worst,
+        {**means, "worst_index": worst},
     )
 
 
@@ -669,17 +648,13 @@ def _log_probabilities(context: RunContext, sample: Sample, indices: np.ndarray)
 
 
 def own_ranks(log_p: np.ndarray) -> np.ndarray:
-    """Return the rank of each image's own caption among all captions.
+    """Return the rank of each image's own caption among all: [n], 0 the first, 1 the last.
 
     Captions are compared by how much likelier the image makes them than the average image does,
-    so that it does not matter how likely a caption is in itself.
+    so that it does not matter how likely a caption is in itself. Ties count half.
 
     Args:
-      log_p: log probability of each caption with each image, [n, n], n at least 2; caption i
-        belongs to image i.
-
-    Returns:
-      float [n]: 0 is first, 1 is last; ties count half.
+      log_p: of each caption with each image, [n, n], n at least 2; caption i belongs to image i.
     """
     gain = log_p - log_p.mean(axis=0)
     own = np.diag(gain)[:, None]
@@ -719,10 +694,12 @@ def overfit_batch(context: RunContext) -> CheckResult:
         "the features do not distinguish the images, or the model can't learn: see the checks of "
         "the encoder, then the sizes of the decoder (--hidden_size, --embedding_size, "
         "--attention_size)",
-        captions=count,
-        steps=steps,
-        nats_per_word=per_word,
-        nats_per_caption=per_caption,
+        {
+            "captions": count,
+            "steps": steps,
+            "nats_per_word": per_word,
+            "nats_per_caption": per_caption,
+        },
     )
 
 

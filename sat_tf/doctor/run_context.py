@@ -62,12 +62,7 @@ class Epoch(NamedTuple):
 
 
 class RunContext:
-    """A run with its best weights, and the data set that it was trained on.
-
-    Args:
-      workdir: folder of the run.
-      config: of the run, with the overrides of the command line.
-    """
+    """A run with its best weights and a config with overrides, and its data set."""
 
     def __init__(self, workdir: str | os.PathLike[str], config: Config) -> None:
         self.workdir = Path(workdir)
@@ -195,14 +190,9 @@ class RunContext:
             yield batch["images"].numpy()
 
     def encode(self, images: np.ndarray, network: Network | None = None) -> np.ndarray:
-        """Encode in small batches, by the run's encoder or by another network.
+        """Encode in small batches by the run's encoder, or by another network.
 
-        Args:
-          images: float32 [n, S, S, 3], 0..255.
-          network: [n, S, S, 3] -> [n, rows, columns, D].
-
-        Returns:
-          float32 [n, rows, columns, D].
+        [n, S, S, 3], 0..255 -> float32 [n, rows, columns, D].
         """
         network = network or self.run.model.encoder
         batches = [images[i : i + ENCODE_BATCH] for i in range(0, len(images), ENCODE_BATCH)]

@@ -185,11 +185,7 @@ def describe_scene(seed: int, index: int, scene: Scene) -> list[Caption]:
 
 
 def load_shapes(config: DataConfig, split: str) -> tuple[Record, ...]:
-    """Return the records of a split; generates the data set if it is not in `data_dir`.
-
-    Args:
-      config: `data_dir` and the settings of the shapes.
-      split: "train", "dev" or "test".
+    """Return the records of a split; generate the data set if it is not in `config.data_dir`.
 
     Raises:
       UserError: the folder can't be written, or its data set is damaged.
@@ -223,11 +219,7 @@ def load_shapes(config: DataConfig, split: str) -> tuple[Record, ...]:
 
 
 def _find_photographs(folder: str) -> tuple[Path, ...]:
-    """Return the images of a folder in the order of their names; none if no folder is given.
-
-    Raises:
-      UserError: the folder has none.
-    """
+    """Return the images of a folder in the order of their names; none without a folder."""
     if not folder:
         return ()
     if not Path(folder).is_dir():

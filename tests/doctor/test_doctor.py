@@ -550,7 +550,7 @@ def test_advice_on_a_data_set_is_a_command_with_its_flags(run, tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_fail_if_fails_on_values_that_are_not_finite(value):
-    result = fail_if(False, "evidence", "advice", share=value, other=1.0)
+    result = fail_if(False, "evidence", "advice", {"share": value, "other": 1.0})
     assert result.status is Status.FAIL
     assert result.values == {"share": None, "other": 1.0}
 
