@@ -6,7 +6,6 @@ of it (`setting.py`). Standard library only, so that `--help` starts without Ten
 
 import dataclasses
 import functools
-import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,13 +48,14 @@ class Config:
     decoding: DecodingConfig = dataclasses.field(default_factory=DecodingConfig)
 
     def __post_init__(self) -> None:
-        values = to_flat(self)
-        conflicts = (declared.conflict(name, values) for name, declared in settings().items())
-        for conflict in itertools.chain(filter(None, conflicts), self._other_conflicts()):
+        if conflict := next(self._conflicts(), ""):
             raise UserError(conflict)
 
-    def _other_conflicts(self) -> Iterator[str]:
-        """Yield the conflicts that `only_for` can't express."""
+    def _conflicts(self) -> Iterator[str]:
+        values = to_flat(self)
+        for name, declared in settings().items():
+            yield from declared.conflicts(name, values)
+        # What `only_for` can't express.
         data, images, encoder, decoder = self.data, self.images, self.encoder, self.decoder
         training, decoding = self.training, self.decoding
         if data.dataset != "shapes" and not data.data_dir:
@@ -192,7 +192,7 @@ def override(config: Config, **values: Any) -> Config:
     merged = {**to_flat(config), **values}
     for name, declared in settings().items():
         is_kept = declared.mutable and name not in values
-        if is_kept and declared.conflict(name, merged):
+        if is_kept and any(declared.conflicts(name, merged)):
             merged[name] = declared.default
     made = from_flat(merged)
     fixed = config.differences(made)

@@ -6,7 +6,7 @@ import math
 import reprlib
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sat_tf.errors import UserError
@@ -95,10 +95,10 @@ class Setting:
                 sentences += f" For {as_flag(other, wanted)}."
         return sentences
 
-    def conflict(self, name: str, values: Mapping[str, Any]) -> str:
-        """Return why the setting, if it is changed, does not work among all others, or nothing."""
+    def conflicts(self, name: str, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield why the setting, if it is changed, does not work with others of all values."""
         if values[name] == self.default:
-            return ""
+            return
         for other, wanted in self.only_for.items():
             value, advice = values[other], ""
             if isinstance(wanted, Not):
@@ -107,9 +107,10 @@ class Setting:
                 works = value == wanted
                 advice = f", only with {as_flag(other, wanted)}" if wanted != "" else ""
             if not works:
-                own, others = as_flag(name, values[name]), as_flag(other, value)
-                return f"{own} does not work with {others}{advice}"
-        return ""
+                yield (
+                    f"{as_flag(name, values[name])} does not work with {as_flag(other, value)}"
+                    f"{advice}"
+                )
 
 
 def setting(default: Any, help: str, **declared: Any) -> Any:

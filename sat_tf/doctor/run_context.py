@@ -121,16 +121,19 @@ class RunContext:
         return self._evaluator.evaluate(records, [source], _BATCH_SIZE)
 
     @functools.cached_property
+    def _occlusion(self) -> Occlusion:
+        return Occlusion(self.run.model, self.run.vocabulary, self.config.decoding)
+
+    @functools.cached_property
     def falls(self) -> tuple[float, float]:
         """What covering a tenth of an image costs a content word, in nats.
 
         The cells that the word attended to most; and those of its caption's mean map. Means over
         the captions of `COVERED` images of the validation split.
         """
-        evaluation, images = self.evaluation, self.config.images
-        occlusion = Occlusion(self.run.model, self.run.vocabulary, self.config.decoding)
-        measured = occlusion.measure_sample(
-            evaluation.records, evaluation.captions, images, COVERED, FRACTIONS[:1]
+        records, captions = self.evaluation.records, self.evaluation.captions
+        measured = self._occlusion.measure_sample(
+            records, captions, self.config.images, COVERED, FRACTIONS[:1]
         )
         sums = np.sum(measured, axis=0)
         falls = dict(zip(ORDERS, sums / max(sums[-1], 1), strict=False))

@@ -97,31 +97,27 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
         bar = progress_bar(scenes, desc=f"drawing {split}", unit="scene")
         for number, (index, scene) in enumerate(bar):
             captions = describe_scene(self.builder_config.data.shapes_seed, index, scene)
-            objects = [
-                {"shape": thing.shape, "colour": thing.colour, "size": thing.size}
-                | {"bbox": tfds.features.BBox(*box)}
-                for thing, box in zip(scene.objects, object_boxes(scene), strict=True)
-            ]
-            mentions = [
-                {"caption": caption_index, "word": mention.word_index, "object": match}
-                for caption_index, caption in enumerate(captions)
-                for mention in caption.mentions
-                for match in mention.matches
-            ]
+            boxes = [tfds.features.BBox(*box) for box in object_boxes(scene)]
             file = io.BytesIO()
             Image.fromarray(draw_scene(scene, self._photograph(index))).save(file, "PNG")
             file.seek(0)
-            yield (
-                number,
-                {
-                    "image": file,
-                    "image_id": f"{split}-{number:06d}",
-                    "captions": [caption.text for caption in captions],
-                    "objects": objects,
-                    "mentions": mentions,
-                    "scene": scene.to_json(),
-                },
-            )
+            example = {
+                "image": file,
+                "image_id": f"{split}-{number:06d}",
+                "captions": [caption.text for caption in captions],
+                "objects": [
+                    {"shape": thing.shape, "colour": thing.colour, "size": thing.size, "bbox": box}
+                    for thing, box in zip(scene.objects, boxes, strict=True)
+                ],
+                "mentions": [
+                    {"caption": caption_index, "word": mention.word_index, "object": match}
+                    for caption_index, caption in enumerate(captions)
+                    for mention in caption.mentions
+                    for match in mention.matches
+                ],
+                "scene": scene.to_json(),
+            }
+            yield number, example
 
     def _photograph(self, index: int) -> np.ndarray | None:
         """Return the background of the scene with that index: uint8 [size, size, 3], or None."""

@@ -323,8 +323,16 @@ def test_truncation_fails_if_captions_do_not_end(context, weights):
     assert_fails(checks.truncation(context), "100.0% are truncated at --max_length=12")
 
 
-def test_truncation_fails_if_max_length_is_too_small(run):
-    result = check("truncation", run, max_length=7)
+def test_truncation_fails_if_max_length_is_too_small(context):
+    shorter = fork(context, max_length=7)
+    del shorter.__dict__["_evaluator"]
+    assert shorter._evaluator._decoding.max_length == 7
+    captions = [
+        dataclasses.replace(one, words=one.words[:7], log_probs=one.log_probs[:7])
+        for one in context.evaluation.captions
+    ]
+    shorter.__dict__["evaluation"] = SimpleNamespace(captions=captions)
+    result = checks.truncation(shorter)
     assert_fails(result, "truncated at --max_length=7", "100.0% are longer")
     assert result.values["truncated"] > 0.5
 
