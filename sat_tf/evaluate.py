@@ -259,5 +259,5 @@ if __name__ == "__main__":
         *("workdir", "compare", "results", "references", "split"),
         *("output", "captions", "report", "faithfulness", "decode_batch_size"),
     )
-    flags.define_overrides("evaluate")
+    flags.define_settings("evaluate")
     flags.run(main, USAGE)

@@ -136,34 +136,23 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 
 
-def define_settings() -> None:
-    """Define one flag for each setting."""
+def define_settings(command: str = "") -> None:
+    """Define one flag for each setting, or without defaults for those that `command` takes."""
     for section, declared in config.sections().items():
         for name, setting in declared.settings().items():
-            _define(name, setting, setting.default, section)
-
-
-def settings_from_flags() -> Config:
-    """Return the config of the flags that `define_settings` defined.
-
-    Raises:
-      UserError: two settings conflict.
-    """
-    return config.from_flat({name: FLAGS[name].value for name in config.settings()})
-
-
-def define_overrides(command: str) -> None:
-    """Define flags for the settings that `command` takes; they have no default."""
-    for section, declared in config.sections().items():
-        for name, setting in declared.settings().items():
-            if command in setting.commands:
-                _define(name, setting, None, section)
+            if not command or command in setting.commands:
+                _define(name, setting, None if command else setting.default, section)
 
 
 def overrides() -> dict[str, Any]:
-    """Return the values given for flags of `define_overrides`, by the settings' names."""
+    """Return the settings that have a value, by name; defaults are values, too."""
     flags = itertools.chain.from_iterable(map(FLAGS.get_flags_for_module, config.sections()))
     return {flag.name: flag.value for flag in flags if flag.value is not None}
+
+
+def settings_from_flags() -> Config:
+    """Return the config of all settings; raise `UserError` if two conflict."""
+    return config.from_flat(overrides())
 
 
 def define_command_flags(*names: str, **others: Setting) -> None:

@@ -69,5 +69,5 @@ def describe_run(config: Config, workdir: str, words: Sequence[str]) -> str:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "npz", "options", "dictionary")
-    flags.define_overrides("import_arctic")
+    flags.define_settings("import_arctic")
     flags.run(main, USAGE)

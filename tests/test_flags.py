@@ -190,14 +190,14 @@ def test_a_flagfile_that_is_no_text_is_rejected(tmp_path):
 
 
 def test_overrides_are_the_values_that_are_given():
-    flags.define_overrides("doctor")
+    flags.define_settings("doctor")
     flags.parse(["prog", "--max_length=5"])
     assert flags.overrides() == {"max_length": 5}
     assert "data_dir" in flags.FLAGS and "hidden_size" not in flags.FLAGS
 
 
 def test_a_setting_of_other_commands_is_named():
-    flags.define_overrides("doctor")
+    flags.define_settings("doctor")
     with pytest.raises(UserError, match="--seed: this command does not take it"):
         flags.parse(["prog", "--seed=5"])
 

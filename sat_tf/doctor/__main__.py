@@ -73,5 +73,5 @@ def _summary(results: dict[str, CheckResult]) -> str:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "output")
-    flags.define_overrides("doctor")
+    flags.define_settings("doctor")
     flags.run(main, USAGE)
