@@ -95,6 +95,8 @@ def test_settings_read_the_flags():
         ("--seed", "--seed"),
         ("--gate=vector", "--gate='vector': must be one of none, scalar, channel"),
         ("--dropout=2", "--dropout=2.0: must be at most 0.95"),
+        ("--split=all", "--split='all': must be one of train, dev, test"),
+        ("--decode_batch_size=0", "--decode_batch_size=0: must be at least 1"),
         ("--nocache_features=1", "--nocache_features=1"),
         ("picture.jpg", "'picture.jpg'"),
         ("--flagfile=/nowhere/x.flags", "--flagfile=/nowhere/x.flags"),

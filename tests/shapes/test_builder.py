@@ -156,6 +156,10 @@ def test_the_builder_stores_boxes_and_mentions(config):
     assert mentioned >= 5 * SPLITS["train"]
 
 
+def test_other_numbers_sizes_or_seeds_have_other_folders(config):
+    assert folder_of(config).parent.name == "train40_dev8_test12_size48_seed3"
+
+
 def test_an_interrupted_data_set_is_generated_again(tmp_path, monkeypatch):
     config = config_in(tmp_path)
 
