@@ -178,22 +178,35 @@ def describe(scene: Scene, rng: np.random.Generator) -> Caption:
     kind = str(rng.choice(list(kinds), p=list(kinds.values())))
     while True:
         attempts = (_state(each, scene, rng) for each in (kind, "relation", "position", "plain"))
-        form, referents = next(filter(None, attempts))  # any scene has a plain statement
-        words, nouns = language.write(form, _meanings(form, referents, scene, rng), rng)
+        form, referents, clear = next(filter(None, attempts))  # any scene has a plain statement
+        parts = iter(referents)
+        meanings = [
+            _noun_phrase(slot, next(parts), scene, rng)
+            if slot in OBJECT_SLOTS
+            else choose(options, rng)
+            for slot, options in zip(form.slots, clear, strict=True)
+        ]
+        words, nouns = language.write(form, meanings, rng)
         if len(words) <= MAX_WORDS:
             return Caption(words, tuple(map(Mention, nouns, referents)))
 
 
-def _state(kind: str, scene: Scene, rng: np.random.Generator) -> tuple[Form, _Referents] | None:
+def _state(
+    kind: str, scene: Scene, rng: np.random.Generator
+) -> tuple[Form, _Referents, list[list[Any]]] | None:
     """Choose a form of that kind, and objects of which it can state something clearly true."""
     forms = [form for form in language.FORMS if form.kind == kind]
     while forms:
         weights = np.array([form.weight for form in forms])
         form = forms.pop(int(rng.choice(len(forms), p=weights / weights.sum())))
         sets = [_referred(slot, scene) for slot in form.slots if slot in OBJECT_SLOTS]
-        clear = [found for found in _distinct(sets) if _is_clear(form, found, scene)]
-        if clear:
-            return form, choose(clear, rng)
+        found = [
+            (form, referents, clear)
+            for referents in _distinct(sets)
+            if all(clear := _clear_meanings(form, referents, scene))
+        ]
+        if found:
+            return choose(found, rng)
     return None
 
 
@@ -205,48 +218,38 @@ def _referred(slot: str, scene: Scene) -> list[tuple[int, ...]]:
     return [kind for kind in kinds if (len(kind) > 1) == (slot == MANY)]
 
 
-def _is_clear(form: Form, referents: _Referents, scene: Scene) -> bool:
-    """Return whether the form can state something clearly true of these objects."""
-    first, *others = indices = [part[0] for part in referents]
-    if form.kind == "relation":
-        return all(_clear_relation(scene, first, other) for other in others)
-    if form.kind == "position":
-        return all(_clear_positions(scene, index) for index in indices)
-    # "A red circle and a red circle" is true of two, but unnatural.
-    return len({scene.objects[index].kind for index in indices}) == len(indices)
+def _clear_meanings(form: Form, referents: _Referents, scene: Scene) -> list[list[Any]]:
+    """Return what each slot can clearly state of these objects: nothing, if its list is empty."""
+    indices = [part[0] for part in referents]
+    kinds = {scene.objects[index].kind for index in indices}
+    if form.kind in ("plain", "count") and len(kinds) < len(indices):
+        return [[]]  # "a red circle and a red circle" is true of two, but unnatural
+    positioned, related = iter(indices), iter(indices[1:])
+    meanings: list[list[Any]] = []
+    for slot in form.slots:
+        if slot == "relation":
+            meanings.append(_clear_relations(scene, indices[0], next(related)))
+        elif slot == "position":
+            meanings.append(_clear_positions(scene, next(positioned)))
+        else:
+            meanings.append([None])
+    return meanings
 
 
-def _clear_relation(scene: Scene, first: int, second: int) -> str | None:
-    """Return the relation of the first object to the second; None if it is not clear."""
-    for relation in _DIRECTIONS:
-        along, across = _offset(scene, first, second, relation)
-        if along >= STATED_MARGIN and along > across:
-            return relation
-    return None
+def _clear_relations(scene: Scene, first: int, second: int) -> list[str]:
+    """Return the relation of the first object to the second, if one is clear."""
+    offsets = {relation: _offset(scene, first, second, relation) for relation in _DIRECTIONS}
+    return [
+        relation
+        for relation, (along, across) in offsets.items()
+        if along >= STATED_MARGIN and along > across
+    ]
 
 
 def _clear_positions(scene: Scene, index: int) -> list[Position]:
     """Return the positions in the picture that an object clearly has."""
     positions = language.PHRASES["position"]
     return [each for each in positions if _is_at(scene, index, each, STATED_EDGE, STATED_MIDDLE)]
-
-
-def _meanings(
-    form: Form, referents: _Referents, scene: Scene, rng: np.random.Generator
-) -> list[Any]:
-    """Choose the meaning of each slot."""
-    meanings: list[Any] = []
-    parts, positioned, related = iter(referents), iter(referents), iter(referents[1:])
-    for slot in form.slots:
-        meaning: Any = None
-        if slot in OBJECT_SLOTS:
-            meaning = _noun_phrase(slot, next(parts), scene, rng)
-        elif slot == "relation":
-            meaning = _clear_relation(scene, referents[0][0], next(related)[0])
-        elif slot == "position":
-            meaning = choose(_clear_positions(scene, next(positioned)[0]), rng)
-        meanings.append(meaning)
-    return meanings
 
 
 def _noun_phrase(
