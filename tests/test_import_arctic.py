@@ -95,11 +95,13 @@ def test_the_run_is_exported(imported, tmp_path):
 def test_training_starts_from_it_with_the_printed_command(imported, tmp_path, monkeypatch):
     workdir, printed = imported
     (line,) = (line for line in printed.splitlines() if "sat_tf.train" in line)
-    given = shlex.split(line.replace("--workdir=NEW", "").partition("sat_tf.train")[2])
+    given = shlex.split(line.replace("NEW", f"{tmp_path}/new").partition("sat_tf.train")[2])
     monkeypatch.setattr(flags, "FLAGS", FlagValues())
     flags.define_settings()
+    flags.define_command_flags("workdir")
     flags.parse(["train", *given, "--batch_size=2"])
-    run, start = prepare(flags.settings_from_flags(), tmp_path / "new"), Captioner.load(workdir)
+    config, new = flags.settings_from_flags(), flags.FLAGS.workdir
+    run, start = prepare(config, new), Captioner.load(workdir)
     run.model.update(next(iter(batches(run, batch_plan(run.captions, run.config.training, 0)))))
     assert run.vocabulary.words == start.vocabulary.words
     before, after = (
