@@ -17,18 +17,12 @@ class Status(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class CheckResult:
-    """Result of a check.
-
-    Attributes:
-      status: outcome.
-      evidence: what was measured, in words.
-      advice: what to do about a failure or an error.
-      values: the measurements by name; None is NaN or infinite.
-    """
+    """Result of a check."""
 
     status: Status
-    evidence: str
-    advice: str = ""
+    evidence: str  # what was measured, in words
+    advice: str = ""  # what to do about a failure or an error
+    # The measurements by name; None is NaN or infinite.
     values: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
     @property

@@ -40,18 +40,12 @@ _BATCH_SIZE = 64  # images captioned, or captions scored, at a time
 
 
 class Sample(NamedTuple):
-    """Images of a split, evenly spaced over it.
+    """Images of a split, evenly spaced over it."""
 
-    indices: of the images in their split, int64 [n].
-    records: of the images.
-    images: input of the encoder, float32 [n, S, S, 3], 0..255.
-    features: by the run's encoder as it is now, float32 [n, rows, columns, D].
-    """
-
-    indices: np.ndarray
+    indices: np.ndarray  # of the images in their split, int64 [n]
     records: list[Record]
-    images: np.ndarray
-    features: np.ndarray
+    images: np.ndarray  # input of the encoder, float32 [n, S, S, 3], 0..255
+    features: np.ndarray  # by the encoder as it is now, float32 [n, rows, columns, D]
 
 
 class Epoch(NamedTuple):

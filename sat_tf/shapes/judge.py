@@ -41,16 +41,11 @@ _Referents = tuple[tuple[int, ...], ...]
 
 
 class Mention(NamedTuple):
-    """A noun of a caption and the objects that it may refer to.
+    """A noun of a caption and the objects that it may refer to."""
 
-    word_index: index of the noun among the caption's words.
-    matches: indices of the scene's objects; empty if none fits.
-    exists: whether an object of that shape and colour is in the scene, whatever its size.
-    """
-
-    word_index: int
-    matches: tuple[int, ...]
-    exists: bool = True
+    word_index: int  # of the noun among the caption's words
+    matches: tuple[int, ...]  # indices of the scene's objects; empty if none fits
+    exists: bool = True  # whether the scene has an object of that shape and colour, of any size
 
 
 class Caption(NamedTuple):
@@ -66,16 +61,11 @@ class Caption(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """Whether a caption is true of a scene.
+    """Whether a caption is true of a scene."""
 
-    true: whether it is grammatical, and true of the scene.
-    kind: "relation", "position", "count" or "plain", see `Form`; "" if no form fits the caption.
-    mentions: its nouns in order. If the caption is true, their matches are the objects that make it
-      true; if not, those of the shape and colour named.
-    """
-
-    true: bool
-    kind: str
+    true: bool  # it is grammatical, too
+    kind: str  # "relation", "position", "count" or "plain", see `Form`; "" if it is no sentence
+    # Of its nouns in order: the objects that make it true, or else those of the shape and colour.
     mentions: tuple[Mention, ...]
 
     @property

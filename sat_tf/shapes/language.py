@@ -73,31 +73,19 @@ PHRASES: dict[str, dict[Any, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class NounPhrase:
-    """What a caption states about one object, or about all objects of a kind.
-
-    Attributes:
-      shape: one of the scenes' shapes.
-      colour: one of the scenes' colours.
-      size: "small", "large", or None if not stated.
-      count: the exact number of such objects; None for at least one.
-    """
+    """What a caption states about one object, or about all objects of a kind."""
 
     shape: str
     colour: str
-    size: str | None = None
-    count: int | None = None
+    size: str | None = None  # not stated
+    count: int | None = None  # the exact number of such objects; None: at least one
 
 
 class Form(NamedTuple):
-    """A sentence form.
+    """A sentence form."""
 
-    kind: what it states besides objects: "relation", "position", "count", or "plain" for nothing.
-    weight: its probability among the forms of its kind.
-    slots: in order.
-    """
-
-    kind: str
-    weight: float
+    kind: str  # what it states: "relation", "position", "count", or "plain" for objects alone
+    weight: float  # probability among the forms of its kind
     slots: tuple[str, ...]
 
 

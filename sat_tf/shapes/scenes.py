@@ -39,26 +39,18 @@ _ATTEMPTS = 30  # random positions tried for an object
 _OVERSAMPLING = 4  # antialiasing: samples per pixel and axis
 _NOISE_KNOTS = 7  # random values per axis that soft noise interpolates
 
-RGB = tuple[int, int, int]
+RGB = tuple[int, int, int]  # 0..255
 
 
 @dataclass(frozen=True, slots=True)
 class SceneObject:
-    """One object of a scene.
+    """One object of a scene."""
 
-    Attributes:
-      shape: one of `SHAPES`.
-      colour: one of `COLOURS`.
-      size: "small" or "large".
-      shade: its levels, near those of its colour.
-      box: left, top, right, bottom in pixels; right and bottom are exclusive.
-    """
-
-    shape: str
-    colour: str
-    size: str
-    shade: RGB
-    box: tuple[int, int, int, int]
+    shape: str  # one of `SHAPES`
+    colour: str  # one of `COLOURS`
+    size: str  # one of `SIZES`
+    shade: RGB  # near that of its colour
+    box: tuple[int, int, int, int]  # left, top, right, bottom, pixels; the last two are exclusive
 
     @property
     def kind(self) -> tuple[str, str]:
@@ -74,23 +66,14 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """Two muted colours and the pattern that mixes them.
+    """Two muted colours and the pattern that mixes them."""
 
-    Attributes:
-      kind: one of `BACKGROUNDS`.
-      first: one colour.
-      second: the other one.
-      angle: direction of gradient and stripes, radians.
-      period: width of a pair of stripes or checks, fraction of the side.
-      seed: of the soft noise.
-    """
-
-    kind: str
+    kind: str  # one of `BACKGROUNDS`
     first: RGB
     second: RGB
-    angle: float
-    period: float
-    seed: int
+    angle: float  # direction of gradient and stripes, radians
+    period: float  # width of a pair of stripes or checks, fraction of the side
+    seed: int  # of the soft noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +166,11 @@ def _make_background(rng: np.random.Generator) -> Background:
 
 
 def draw_scene(scene: Scene, photograph: np.ndarray | None = None) -> np.ndarray:
-    """Render a scene with antialiasing.
+    """Render a scene with antialiasing: uint8 [size, size, 3], RGB.
 
     Args:
       scene: to draw.
       photograph: in place of its background, uint8 [size, size, 3].
-
-    Returns:
-      uint8 [size, size, 3], RGB.
     """
     if photograph is None:
         pixels = _draw_background(scene.background, scene.size)
@@ -228,10 +208,7 @@ def _draw_background(ground: Background, side: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1024)
 def _coverage(shape: str, width: int) -> np.ndarray:
-    """Return the fraction of each pixel that a shape covers: float32 [width, width].
-
-    The shape touches all sides of its box.
-    """
+    """Return the fraction of each pixel that a shape covers, which touches all sides of its box."""
     samples = width * _OVERSAMPLING
     at = (np.arange(samples) + 0.5) / samples * 2 - 1
     inside = _INSIDE[shape](at[None, :], at[:, None])  # [samples, samples]
