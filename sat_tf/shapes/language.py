@@ -219,8 +219,3 @@ _MEANINGS: dict[str, dict[tuple[str, ...], Any]] = {
 COLOUR_OF = dict(_inverse(COLOUR_WORDS))
 SHAPE_OF = dict(_inverse(NOUNS)) | {plural(noun): shape for noun, shape in _inverse(NOUNS)}
 _LONGEST_PHRASE = max(len(phrase) for table in _MEANINGS.values() for phrase in table)
-
-
-def every_word() -> frozenset[str]:
-    """Return every word that a caption can contain."""
-    return frozenset(word for table in _MEANINGS.values() for phrase in table for word in phrase)

@@ -5,9 +5,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scene_examples import EVERY_WORD
 
 from sat_tf.shapes.judge import describe, judge
-from sat_tf.shapes.language import OBJECT_SLOTS, every_word, read
+from sat_tf.shapes.language import OBJECT_SLOTS, read
 from sat_tf.shapes.scenes import Background, Scene, SceneObject, make_scene
 
 
@@ -77,7 +78,7 @@ def test_half_the_captions_of_several_objects_state_more_than_existence(describe
 def test_every_word_is_in_use(described):
     used = {word for _, caption, _ in described for word in caption.words}
     assert len(used) >= 60
-    assert used == every_word()
+    assert used == EVERY_WORD
 
 
 def test_captions_are_short(described):

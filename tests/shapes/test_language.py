@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scene_examples import EVERY_WORD
 
 from sat_tf.shapes.language import (
     ALONE,
@@ -13,7 +14,6 @@ from sat_tf.shapes.language import (
     ONE,
     PHRASES,
     NounPhrase,
-    every_word,
     read,
     write,
 )
@@ -46,13 +46,13 @@ def test_every_phrase_has_one_meaning():
 
 
 def test_words_are_many_and_as_the_tokenizer_makes_them():
-    assert len(every_word()) >= 60
-    assert all(tokenize(word) == [word] for word in every_word())
+    assert len(EVERY_WORD) >= 60
+    assert all(tokenize(word) == [word] for word in EVERY_WORD)
 
 
 def test_any_words_can_be_read():
     rng = np.random.default_rng(3)
-    words = ["", "<unk>", "a.b", *sorted(every_word())]
+    words = ["", "<unk>", "a.b", *sorted(EVERY_WORD)]
     for _ in range(1000):
         length = rng.integers(12)
         read([words[i] for i in rng.integers(len(words), size=length)])
