@@ -228,12 +228,11 @@ def _clear_meanings(form: Form, referents: _Referents, scene: Scene) -> list[lis
 
 def _clear_relations(scene: Scene, first: int, second: int) -> list[str]:
     """Return the relation of the first object to the second, if one is clear."""
-    offsets = {relation: _offset(scene, first, second, relation) for relation in _DIRECTIONS}
-    return [
-        relation
-        for relation, (along, across) in offsets.items()
-        if along >= STATED_MARGIN and along > across
-    ]
+    for relation in _DIRECTIONS:
+        along, across = _offset(scene, first, second, relation)
+        if along >= STATED_MARGIN and along > across:
+            return [relation]
+    return []
 
 
 def _clear_positions(scene: Scene, index: int) -> list[Position]:
