@@ -101,7 +101,7 @@ class Scene:
 
 
 def choose(items: Sequence[_T], rng: np.random.Generator) -> _T:
-    """Return one of the items, all equally likely."""
+    """Return one of the items, all equally likely; a single item takes no random number."""
     return items[int(rng.integers(len(items)))]
 
 
