@@ -288,5 +288,5 @@ if __name__ == "__main__":
         *("workdir", "images_from", "captions", "image_info", "figure", "report", "text"),
         *("num_return_sequences", "decode_batch_size"),
     )
-    flags.define_overrides("caption")
+    flags.define_settings("caption")
     flags.run(main, USAGE, takes_arguments=True, needs_stdout=True)

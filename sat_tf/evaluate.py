@@ -42,58 +42,51 @@ def main(argv: list[str]) -> None:
     """Print the scores and write the files asked for."""
     options, overrides = flags.FLAGS, flags.overrides()
     # Before the work, not after it.
-    check_target(options.output, "output")
-    check_target(options.captions, "captions")
-    check_target(options.report, "report")
+    for name in ("output", "captions", "report"):
+        check_target(getattr(options, name), name)
     if options.compare and (options.workdir or options.results):
         raise UserError("--compare names both runs: leave --workdir and --results out")
-    mode = next(name for name in ("compare", "results", "workdir") if options[name].value)
+    mode = next(name for name in ("compare", "results", "workdir") if getattr(options, name))
     for name, modes in _ONLY_FOR.items():
-        if options[name].value and mode not in modes:
+        if getattr(options, name) and mode not in modes:
             raise UserError(f"--{name} is not for --{mode}")
-    split, batch_size, covered = options.split, options.decode_batch_size, options.faithfulness
-    data: DataConfig | None = None
-    if options.results:
+    if mode == "results":
         path, references = Path(options.results), options.references
-        captions = read_results(path, references, options.workdir, split, overrides)
+        captions = read_results(path, references, options.workdir, options.split, overrides)
         table, document = score_results(*captions)
         document["results"] = str(path)
-    elif options.compare:
-        workdirs = split_paths(options.compare)
-        if len(workdirs) != 2:
-            raise UserError(f"--compare={options.compare}: name two runs, RUN_A,RUN_B")
-        data = other_data_set(workdirs, overrides, "compare")
-        captioners = [load([workdir], overrides, "compare") for workdir in workdirs]
-        results = [captioner.evaluate(split, batch_size, data, covered) for captioner in captioners]
-        table, document = compare(workdirs, *results)
     else:
-        workdirs = split_paths(options.workdir)
-        data = other_data_set(workdirs, overrides)
-        captioner = load(workdirs, overrides)
-        result = captioner.evaluate(split, batch_size, data, covered)
-        table, document = describe(captioner, result)
-    if not options.results:
-        document["split"] = split
-    if data:
-        shown = printable(data.data_dir or data.dataset)
-        print(f"Not the data the run was trained on: {shown}")
-        document["data"] = dataclasses.asdict(data)
+        workdirs = split_paths(getattr(options, mode))
+        if mode == "compare" and len(workdirs) != 2:
+            raise UserError(f"--compare={options.compare}: name two runs, RUN_A,RUN_B")
+        data = other_data_set(workdirs, overrides, mode)
+        ensembles = [[workdir] for workdir in workdirs] if mode == "compare" else [workdirs]
+        captioners = [load(ensemble, overrides, mode) for ensemble in ensembles]
+        how = options.split, options.decode_batch_size, data, options.faithfulness
+        results = [captioner.evaluate(*how) for captioner in captioners]
+        if mode == "compare":
+            table, document = compare(workdirs, *results)
+        else:
+            table, document = describe(captioners[0], results[0])
+        document["split"] = options.split
+        if data:
+            shown = printable(data.data_dir or data.dataset)
+            print(f"Not the data the run was trained on: {shown}")
+            document["data"] = dataclasses.asdict(data)
     print(table)
     if options.output:
         write_json(options.output, document)
     if options.captions:
         from sat_tf.datasets.results import results_document
 
-        texts = [caption.text for caption in result.captions]
-        write_json(options.captions, results_document(result.records, texts))
+        texts = [caption.text for caption in results[0].captions]
+        write_json(options.captions, results_document(results[0].records, texts))
     if options.report:
-        title = f"{split}: {len(result.records)} images"
-        write_report(options.report, captioner, result, title, options.workdir)
+        title = f"{options.split}: {len(results[0].records)} images"
+        write_report(options.report, captioners[0], results[0], title, options.workdir)
 
 
-def load(
-    workdirs: Sequence[str], overrides: Mapping[str, Any], flag: str = "workdir"
-) -> "Captioner":
+def load(workdirs: Sequence[str], overrides: Mapping[str, Any], flag: str) -> "Captioner":
     """Load a run, or an ensemble; errors in settings come before TensorFlow is imported."""
     for workdir in workdirs:
         override(Config.load(workdir, flag), **overrides)
@@ -114,9 +107,9 @@ def other_data_set(
     """
     given = {name: overrides[name] for name in DataConfig.settings() if name in overrides}
     own = dataclasses.asdict(Config.load(workdirs[0], flag).data)
-    others = ("boxes", "skip_unreadable")
-    images = {name: value for name, value in given.items() if name not in others}
-    if "dataset" not in given or images.items() <= own.items():
+    # These may be given of the run's own data set, too.
+    own |= {name: given[name] for name in ("boxes", "skip_unreadable") if name in given}
+    if "dataset" not in given or given.items() <= own.items():
         return None
     for name in given:
         del overrides[name]
@@ -128,24 +121,6 @@ def describe(captioner: "Captioner", result: "EvaluationResult") -> tuple[str, d
     from sat_tf.metrics import attention, bootstrap, grounding, registry
     from sat_tf.model.encoder import encoder_fingerprint
 
-    runs = [
-        {
-            "settings": dataclasses.asdict(run.config),
-            "vocabulary": run.vocabulary.fingerprint,
-            "encoder": encoder_fingerprint(run.model.encoder, run.config.images),
-        }
-        for run in captioner.runs
-    ]
-    captions = [
-        {
-            "image_id": record.image_id,
-            "caption": caption.text,
-            "log_probability": caption.log_prob,
-            "score": caption.score,
-            "references": list(record.captions),
-        }
-        for record, caption in zip(result.records, result.captions, strict=True)
-    ]
     others = {
         name: score
         for name, score in result.scores.items()
@@ -157,12 +132,28 @@ def describe(captioner: "Captioner", result: "EvaluationResult") -> tuple[str, d
     )
     return "\n\n".join(filter(None, tables)), {
         "images": len(result.records),
-        "runs": runs,
+        "runs": [
+            {
+                "settings": dataclasses.asdict(run.config),
+                "vocabulary": run.vocabulary.fingerprint,
+                "encoder": encoder_fingerprint(run.model.encoder, run.config.images),
+            }
+            for run in captioner.runs
+        ],
         "scores": result.scores,
         "intervals": result.intervals,
         "left_out": registry.left_out(),
         "beta_by_word_class": attention.beta_by_word_class(result.captions),
-        "captions": captions,
+        "captions": [
+            {
+                "image_id": record.image_id,
+                "caption": caption.text,
+                "log_probability": caption.log_prob,
+                "score": caption.score,
+                "references": list(record.captions),
+            }
+            for record, caption in zip(result.records, result.captions, strict=True)
+        ],
     }
 
 
@@ -201,7 +192,7 @@ def score_results(
     metrics = registry.compute_scores(data)
     scores = {name: metric.score for name, metric in metrics.items()}
     intervals = bootstrap.intervals(metrics)
-    document: dict[str, Any] = {"images": len(captions), "scores": scores, "intervals": intervals}
+    document = {"images": len(captions), "scores": scores, "intervals": intervals}
     return bootstrap.score_table(scores, intervals), document
 
 
@@ -268,5 +259,5 @@ if __name__ == "__main__":
         *("workdir", "compare", "results", "references", "split"),
         *("output", "captions", "report", "faithfulness", "decode_batch_size"),
     )
-    flags.define_overrides("evaluate")
+    flags.define_settings("evaluate")
     flags.run(main, USAGE)

@@ -53,5 +53,5 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "export_dir", "precision", "max_pixels")
-    flags.define_overrides("export")
+    flags.define_settings("export")
     flags.run(main, USAGE)

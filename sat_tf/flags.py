@@ -18,8 +18,8 @@ import errno
 import faulthandler
 import gc
 import io
+import itertools
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -36,7 +36,8 @@ from sat_tf.config import Config, Setting
 from sat_tf.errors import TryAgainError, UserError, printable
 from sat_tf.text_files import NOT_TEXT, open_text
 
-FLAGS = absl_flags.FLAGS
+# Not absl's global flags, which other packages define theirs in.
+FLAGS = absl_flags.FlagValues()
 
 # The heading of a command's own flags in `--help`; settings stand under their section.
 COMMAND = "command"
@@ -125,12 +126,6 @@ COMMAND_FLAGS = {
         False, "Prove that each input stands exactly once in the output; caption nothing."
     ),
 }
-# What absl says of a value of another type, in Python's words, and what is said in their place.
-_WRONG_TYPE = (
-    (r"invalid literal for int\(\).*", "must be a whole number"),
-    (r"could not convert string to float.*", "must be a number"),
-    (r"\('Non-boolean argument.*", "must be true or false"),
-)
 # Flags that must be given, each with the flags that may replace it.
 REQUIRED: dict[str, tuple[str, ...]] = {
     "workdir": ("compare", "results"),
@@ -141,49 +136,64 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 
 
-def define_settings(flag_values: absl_flags.FlagValues = FLAGS) -> None:
-    """Define one flag for each setting."""
+def define_settings(command: str = "") -> None:
+    """Define one flag for each setting, or without defaults for those that `command` takes."""
     for section, declared in config.sections().items():
         for name, setting in declared.settings().items():
-            _define(name, setting, setting.default, section, flag_values)
+            if not command or command in setting.commands:
+                _define(name, setting, None if command else setting.default, section)
 
 
-def settings_from_flags(flag_values: absl_flags.FlagValues = FLAGS) -> Config:
-    """Return the config of the flags that `define_settings` defined.
-
-    Raises:
-      UserError: a value is outside its limits, or two settings conflict.
-    """
-    return config.from_flat({name: flag_values[name].value for name in config.settings()})
+def overrides() -> dict[str, Any]:
+    """Return the settings that have a value, by name; defaults are values, too."""
+    flags = itertools.chain.from_iterable(map(FLAGS.get_flags_for_module, config.sections()))
+    return {flag.name: flag.value for flag in flags if flag.value is not None}
 
 
-def define_overrides(command: str, flag_values: absl_flags.FlagValues = FLAGS) -> None:
-    """Define flags for the settings that `command` takes; they have no default."""
-    for section, declared in config.sections().items():
-        for name, setting in declared.settings().items():
-            if command in setting.commands:
-                _define(name, setting, None, section, flag_values)
+def settings_from_flags() -> Config:
+    """Return the config of all settings; raise `UserError` if two conflict."""
+    return config.from_flat(overrides())
 
 
-def overrides(flag_values: absl_flags.FlagValues = FLAGS) -> dict[str, Any]:
-    """Return the values given for flags of `define_overrides`, by the settings' names."""
-    by_group = flag_values.flags_by_module_dict()
-    given = (flag for section in config.sections() for flag in by_group.get(section, ()))
-    return {flag.name: flag.value for flag in given if flag.value is not None}
-
-
-def define_command_flags(
-    *names: str, flag_values: absl_flags.FlagValues = FLAGS, **others: Setting
-) -> None:
+def define_command_flags(*names: str, **others: Setting) -> None:
     """Define flags of a command; those in `REQUIRED` must be given.
 
     Args:
       *names: in `COMMAND_FLAGS`.
-      flag_values: gets the flags.
       **others: flags that mean something else here than in `COMMAND_FLAGS`.
     """
     for name, flag in {**{name: COMMAND_FLAGS[name] for name in names}, **others}.items():
-        _define(name, flag, flag.default, COMMAND, flag_values)
+        _define(name, flag, flag.default, COMMAND)
+
+
+def _define(name: str, setting: Setting, default: Any, group: str) -> None:
+    help_ = setting.help + setting.condition
+    if setting.choices:
+        help_ = f"<{'|'.join(setting.choices)}>: {help_}"
+    is_boolean = isinstance(setting.default, bool)
+    parser = _SettingParser(name=name, setting=setting)
+    flag = absl_flags.Flag(parser, None, name, default, help_, boolean=is_boolean)
+    absl_flags.DEFINE_flag(flag, FLAGS, module_name=group)
+
+
+class _SettingParser(absl_flags.ArgumentParser):
+    """Reads a value as absl does and validates it as that of a `config.json`, in the same words."""
+
+    def __init__(self, name: str, setting: Setting) -> None:
+        self._name, self._setting = name, setting
+        self._convert: Callable[[Any], Any] = str
+        if isinstance(setting.default, bool):
+            self._convert = absl_flags.BooleanParser().parse
+        elif isinstance(setting.default, (int, float)):
+            is_whole = isinstance(setting.default, int)
+            numbers: Any = absl_flags.IntegerParser if is_whole else absl_flags.FloatParser
+            self.syntactic_help = numbers(setting.minimum, setting.maximum).syntactic_help
+            self._convert = numbers().convert
+
+    def parse(self, argument: Any) -> Any:
+        with contextlib.suppress(ValueError):  # then it has another type
+            argument = self._convert(argument)
+        return self._setting.validated(self._name, argument)
 
 
 def run(
@@ -272,15 +282,14 @@ def _printable(stream: Any, errors: list[OSError] | None) -> Any:
     if not isinstance(stream, io.TextIOWrapper):
         return stream  # a test's, or a notebook's
     stream.reconfigure(errors="backslashreplace")
-    is_buffered = hasattr(stream.buffer, "raw")  # not so with `python -u`
-    raw = stream.buffer.raw if is_buffered else stream.buffer
+    raw = getattr(stream.buffer, "raw", stream.buffer)  # `python -u` has no buffer around it
     # Consoles of Windows have a class of their own.
     if errors is None or type(raw) is not io.FileIO:
         return stream
     stream.flush()
     file = _Dispensable(stream.fileno(), errors)
     return io.TextIOWrapper(
-        io.BufferedWriter(file) if is_buffered else file,
+        file if raw is stream.buffer else io.BufferedWriter(file),
         stream.encoding,
         "backslashreplace",
         line_buffering=stream.line_buffering,
@@ -288,49 +297,85 @@ def _printable(stream: Any, errors: list[OSError] | None) -> Any:
     )
 
 
-def parse(
-    argv: Sequence[str],
-    *,
-    takes_arguments: bool = False,
-    flag_values: absl_flags.FlagValues = FLAGS,
-) -> list[str]:
+def parse(argv: Sequence[str], *, takes_arguments: bool = False) -> list[str]:
     """Parse `argv`, the program's name first; return what is no flag.
 
     Raises:
-      UserError: an unknown flag, a value of the wrong type, a missing flag, an argument that the
-        command does not take, or a flagfile that can't be read, includes itself or has a line
-        that is no flag of this command.
+      UserError: an unknown flag, a value of the wrong type or outside its limits, a missing flag,
+        an argument that the command does not take, or a flagfile that can't be read, includes
+        itself or has a line that is no flag of this command.
     """
     try:
-        arguments = flag_values(_with_flagfiles(argv, flag_values))
-    except absl_flags.UnrecognizedFlagError as error:
-        if error.flagname in config.settings():
-            raise UserError(f"--{error.flagname}: this command does not take it") from None
+        arguments = FLAGS(_with_flagfiles(argv))
+    except (absl_flags.Error, ValueError) as error:  # the second for `--noflag=value`
+        name = getattr(error, "flagname", "")  # of an unknown flag
+        if name in config.settings():
+            raise UserError(f"--{name}: this command does not take it") from None
         raise UserError(str(error)) from None
-    except (absl_flags.Error, ValueError) as error:
-        # absl reports `--noflag=value` as a bare ValueError.
-        message = str(error).removeprefix("flag ")
-        for theirs, ours in _WRONG_TYPE:
-            message = re.sub(f": {theirs}", f": {ours}", message, flags=re.DOTALL)
-        raise UserError(message) from None
     if len(arguments) > 1 and not takes_arguments:
         raise UserError(f"unexpected argument {arguments[1]!r}: flags are written --name=value")
-    for name in flag_values:
-        value = flag_values[name].value
-        # Only images, which are no flags, may have such names: TensorFlow opens no such file.
-        if isinstance(value, str) and not _is_text(value):
-            raise UserError(f"--{name}={value!r}: is not UTF-8 text: rename the file or folder")
     for name, others in REQUIRED.items():
-        defined = [each for each in (name, *others) if each in flag_values]
-        if name in defined and not any(flag_values[each].value for each in defined):
+        defined = [each for each in (name, *others) if each in FLAGS]
+        if name in defined and not any(FLAGS[each].value for each in defined):
             names = " or ".join(f"--{each}" for each in defined)
-            raise UserError(f"{names} must be given: {flag_values[name].help}")
+            raise UserError(f"{names} must be given: {FLAGS[name].help}")
     return arguments
 
 
-def help_text(usage: str, flag_values: absl_flags.FlagValues = FLAGS) -> str:
+def _with_flagfiles(argv: Sequence[str]) -> list[str]:
+    """Return the arguments, each `--flagfile` replaced by the lines of its file."""
+    expanded: list[str] = []
+    remaining = iter(argv)
+    for argument in remaining:
+        flag, equals, value = argument.partition("=")
+        if flag in ("--flagfile", "-flagfile"):
+            expanded += _read_flagfile(value if equals else next(remaining, ""))
+        else:
+            expanded.append(argument)
+        if argument == "--":
+            break
+    return [*expanded, *remaining]
+
+
+def _read_flagfile(path: str, including: tuple[str, ...] = ()) -> list[str]:
+    """Return the flags of a file, and of those that it includes.
+
+    Not by absl, which names neither file nor line of what is wrong, and reads the file in the
+    encoding of the locale.
+    """
+    name = os.path.expanduser(path)
+    where = f"{including[-1]}: " if including else ""
+    if not name:
+        raise UserError(f"{where}--flagfile must name a file")
+    if name in including:
+        raise UserError(f"{where}--flagfile={path} includes itself")
+    try:
+        with open_text(Path(name)) as file:
+            lines = file.readlines()
+    except UserError as error:
+        raise UserError(f"{where}--flagfile={error}") from None
+    found = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if NOT_TEXT.search(line):
+            raise UserError(f"{name}:{number}: is not UTF-8 text: save the file as UTF-8")
+        if not line or line.startswith(("#", "//")):
+            continue
+        flag, _, value = line.partition("=")
+        bare = flag.lstrip("-")
+        if not flag.startswith("-"):
+            raise UserError(f"{name}:{number}: {line!r}: flags are written --name=value")
+        if bare == "flagfile":
+            found += _read_flagfile(value, (*including, name))
+        elif bare not in FLAGS and bare.removeprefix("no") not in FLAGS:
+            raise UserError(f"{name}:{number}: unknown flag {flag}")
+        else:
+            found.append(line)
+    return found
+
+
+def help_text(usage: str) -> str:
     """Return `usage`, and the help of this command's flags by section."""
-    sections = map(flag_values.module_help, (COMMAND, *config.sections()))
+    sections = map(FLAGS.module_help, (COMMAND, *config.sections()))
     closing = (
         "--flagfile=FILE reads flags from a file, one a line. Paths, in flags and in such files, "
         "are relative to the current folder."
@@ -348,19 +393,24 @@ def import_tensorflow() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") < "3":
         return
+    # TensorFlow and tensorflow-datasets log their progress, with a warning if no flag was parsed.
+    absl_flags.FLAGS.mark_as_parsed()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    if "tensorflow" in sys.modules:
+        return
     # Not at the top: `--help` and errors in flags must not wait for them.
     from sat_tf.progress import activity
 
-    shown = (
-        contextlib.nullcontext() if "tensorflow" in sys.modules else activity("loading TensorFlow")
-    )
-    with shown, _held_back_stderr(), _without_garbage_collection():
+    # Modules are no garbage: to look for it takes a fifth of the time of the import, and as much of
+    # each collection after it.
+    gc.disable()
+    with activity("loading TensorFlow"), _held_back_stderr():
         import keras  # noqa: F401
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-    # TensorFlow and tensorflow-datasets log their progress.
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    gc.freeze()
+    gc.enable()
 
 
 @contextlib.contextmanager
@@ -386,106 +436,6 @@ def _held_back_stderr() -> Iterator[None]:
             if report_crash:
                 faulthandler.disable()
             os.close(original)
-
-
-@contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Collect no garbage in the body, nor ever again what it leaves.
-
-    Modules are no garbage: to look for it takes a fifth of the time of importing TensorFlow, and
-    as much of each collection after it.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-def _define(
-    name: str, setting: Setting, default: Any, group: str, flag_values: absl_flags.FlagValues
-) -> None:
-    """Define the flag of a setting; its type is that of the setting's own default."""
-    help_ = setting.help + setting.condition
-    flag: absl_flags.Flag
-    if isinstance(setting.default, bool):
-        flag = absl_flags.BooleanFlag(name, default, help_)
-    elif setting.choices is not None:
-        flag = absl_flags.EnumFlag(name, default, help_, setting.choices)
-    else:
-        limits: Any = (setting.minimum, setting.maximum)
-        parser: absl_flags.ArgumentParser = absl_flags.ArgumentParser()
-        if isinstance(setting.default, int):
-            parser = absl_flags.IntegerParser(*limits)
-        elif isinstance(setting.default, float):
-            parser = absl_flags.FloatParser(*limits)
-        flag = absl_flags.Flag(parser, absl_flags.ArgumentSerializer(), name, default, help_)
-    absl_flags.DEFINE_flag(flag, flag_values, module_name=group)
-
-
-def _with_flagfiles(argv: Sequence[str], flag_values: absl_flags.FlagValues) -> list[str]:
-    """Return the arguments, each `--flagfile` replaced by the lines of its file."""
-    expanded: list[str] = []
-    remaining = list(argv)
-    while remaining:
-        argument = remaining.pop(0)
-        if argument == "--":
-            return [*expanded, argument, *remaining]
-        flag, equals, value = argument.partition("=")
-        if flag in ("--flagfile", "-flagfile"):
-            value = value if equals else "".join(remaining[:1])
-            remaining = remaining if equals else remaining[1:]
-            expanded += _read_flagfile(value, (), flag_values)
-        else:
-            expanded.append(argument)
-    return expanded
-
-
-def _read_flagfile(
-    path: str, including: tuple[str, ...], flag_values: absl_flags.FlagValues
-) -> list[str]:
-    """Return the flags of a file, and of those that it includes.
-
-    Not by absl, which names neither file nor line of what is wrong, and reads the file in the
-    encoding of the locale.
-    """
-    name = os.path.expanduser(path)
-    where = f"{including[-1]}: " if including else ""
-    if not name:
-        raise UserError(f"{where}--flagfile must name a file")
-    if name in including:
-        raise UserError(f"{where}--flagfile={path} includes itself")
-    try:
-        with open_text(Path(name)) as file:
-            lines = file.readlines()
-    except UserError as error:
-        raise UserError(f"{where}--flagfile={error}") from None
-    found = []
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        if NOT_TEXT.search(line):
-            raise UserError(f"{name}:{number}: is not UTF-8 text: save the file as UTF-8")
-        if not line or line.startswith(("#", "//")):
-            continue
-        flag, _, value = line.partition("=")
-        bare = flag.lstrip("-")
-        if bare == "flagfile" and value:
-            found += _read_flagfile(value, (*including, name), flag_values)
-        elif not flag.startswith("-"):
-            raise UserError(f"{name}:{number}: {line!r}: flags are written --name=value")
-        elif bare not in flag_values and bare.removeprefix("no") not in flag_values:
-            raise UserError(f"{name}:{number}: unknown flag {flag}")
-        else:
-            found.append(line)
-    return found
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _report(message: str, status: int = 1) -> int:

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
 
 def given_config(given: dict[str, Any], dataset: str | None) -> Config:
     """Return the settings given, of the model's data set if there is a folder but no name."""
-    if "data_dir" in given and dataset in (settings()["dataset"].choices or ()):
+    if "data_dir" in given and dataset in settings()["dataset"].choices:
         given = {"dataset": dataset, **given}
     return from_flat(given)
 
@@ -70,5 +70,5 @@ def describe_run(config: Config, workdir: str, words: Sequence[str]) -> str:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "npz", "options", "dictionary")
-    flags.define_overrides("import_arctic")
+    flags.define_settings("import_arctic")
     flags.run(main, USAGE)

@@ -11,8 +11,9 @@ import sys
 import types
 
 import pytest
+from absl.flags import FlagValues
 
-from sat_tf import config, flags
+from sat_tf import flags
 
 
 def call(command, *arguments, cwd=None, path="", blocked=()):
@@ -32,6 +33,7 @@ def call(command, *arguments, cwd=None, path="", blocked=()):
         contextlib.redirect_stdout(stdout),
         contextlib.redirect_stderr(stderr),
     ):
+        patch.setattr(flags, "FLAGS", FlagValues())
         patch.setattr(sys, "argv", [command, *map(str, arguments)])
         patch.setattr(signal, "signal", lambda *_: None)
         patch.setenv("PATH", path)
@@ -47,11 +49,6 @@ def call(command, *arguments, cwd=None, path="", blocked=()):
             runpy.run_module(module, run_name="__main__")
         except SystemExit as finished:
             status = finished.code
-        finally:
-            defined = flags.FLAGS.flags_by_module_dict()
-            for group in (flags.COMMAND, *config.sections()):
-                for flag in list(defined.get(group, ())):
-                    delattr(flags.FLAGS, flag.name)
     return types.SimpleNamespace(
         returncode=status or 0, stdout=stdout.getvalue(), stderr=stderr.getvalue()
     )

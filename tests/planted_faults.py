@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from sat_tf.config import Config, override
 from sat_tf.doctor import CheckResult, Status
+from sat_tf.doctor.checks import CHECKS
 from sat_tf.doctor.run_context import RunContext, Sample
-from sat_tf.doctor.runner import CHECKS
 from sat_tf.model.encoder import build_encoder, save_encoder
 from sat_tf.model.weights import learned_weights, provenance, write_checkpoint
 

@@ -5,7 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sat_tf.shapes import language
 from sat_tf.shapes.scenes import Background, Scene, SceneObject
+
+# That a caption can contain.
+EVERY_WORD = {word for of in language._MEANINGS.values() for phrase in of for word in phrase}
 
 GRAY = Background("flat", (120, 120, 120), (120, 120, 120), 0.0, 0.2, 0)
 

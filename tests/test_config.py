@@ -11,13 +11,17 @@ from sat_tf.errors import UserError
 
 CHANGED = {"seed": 7, "dataset": "files", "data_dir": "photos", "gate": "none", "dropout": 0.25}
 # Settings that others need beside them.
-NEEDED = {"dataset": {"data_dir": "data"}, "self_critical": {"start_from": "run"}}
+NEEDED = {
+    "dataset": {"data_dir": "data"},
+    "self_critical": {"start_from": "run"},
+    "finetune_from": {"cache_features": False},
+}
 
 
 def other_value(name):
     """A valid value of a setting that is not the default."""
     declared = settings()[name]
-    if declared.choices is not None:
+    if declared.choices:
         return next(choice for choice in declared.choices if choice != declared.default)
     if isinstance(declared.default, bool):
         return not declared.default
@@ -95,7 +99,7 @@ def test_an_unknown_setting_is_named():
         ({"finetune_from": "all"}, "--nocache_features"),
         (
             {"finetune_from": "all", "cache_features": False, "encoder_precision": "bfloat16"},
-            "--encoder_precision=bfloat16 has no effect with --finetune_from=all",
+            "--encoder_precision=bfloat16 does not work with --finetune_from=all",
         ),
         ({"encoder_weights": "none"}, "--finetune_from=all"),
         ({"image_size": 300}, "--shorter_side=256"),
@@ -116,7 +120,7 @@ def conditions():
 
 def with_conditions(name, **changes):
     """Values with which the setting `name` has an effect, but for `changes`."""
-    values = {name: other_value(name)}
+    values = {name: other_value(name), **NEEDED.get(name, {})}
     for other, wanted in settings()[name].only_for.items():
         default = settings()[other].default
         value = wanted
@@ -138,7 +142,7 @@ def test_a_setting_without_effect_is_rejected_naming_both(name, other):
         value = next(each for each in others if each != wanted)
     with pytest.raises(UserError) as caught:
         from_flat(with_conditions(name, **{other: value}))
-    message = f"{as_flag(name, other_value(name))} has no effect with {as_flag(other, value)}"
+    message = f"{as_flag(name, other_value(name))} does not work with {as_flag(other, value)}"
     assert str(caught.value).startswith(message)
 
 
@@ -200,5 +204,5 @@ def test_override_changes_mutable_settings_only():
 def test_override_drops_settings_of_the_run_that_have_no_effect():
     run = from_flat({"beam_size": 5})
     assert override(run, search="sample") == from_flat({"search": "sample"})
-    with pytest.raises(UserError, match="--beam_size=4 has no effect with --search=sample"):
+    with pytest.raises(UserError, match="--beam_size=4 does not work with --search=sample"):
         override(run, search="sample", beam_size=4)

@@ -214,7 +214,7 @@ def test_a_command_names_its_own_flags(command):
 def test_help_names_flags_of_its_command(command):
     """But for conditions, which a run fulfils by its settings: "For --attention=hard."."""
     known, text = flags_of(command), " ".join(help_of(command).split())
-    assert not problems_of_flags(re.sub(r"(?:Not for|For) --\S+", "", text), known)
+    assert not problems_of_flags(re.sub(r"(?:Not for|For|Without) --\S+", "", text), known)
 
 
 @pytest.mark.parametrize("page", CURRENT, ids=by_name)

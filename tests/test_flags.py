@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from absl import flags as absl_flags
+from absl.flags import FlagValues
 
 from sat_tf import config, flags
 from sat_tf.config import Config
@@ -23,17 +23,22 @@ COMMANDS = sorted(
 )
 
 
-def train_flags() -> absl_flags.FlagValues:
-    values = absl_flags.FlagValues()
-    flags.define_settings(values)
-    flags.define_command_flags("workdir", "split", "decode_batch_size", flag_values=values)
-    return values
+@pytest.fixture(autouse=True)
+def no_flags(monkeypatch):
+    monkeypatch.setattr(flags, "FLAGS", FlagValues())
 
 
-def parsed(*arguments: str) -> absl_flags.FlagValues:
-    values = train_flags()
-    flags.parse(["prog", "--workdir=run", *arguments], flag_values=values)
-    return values
+def define_train_flags() -> None:
+    flags.FLAGS = FlagValues()
+    flags.define_settings()
+    flags.define_command_flags("workdir", "split", "decode_batch_size")
+
+
+def config_of(*arguments: str) -> Config:
+    """The settings of training with these arguments."""
+    define_train_flags()
+    flags.parse(["prog", "--workdir=run", *arguments])
+    return flags.settings_from_flags()
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -42,7 +47,7 @@ def write(path: Path, *lines: str) -> Path:
 
 
 def test_no_flags_give_the_default_config():
-    assert flags.settings_from_flags(parsed()) == Config()
+    assert config_of() == Config()
 
 
 def test_arguments_give_the_config_back():
@@ -50,14 +55,14 @@ def test_arguments_give_the_config_back():
     expected = config.from_flat(changed)
     arguments = config.to_arguments(expected)
     assert len(arguments) == len(changed)
-    assert flags.settings_from_flags(parsed(*arguments)) == expected
+    assert config_of(*arguments) == expected
 
 
 def test_each_setting_has_a_flag_of_its_type():
-    values, expected = train_flags(), {}
+    expected = {}
     for name, declared in config.settings().items():
         default = declared.default
-        if declared.choices is not None:
+        if declared.choices:
             expected[name] = declared.choices[-1]
         elif isinstance(default, bool):
             expected[name] = not default
@@ -66,14 +71,15 @@ def test_each_setting_has_a_flag_of_its_type():
         else:
             expected[name] = default / 2 if isinstance(default, float) else "elsewhere"
     arguments = [as_flag(name, value) for name, value in expected.items()]
-    flags.parse(["prog", "--workdir=run", *arguments], flag_values=values)
-    got = {name: values[name].value for name in expected}
+    define_train_flags()
+    flags.parse(["prog", "--workdir=run", *arguments])
+    got = {name: flags.FLAGS[name].value for name in expected}
     assert got == expected
     assert [*map(type, got.values())] == [*map(type, expected.values())]
 
 
 def test_settings_read_the_flags():
-    settings = flags.settings_from_flags(parsed("--seed=7", "--gate=none", "--learning_rate=1"))
+    settings = config_of("--seed=7", "--gate=none", "--learning_rate=1")
     assert (settings.training.seed, settings.decoder.gate) == (7, "none")
     assert settings.training.learning_rate == 1.0
 
@@ -82,13 +88,15 @@ def test_settings_read_the_flags():
     ("argument", "named"),
     [
         ("--sed=1", "'sed'"),
-        ("--seed=one", "--seed=one: must be a whole number"),
-        ("--dropout=half", "--dropout=half: must be a number"),
-        ("--cache_features=maybe", "--cache_features=maybe: must be true or false"),
-        ("--seed=-1", "--seed=-1"),
+        ("--seed=one", "--seed='one': must be a whole number"),
+        ("--dropout=half", "--dropout='half': must be a number"),
+        ("--cache_features=maybe", "--cache_features='maybe': must be true or false"),
+        ("--seed=-1", "--seed=-1: must be at least 0"),
         ("--seed", "--seed"),
-        ("--gate=vector", "<none|scalar|channel>"),
-        ("--dropout=2", "--dropout=2"),
+        ("--gate=vector", "--gate='vector': must be one of none, scalar, channel"),
+        ("--dropout=2", "--dropout=2.0: must be at most 0.95"),
+        ("--split=all", "--split='all': must be one of train, dev, test"),
+        ("--decode_batch_size=0", "--decode_batch_size=0: must be at least 1"),
         ("--nocache_features=1", "--nocache_features=1"),
         ("picture.jpg", "'picture.jpg'"),
         ("--flagfile=/nowhere/x.flags", "--flagfile=/nowhere/x.flags"),
@@ -98,7 +106,7 @@ def test_settings_read_the_flags():
 )
 def test_a_wrong_argument_is_named(argument, named):
     with pytest.raises(UserError) as caught:
-        parsed(argument)
+        config_of(argument)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -106,18 +114,19 @@ def test_a_wrong_argument_is_named(argument, named):
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_a_number_that_is_not_finite_is_rejected(value):
     with pytest.raises(UserError, match=f"--learning_rate={value}"):
-        flags.settings_from_flags(parsed(f"--learning_rate={value}"))
+        config_of(f"--learning_rate={value}")
 
 
 def test_workdir_must_be_given():
+    define_train_flags()
     with pytest.raises(UserError, match="--workdir must be given"):
-        flags.parse(["prog"], flag_values=train_flags())
+        flags.parse(["prog"])
 
 
 def test_arguments_go_to_the_commands_that_take_them():
-    values = train_flags()
+    define_train_flags()
     argv = ["prog", "a.jpg", "--workdir=run", "b.jpg"]
-    assert flags.parse(argv, takes_arguments=True, flag_values=values) == ["prog", "a.jpg", "b.jpg"]
+    assert flags.parse(argv, takes_arguments=True) == ["prog", "a.jpg", "b.jpg"]
 
 
 def test_a_flagfile_includes_its_base_and_changes_it(tmp_path):
@@ -125,9 +134,9 @@ def test_a_flagfile_includes_its_base_and_changes_it(tmp_path):
         tmp_path / "base.flags", "# comment", "// comment", "", "--seed=5", "--log_captions=9"
     )
     variant = write(tmp_path / "variant.flags", f"--flagfile={base}", "--seed=3")
-    settings = flags.settings_from_flags(parsed(f"--flagfile={variant}"))
+    settings = config_of(f"--flagfile={variant}")
     assert (settings.training.seed, settings.training.log_captions) == (3, 9)
-    settings = flags.settings_from_flags(parsed("--flagfile", str(variant), "--log_captions=1"))
+    settings = config_of("--flagfile", str(variant), "--log_captions=1")
     assert (settings.training.seed, settings.training.log_captions) == (3, 1)
 
 
@@ -136,7 +145,7 @@ def test_included_paths_are_relative_to_the_working_directory(tmp_path, monkeypa
     write(tmp_path / "experiments" / "base.flags", "--seed=5")
     write(tmp_path / "experiments" / "variant.flags", "--flagfile=experiments/base.flags")
     monkeypatch.chdir(tmp_path)
-    settings = flags.settings_from_flags(parsed("--flagfile=experiments/variant.flags"))
+    settings = config_of("--flagfile=experiments/variant.flags")
     assert settings.training.seed == 5
 
 
@@ -151,20 +160,20 @@ def test_included_paths_are_relative_to_the_working_directory(tmp_path, monkeypa
 def test_a_bad_line_of_a_flagfile_is_named(tmp_path, line, complaint):
     path = write(tmp_path / "x.flags", "--log_captions=1", line)
     with pytest.raises(UserError) as caught:
-        parsed(f"--flagfile={path}")
+        config_of(f"--flagfile={path}")
     assert f"{path}{complaint}" in str(caught.value)
 
 
 def test_a_flagfile_may_come_from_any_editor(tmp_path):
     path = tmp_path / "windows.flags"
     path.write_bytes("\ufeff# größer\r\n--seed=3\r\n\r\n  --max_epochs=2  \r\n".encode())
-    settings = flags.settings_from_flags(parsed(f"--flagfile={path}"))
+    settings = config_of(f"--flagfile={path}")
     assert (settings.training.seed, settings.training.max_epochs) == (3, 2)
 
 
 def test_a_path_that_is_no_text_is_rejected():
     with pytest.raises(UserError, match=r"--data_dir='gr\\udcf6sse': is not UTF-8 text"):
-        parsed("--data_dir=gr\udcf6sse")
+        config_of("--data_dir=gr\udcf6sse")
 
 
 def test_a_flagfile_that_includes_itself_is_rejected(tmp_path):
@@ -172,29 +181,27 @@ def test_a_flagfile_that_includes_itself_is_rejected(tmp_path):
     write(first, f"--flagfile={second}")
     write(second, f"--flagfile={first}")
     with pytest.raises(UserError, match=r"second\.flags: --flagfile=.* includes itself"):
-        parsed(f"--flagfile={first}")
+        config_of(f"--flagfile={first}")
 
 
 def test_a_flagfile_that_is_no_text_is_rejected(tmp_path):
     path = tmp_path / "x.flags"
     path.write_bytes(b"--seed=\xff\n")
     with pytest.raises(UserError, match="not UTF-8"):
-        parsed(f"--flagfile={path}")
+        config_of(f"--flagfile={path}")
 
 
 def test_overrides_are_the_values_that_are_given():
-    values = absl_flags.FlagValues()
-    flags.define_overrides("doctor", flag_values=values)
-    flags.parse(["prog", "--max_length=5"], flag_values=values)
-    assert flags.overrides(values) == {"max_length": 5}
-    assert "data_dir" in values and "hidden_size" not in values
+    flags.define_settings("doctor")
+    flags.parse(["prog", "--max_length=5"])
+    assert flags.overrides() == {"max_length": 5}
+    assert "data_dir" in flags.FLAGS and "hidden_size" not in flags.FLAGS
 
 
 def test_a_setting_of_other_commands_is_named():
-    values = absl_flags.FlagValues()
-    flags.define_overrides("doctor", flag_values=values)
+    flags.define_settings("doctor")
     with pytest.raises(UserError, match="--seed: this command does not take it"):
-        flags.parse(["prog", "--seed=5"], flag_values=values)
+        flags.parse(["prog", "--seed=5"])
 
 
 def test_settings_name_commands_that_exist():
@@ -203,7 +210,8 @@ def test_settings_name_commands_that_exist():
 
 
 def test_help_describes_every_flag_under_its_section():
-    text = flags.help_text("python -m sat_tf.train --workdir=RUN", train_flags())
+    define_train_flags()
+    text = flags.help_text("python -m sat_tf.train --workdir=RUN")
     assert text.startswith("usage: python -m sat_tf.train --workdir=RUN\n")
     groups = dict(block.split(":\n", 1) for block in text.split("\n\n")[1:-1])
     assert list(groups) == ["command", *config.sections()]
@@ -392,9 +400,6 @@ def test_held_back_notices_are_dropped_otherwise(capfd):
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.flags")), ids=lambda path: path.name)
 def test_every_experiment_gives_a_config(path, monkeypatch):
     monkeypatch.chdir(EXPERIMENTS.parent)
-    values = train_flags()
     # What the user is to name: the data's folder, and the run to start from where one is needed.
-    named = ["--workdir=run", "--data_dir=data", "--start_from=soft"]
-    argv = ["prog", *named, f"--flagfile={path}"]
-    flags.parse(argv, flag_values=values)
-    assert flags.settings_from_flags(values) != Config()
+    named = ["--data_dir=data", "--start_from=soft"]
+    assert config_of(*named, f"--flagfile={path}") != Config()

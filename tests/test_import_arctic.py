@@ -2,12 +2,12 @@
 
 import shlex
 
-import absl.flags
 import arctic_models
 import arctic_runs
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.flags import FlagValues
 from command_line import call
 
 from sat_tf import flags
@@ -77,15 +77,16 @@ def test_it_prints_what_was_written_and_how_to_use_it(imported):
     assert config.training.doubly_stochastic_weight == pytest.approx(64 / 6)
 
 
-def test_training_starts_from_it_with_the_printed_command(imported, tmp_path):
+def test_training_starts_from_it_with_the_printed_command(imported, tmp_path, monkeypatch):
     workdir, printed = imported
     (line,) = (line for line in printed.splitlines() if "sat_tf.train" in line)
     given = shlex.split(line.replace("NEW", f"{tmp_path}/new").partition("sat_tf.train")[2])
-    values = absl.flags.FlagValues()
-    flags.define_settings(values)
-    flags.define_command_flags("workdir", flag_values=values)
-    flags.parse(["train", *given, "--batch_size=2"], flag_values=values)
-    run, start = prepare(flags.settings_from_flags(values), values.workdir), Captioner.load(workdir)
+    monkeypatch.setattr(flags, "FLAGS", FlagValues())
+    flags.define_settings()
+    flags.define_command_flags("workdir")
+    flags.parse(["train", *given, "--batch_size=2"])
+    config, new = flags.settings_from_flags(), flags.FLAGS.workdir
+    run, start = prepare(config, new), Captioner.load(workdir)
     run.model.update(next(iter(batches(run, batch_plan(run.captions, run.config.training, 0)))))
     assert run.vocabulary.words == start.vocabulary.words
     before, after = (

@@ -5,16 +5,22 @@ of it (`setting.py`). Standard library only, so that `--help` starts without Ten
 """
 
 import dataclasses
+import functools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sat_tf.config.data import DataConfig
-from sat_tf.config.decoding import DecodingConfig
-from sat_tf.config.model import DecoderConfig, EncoderConfig, ImageConfig
 from sat_tf.config.setting import Section, Setting, as_flag
-from sat_tf.config.training import TrainingConfig
+from sat_tf.config.settings import (
+    DataConfig,
+    DecoderConfig,
+    DecodingConfig,
+    EncoderConfig,
+    ImageConfig,
+    TrainingConfig,
+)
 from sat_tf.errors import UserError, in_current_folder
 from sat_tf.storage import read_json, write_json
 
@@ -42,63 +48,42 @@ class Config:
     decoding: DecodingConfig = dataclasses.field(default_factory=DecodingConfig)
 
     def __post_init__(self) -> None:
+        if conflict := next(self._conflicts(), ""):
+            raise UserError(conflict)
+
+    def _conflicts(self) -> Iterator[str]:
         values = to_flat(self)
         for name, declared in settings().items():
-            if reason := declared.why_without_effect(name, values):
-                raise UserError(reason)
-        self._check_images()
-        self._check_training()
-
-    def _check_images(self) -> None:
-        data, images, encoder, decoding = self.data, self.images, self.encoder, self.decoding
+            yield from declared.conflicts(name, values)
+        # What `only_for` can't express.
+        data, images, encoder, decoder = self.data, self.images, self.encoder, self.decoder
+        training, decoding = self.training, self.decoding
         if data.dataset != "shapes" and not data.data_dir:
-            raise UserError(f"--dataset={data.dataset} needs --data_dir")
-        if encoder.finetune_from and encoder.cache_features:
-            raise UserError(
-                f"--finetune_from={encoder.finetune_from} changes the features that "
-                "--cache_features keeps: add --nocache_features"
-            )
+            yield f"--dataset={data.dataset} needs --data_dir"
         # A file has weights of its own, which `build_encoder` says.
         is_random = encoder.encoder_weights == "none" and not encoder.encoder.endswith(".keras")
         if is_random and not encoder.finetune_from:
-            raise UserError(
+            yield (
                 "--encoder_weights=none leaves the encoder random: name weights, or train it from "
                 "scratch with --finetune_from=all --nocache_features (sat_tf.train)"
             )
         if images.resize == "crop" and images.shorter_side < images.image_size:
-            raise UserError(
+            yield (
                 f"--shorter_side={images.shorter_side} is less than "
                 f"--image_size={images.image_size}: the crop would not fit"
             )
         if decoding.min_length > decoding.max_length:
-            raise UserError(
+            yield (
                 f"--min_length={decoding.min_length} is more than "
                 f"--max_length={decoding.max_length}"
             )
-
-    def _check_training(self) -> None:
-        data, decoder, training = self.data, self.decoder, self.training
-        if training.attention_supervision and data.dataset != "shapes" and not data.boxes:
-            raise UserError(
-                f"--attention_supervision={training.attention_supervision} needs --boxes or "
-                "--dataset=shapes"
-            )
+        supervision = training.attention_supervision
+        if supervision and data.dataset != "shapes" and not data.boxes:
+            yield f"--attention_supervision={supervision} needs --boxes or --dataset=shapes"
         if decoder.freeze_embeddings and not (decoder.pretrained_embeddings or training.start_from):
-            raise UserError(
-                "--freeze_embeddings would keep random embeddings: add --pretrained_embeddings"
-            )
-        if decoder.pretrained_embeddings and training.start_from:
-            raise UserError(
-                f"--pretrained_embeddings={decoder.pretrained_embeddings} is for a new model; "
-                f"--start_from={training.start_from} has its own embeddings"
-            )
-        if training.self_critical == "none":
-            return
-        flag = f"--self_critical={training.self_critical}"
-        if not training.start_from:
-            raise UserError(f"{flag} needs --start_from: a trained run")
-        if decoder.attention == "hard":
-            raise UserError(f"{flag} conflicts with --attention=hard: both sample; choose one")
+            yield "--freeze_embeddings would keep random embeddings: add --pretrained_embeddings"
+        if training.self_critical != "none" and not training.start_from:
+            yield f"--self_critical={training.self_critical} needs --start_from: a trained run"
 
     def save(self, workdir: str | os.PathLike[str]) -> None:
         """Write `config.json` into the run's folder."""
@@ -143,12 +128,14 @@ class Config:
         return [name for name, value in to_flat(self).items() if value != values[name]]
 
 
+@functools.cache
 def sections() -> dict[str, type[Section]]:
     """Return the sections by name, in order: data, images, encoder, decoder, training, decoding."""
     made: Any = {field.name: field.default_factory for field in dataclasses.fields(Config)}
     return made
 
 
+@functools.cache
 def settings() -> dict[str, Setting]:
     """Return all settings by name; names are unique over the sections."""
     return {
@@ -205,7 +192,7 @@ def override(config: Config, **values: Any) -> Config:
     merged = {**to_flat(config), **values}
     for name, declared in settings().items():
         is_kept = declared.mutable and name not in values
-        if is_kept and declared.why_without_effect(name, merged):
+        if is_kept and any(declared.conflicts(name, merged)):
             merged[name] = declared.default
     made = from_flat(merged)
     fixed = config.differences(made)

@@ -1,13 +1,16 @@
 """Declare settings: dataclass fields that carry all that the package needs to know of them."""
 
 import dataclasses
+import functools
 import math
 import reprlib
 import sys
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sat_tf.errors import UserError
+from sat_tf.text_files import NOT_TEXT
 
 _LARGEST_INT = 2**31 - 1  # TensorFlow's int32
 _TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
@@ -27,22 +30,23 @@ class Setting:
     Attributes:
       default: the value if none is given; its type is the setting's type.
       help: one sentence for `--help`.
-      choices: the allowed values of a string.
+      choices: the allowed values of a string; none: any. Those of a section are in the annotation
+        of the field, a `Literal`.
       minimum: the smallest allowed number.
       maximum: the largest allowed number; of integers 2^31 - 1 if none is given.
       mutable: whether a trained run may be resumed, evaluated or exported with another value.
       defines_model: whether a run needs the value of the run that it starts from
         (`--start_from`), because the weights depend on it.
-      only_for: the values that other settings need for this one to have an effect, by their names:
+      only_for: the values that other settings need for this one to work, by their names:
         `{"search": "sample"}` or `{"dataset": Not("shapes")}`. Config rejects another value than
-        the default where it would have none.
+        the default where it would not.
       commands: the commands that work on a run and take this setting as a flag. `train`,
         `extract_features` and `check_captions` take all settings.
     """
 
     default: Any
     help: str
-    choices: tuple[str, ...] | None = None
+    choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
     mutable: bool = False
@@ -51,64 +55,62 @@ class Setting:
     commands: tuple[str, ...] = ()
 
     def validated(self, name: str, value: Any) -> Any:
-        """Return `value` in the setting's type.
-
-        Raises:
-          UserError: its type is another one, or it is outside the limits.
-        """
-        expected, maximum = type(self.default), self.maximum
-        if expected is int and maximum is None:
-            maximum = _LARGEST_INT
+        """Return `value` in the setting's type; raise `UserError` if it is not valid."""
+        expected = type(self.default)
+        maximum = _LARGEST_INT if expected is int and self.maximum is None else self.maximum
         if expected is float and type(value) is int:
             # Digits without end are JSON too.
             value = float(value) if abs(value) <= sys.float_info.max else math.inf
+        problem = ""
         if type(value) is not expected:
-            shown = reprlib.repr(value)
-            raise UserError(f"--{name}={shown}: must be {_TYPES[expected]}")
-        if expected is str and "\0" in value:
-            raise UserError(f"--{name}={value!r}: must not have a null character")
-        if self.choices is not None and value not in self.choices:
-            raise UserError(f"--{name}={value}: must be one of {', '.join(self.choices)}")
-        if expected is float and not math.isfinite(value):
-            raise UserError(f"--{name}={value}: must be a finite number")
-        if self.minimum is not None and value < self.minimum:
-            raise UserError(f"--{name}={reprlib.repr(value)}: must be at least {self.minimum}")
-        if maximum is not None and value > maximum:
-            raise UserError(f"--{name}={reprlib.repr(value)}: must be at most {maximum}")
+            problem = f"must be {_TYPES[expected]}"
+        elif expected is str and "\0" in value:
+            problem = "must not have a null character"
+        elif expected is str and NOT_TEXT.search(value):
+            # Only images may have such names, which are no settings: TensorFlow opens no such file.
+            problem = "is not UTF-8 text: rename the file or folder"
+        elif self.choices and value not in self.choices:
+            problem = f"must be one of {', '.join(self.choices)}"
+        elif expected is float and not math.isfinite(value):
+            problem = "must be a finite number"
+        elif self.minimum is not None and value < self.minimum:
+            problem = f"must be at least {self.minimum}"
+        elif maximum is not None and value > maximum:
+            problem = f"must be at most {maximum}"
+        if problem:
+            shown = repr(value) if type(value) is str else reprlib.repr(value)
+            raise UserError(f"--{name}={shown}: {problem}")
         return value
 
     @property
     def condition(self) -> str:
         """The condition of `only_for`, as sentences that follow `help`."""
-        return "".join(
-            f" Not for --{other}={' or '.join(map(str, wanted.values))}."
-            if isinstance(wanted, Not)
-            else f" For {as_flag(other, wanted)}."
-            for other, wanted in self.only_for.items()
-        )
-
-    def why_without_effect(self, name: str, values: Mapping[str, Any]) -> str:
-        """Return why the setting, if it is changed, has no effect; empty if it has one.
-
-        Args:
-          name: of this setting.
-          values: of all settings, by name.
-        """
-        if values[name] == self.default:
-            return ""
+        sentences = ""
         for other, wanted in self.only_for.items():
-            value, reason = values[other], ""
             if isinstance(wanted, Not):
-                has_effect = value not in wanted.values
+                sentences += f" Not for --{other}={' or '.join(map(str, wanted.values))}."
+            elif wanted == "":
+                sentences += f" Without --{other}."
             else:
-                has_effect = value == wanted
-                reason = f"; it is for {as_flag(other, wanted)}"
-            if not has_effect:
-                return (
-                    f"{as_flag(name, values[name])} has no effect with {as_flag(other, value)}"
-                    f"{reason}"
+                sentences += f" For {as_flag(other, wanted)}."
+        return sentences
+
+    def conflicts(self, name: str, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield why the setting, if it is changed, does not work with others of all values."""
+        if values[name] == self.default:
+            return
+        for other, wanted in self.only_for.items():
+            value, advice = values[other], ""
+            if isinstance(wanted, Not):
+                works = value not in wanted.values
+            else:
+                works = value == wanted
+                advice = f", only with {as_flag(other, wanted)}" if wanted != "" else ""
+            if not works:
+                yield (
+                    f"{as_flag(name, values[name])} does not work with {as_flag(other, value)}"
+                    f"{advice}"
                 )
-        return ""
 
 
 def setting(default: Any, help: str, **declared: Any) -> Any:
@@ -135,6 +137,12 @@ class Section:
             object.__setattr__(self, name, declared.validated(name, getattr(self, name)))
 
     @classmethod
+    @functools.cache
     def settings(cls) -> dict[str, Setting]:
         """Return what is declared about each field, by name."""
-        return {field.name: field.metadata["setting"] for field in dataclasses.fields(cls)}
+        return {
+            field.name: dataclasses.replace(
+                field.metadata["setting"], choices=typing.get_args(field.type)
+            )
+            for field in dataclasses.fields(cls)
+        }

@@ -17,27 +17,27 @@ class Status(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class CheckResult:
-    """Result of a check.
-
-    Attributes:
-      status: outcome.
-      evidence: what was measured, in words.
-      advice: what to do about a failure or an error.
-      values: the measurements by name; None is NaN or infinite.
-    """
+    """Result of a check."""
 
     status: Status
-    evidence: str
-    advice: str = ""
+    evidence: str  # what was measured, in words
+    advice: str = ""  # what to do about a failure or an error
+    # The measurements by name; None is NaN or infinite.
     values: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
+    @property
+    def passed(self) -> bool:
+        """Whether the check passed or does not apply."""
+        return self.status in (Status.PASS, Status.SKIP)
 
-def fail_if(failed: bool, evidence: str, advice: str, **values: float) -> CheckResult:
+
+def fail_if(
+    failed: bool, evidence: str, advice: str = "", values: Mapping[str, float] | None = None
+) -> CheckResult:
     """Return a failure with its advice, or a pass without; NaN and infinities always fail."""
-    failed = failed or not all(map(math.isfinite, values.values()))
     # JSON has no NaN and no infinity.
-    numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
-    if failed:
+    numbers = {name: x if math.isfinite(x) else None for name, x in (values or {}).items()}
+    if failed or None in numbers.values():
         return CheckResult(Status.FAIL, evidence, advice, numbers)
     return CheckResult(Status.PASS, evidence, values=numbers)
 

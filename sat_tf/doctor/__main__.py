@@ -31,8 +31,8 @@ def main(argv: list[str]) -> int:
     config = override(Config.load(options.workdir), **changes)
     flags.import_tensorflow()
     # TensorFlow takes seconds to import, and is not needed for `--help` or a wrong flag.
+    from sat_tf.doctor.checks import CHECKS, run_checks
     from sat_tf.doctor.run_context import RunContext
-    from sat_tf.doctor.runner import CHECKS, passed, run_checks
 
     results: dict[str, CheckResult] = {}
     checks = run_checks(RunContext(options.workdir, config))
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     for name, result in tqdm(checks, "checks", len(CHECKS), leave=False, disable=None):
         results[name] = result
         tqdm.write(_format(name, result))
-    all_passed = all(map(passed, results.values()))
+    all_passed = all(result.passed for result in results.values())
     print("all checks passed" if all_passed else _summary(results))
     if options.output:
         document = {
@@ -56,19 +56,11 @@ def main(argv: list[str]) -> int:
 def _format(name: str, result: CheckResult) -> str:
     """Return name, status, evidence and advice as lines of text."""
     status = result.status.upper() if result.status is Status.FAIL else result.status
-    parts = [f"{status}: {result.evidence}"] + [f"-> {result.advice}"] * bool(result.advice)
-    indent = " " * _INDENT
-    wrapper = textwrap.TextWrapper(
-        _WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        # Paths and flags stay whole, to be copied.
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    # Problems of a data set have a line each.
-    lines = [wrapper.fill(printable(line)) for part in parts for line in part.splitlines()]
-    return name.ljust(_INDENT) + "\n".join(lines)[_INDENT:]
+    text = f"{status}: {result.evidence}" + (f"\n-> {result.advice}" if result.advice else "")
+    # Paths and flags stay whole, to be copied; problems of a data set have a line each.
+    wrapper = textwrap.TextWrapper(_WIDTH - _INDENT, break_long_words=False, break_on_hyphens=False)
+    lines = [part for line in text.splitlines() for part in wrapper.wrap(printable(line))]
+    return name.ljust(_INDENT) + f"\n{' ' * _INDENT}".join(lines)
 
 
 def _summary(results: dict[str, CheckResult]) -> str:
@@ -81,5 +73,5 @@ def _summary(results: dict[str, CheckResult]) -> str:
 
 if __name__ == "__main__":
     flags.define_command_flags("workdir", "output")
-    flags.define_overrides("doctor")
+    flags.define_settings("doctor")
     flags.run(main, USAGE)

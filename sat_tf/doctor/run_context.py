@@ -31,7 +31,6 @@ from sat_tf.training.checkpoints import has_state
 Network = Callable[[tf.Tensor], tf.Tensor]
 
 _SPLITS = ("train", "dev")
-_RECORDED = ("loss", "perplexity")
 # Images of each split that are encoded: enough for the checks, few enough for large networks.
 _ENCODED = 64
 # Validation images that are captioned: all of Flickr8k's, so that their scores can be compared.
@@ -41,28 +40,23 @@ _BATCH_SIZE = 64  # images captioned, or captions scored, at a time
 
 
 class Sample(NamedTuple):
-    """Images of a split, evenly spaced over it.
+    """Images of a split, evenly spaced over it."""
 
-    Attributes:
-      indices: of the images in their split, int64 [n].
-      records: of the images.
-      images: input of the encoder, float32 [n, S, S, 3], 0..255.
-      features: by the run's encoder as it is now, float32 [n, rows, columns, D].
-    """
-
-    indices: np.ndarray
+    indices: np.ndarray  # of the images in their split, int64 [n]
     records: list[Record]
-    images: np.ndarray
-    features: np.ndarray
+    images: np.ndarray  # input of the encoder, float32 [n, S, S, 3], 0..255
+    features: np.ndarray  # by the encoder as it is now, float32 [n, rows, columns, D]
+
+
+class Epoch(NamedTuple):
+    """What the history of a run says of an epoch."""
+
+    loss: float
+    perplexity: float
 
 
 class RunContext:
-    """A run with its best weights, and the data set that it was trained on.
-
-    Args:
-      workdir: folder of the run.
-      config: of the run, with the overrides of the command line.
-    """
+    """A run with its best weights and a config with overrides, and its data set."""
 
     def __init__(self, workdir: str | os.PathLike[str], config: Config) -> None:
         self.workdir = Path(workdir)
@@ -101,12 +95,9 @@ class RunContext:
 
     @functools.cached_property
     def _evaluator(self) -> Evaluator:
-        run, config = self.run, self.config
-        # Slow scores, of which no check makes use, are left out.
-        monitor = "perplexity"
-        return Evaluator(
-            [run.model], run.vocabulary, config.decoding, config.images, monitor=monitor
-        )
+        (_, vocabulary, model, _), config = self.run, self.config
+        # As in a validation: without slow scores, of which no check makes use.
+        return Evaluator([model], vocabulary, config.decoding, config.images, monitor="perplexity")
 
     @functools.cached_property
     def evaluation(self) -> EvaluationResult:
@@ -124,42 +115,41 @@ class RunContext:
         return self._evaluator.evaluate(records, [source], _BATCH_SIZE)
 
     @functools.cached_property
+    def _occlusion(self) -> Occlusion:
+        return Occlusion(self.run.model, self.run.vocabulary, self.config.decoding)
+
+    @functools.cached_property
     def falls(self) -> tuple[float, float]:
         """What covering a tenth of an image costs a content word, in nats.
 
         The cells that the word attended to most; and those of its caption's mean map. Means over
         the captions of `COVERED` images of the validation split.
         """
-        evaluation, images = self.evaluation, self.config.images
-        occlusion = Occlusion(self.run.model, self.run.vocabulary, self.config.decoding)
-        measured = occlusion.measure_sample(
-            evaluation.records, evaluation.captions, images, COVERED, FRACTIONS[:1]
+        records, captions = self.evaluation.records, self.evaluation.captions
+        measured = self._occlusion.measure_sample(
+            records, captions, self.config.images, COVERED, FRACTIONS[:1]
         )
         sums = np.sum(measured, axis=0)
         falls = dict(zip(ORDERS, sums / max(sums[-1], 1), strict=False))
         return float(falls["attended"]), float(falls["average"])
 
     @functools.cached_property
-    def history(self) -> list[dict[str, float]]:
-        """Loss and perplexity of each epoch; raises `UserError` if they can't be read."""
+    def history(self) -> list[Epoch]:
+        """All epochs; raises `UserError` if they can't be read."""
         path = self.workdir / METRICS_FILE
         epochs = []
         for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), start=1):
             try:
                 entry = json.loads(line)
-                epochs.append({name: float(entry[name]) for name in _RECORDED})
+                epochs.append(Epoch(*(float(entry[name]) for name in Epoch._fields)))
             except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
-                reason = f"not a record of an epoch with {' and '.join(_RECORDED)}"
+                reason = f"not a record of an epoch with {' and '.join(Epoch._fields)}"
                 raise UserError(f"{path}:{number}: {reason}") from None
         return epochs
 
     @functools.cached_property
     def best_epoch(self) -> int:
-        """Epoch of the best weights, counted from 1.
-
-        Raises:
-          UserError: the history has no such epoch.
-        """
+        """Epoch of the best weights, from 1; raises `UserError` if the history lacks it."""
         prefix = newest_checkpoint(self.workdir / BEST)
         epoch = int(prefix.name.rpartition("-")[2]) if prefix else 0
         if not 0 < epoch <= len(self.history):
@@ -197,14 +187,9 @@ class RunContext:
             yield batch["images"].numpy()
 
     def encode(self, images: np.ndarray, network: Network | None = None) -> np.ndarray:
-        """Encode in small batches, by the run's encoder or by another network.
+        """Encode in small batches by the run's encoder, or by another network.
 
-        Args:
-          images: float32 [n, S, S, 3], 0..255.
-          network: [n, S, S, 3] -> [n, rows, columns, D].
-
-        Returns:
-          float32 [n, rows, columns, D].
+        [n, S, S, 3], 0..255 -> float32 [n, rows, columns, D].
         """
         network = network or self.run.model.encoder
         batches = [images[i : i + ENCODE_BATCH] for i in range(0, len(images), ENCODE_BATCH)]

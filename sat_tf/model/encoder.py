@@ -83,6 +83,7 @@ def resolve_encoder(config: EncoderConfig) -> EncoderConfig:
       UserError: an unknown encoder.
     """
     layer, mode = config.encoder_layer, config.preprocessing
+    default_mode: Any
     if _is_file(config):
         default_mode = "caffe"
     else:

@@ -34,16 +34,9 @@ _READ_BATCH = 256  # examples
 
 @dataclasses.dataclass(kw_only=True)
 class ShapesConfig(tfds.core.BuilderConfig):
-    """Number of scenes of each split, their side in pixels, and the seed of the data set.
+    """A data set: its settings, and photographs that are in turn the background of a scene."""
 
-    The background of a scene is one of the `photographs`, in turn, if there are any.
-    """
-
-    train: int
-    dev: int
-    test: int
-    size: int
-    seed: int
+    data: DataConfig
     photographs: tuple[Path, ...] = ()
 
 
@@ -67,7 +60,7 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 - how tfds declares it
 
     def _info(self) -> tfds.core.DatasetInfo:
-        side = self.builder_config.size
+        side = self.builder_config.data.shapes_size
         text = tfds.features.Text()
         objects = {
             "shape": tfds.features.ClassLabel(names=SHAPES),
@@ -95,7 +88,7 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
         del dl_manager  # nothing is downloaded
         return {
             split: self._generate_examples(split, scenes)
-            for split, scenes in make_splits(self.builder_config).items()
+            for split, scenes in make_splits(self.builder_config.data).items()
         }
 
     def _generate_examples(
@@ -103,31 +96,32 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[int, dict]]:
         bar = progress_bar(scenes, desc=f"drawing {split}", unit="scene")
         for number, (index, scene) in enumerate(bar):
-            captions = describe_scene(self.builder_config.seed, index, scene)
-            objects = [
-                {"shape": thing.shape, "colour": thing.colour, "size": thing.size}
-                | {"bbox": tfds.features.BBox(*box)}
-                for thing, box in zip(scene.objects, object_boxes(scene), strict=True)
-            ]
-            mentions = [
-                {"caption": caption_index, "word": mention.word_index, "object": match}
-                for caption_index, caption in enumerate(captions)
-                for mention in caption.mentions
-                for match in mention.matches
-            ]
+            captions = describe_scene(self.builder_config.data.shapes_seed, index, scene)
+            boxes = [tfds.features.BBox(*box) for box in object_boxes(scene)]
+            file = io.BytesIO()
+            Image.fromarray(draw_scene(scene, self._photograph(index))).save(file, "PNG")
+            file.seek(0)
             example = {
-                "image": _png(scene, self._photograph(index)),
+                "image": file,
                 "image_id": f"{split}-{number:06d}",
                 "captions": [caption.text for caption in captions],
-                "objects": objects,
-                "mentions": mentions,
+                "objects": [
+                    {"shape": thing.shape, "colour": thing.colour, "size": thing.size, "bbox": box}
+                    for thing, box in zip(scene.objects, boxes, strict=True)
+                ],
+                "mentions": [
+                    {"caption": caption_index, "word": mention.word_index, "object": match}
+                    for caption_index, caption in enumerate(captions)
+                    for mention in caption.mentions
+                    for match in mention.matches
+                ],
                 "scene": scene.to_json(),
             }
             yield number, example
 
     def _photograph(self, index: int) -> np.ndarray | None:
         """Return the background of the scene with that index: uint8 [size, size, 3], or None."""
-        paths, size = self.builder_config.photographs, self.builder_config.size
+        paths, size = self.builder_config.photographs, self.builder_config.data.shapes_size
         if not paths:
             return None
         path = paths[index % len(paths)]
@@ -143,7 +137,7 @@ class ShapesCaptions(tfds.core.GeneratorBasedBuilder):
         return np.asarray(square)
 
 
-def make_splits(config: ShapesConfig) -> dict[str, list[tuple[int, Scene]]]:
+def make_splits(config: DataConfig) -> dict[str, list[tuple[int, Scene]]]:
     """Return the scenes of each split with their indices; no scene is in two splits.
 
     Scenes with the same objects at nearly the same positions count as equal, whatever the
@@ -155,8 +149,8 @@ def make_splits(config: ShapesConfig) -> dict[str, list[tuple[int, Scene]]]:
     index = 0
     for split, scenes in splits.items():
         contents = set()
-        while len(scenes) < getattr(config, split):
-            scene = make_scene(config.seed, index, config.size)
+        while len(scenes) < getattr(config, f"shapes_{split}"):
+            scene = make_scene(config.shapes_seed, index, config.shapes_size)
             content = scene_content(scene)
             if content not in taken:
                 scenes.append((index, scene))
@@ -186,19 +180,8 @@ def describe_scene(seed: int, index: int, scene: Scene) -> list[Caption]:
     return list(captions.values())
 
 
-def _png(scene: Scene, photograph: np.ndarray | None) -> io.BytesIO:
-    file = io.BytesIO()
-    Image.fromarray(draw_scene(scene, photograph)).save(file, "PNG")
-    file.seek(0)
-    return file
-
-
 def load_shapes(config: DataConfig, split: str) -> tuple[Record, ...]:
-    """Return the records of a split; generates the data set if it is not in `data_dir`.
-
-    Args:
-      config: `data_dir` and the settings of the shapes.
-      split: "train", "dev" or "test".
+    """Return the records of a split; generate the data set if it is not in `config.data_dir`.
 
     Raises:
       UserError: the folder can't be written, or its data set is damaged.
@@ -232,11 +215,7 @@ def load_shapes(config: DataConfig, split: str) -> tuple[Record, ...]:
 
 
 def _find_photographs(folder: str) -> tuple[Path, ...]:
-    """Return the images of a folder in the order of their names; none if no folder is given.
-
-    Raises:
-      UserError: the folder has none.
-    """
+    """Return the images of a folder in the order of their names; none without a folder."""
     if not folder:
         return ()
     if not Path(folder).is_dir():
@@ -252,35 +231,33 @@ def _find_photographs(folder: str) -> tuple[Path, ...]:
 
 def _prepared(config: DataConfig) -> ShapesCaptions:
     """Return the builder of the data set that is configured, after generating it if need be."""
-    counts = {name: getattr(config, f"shapes_{name}") for name in ("train", "dev", "test")}
-    geometry = {"size": config.shapes_size, "seed": config.shapes_seed}
     photographs = _find_photographs(config.shapes_backgrounds)
     # Data sets of other sizes, seeds or photographs have other folders.
-    name = "_".join(f"{key}{value}" for key, value in {**counts, **geometry}.items())
+    parts = ("train", "dev", "test", "size", "seed")
+    name = "_".join(f"{part}{getattr(config, f'shapes_{part}')}" for part in parts)
     if photographs:
         listed = "\n".join(f"{path.name} {path.stat().st_size}" for path in photographs)
         name += f"_over{hashlib.sha256(listed.encode()).hexdigest()[:12]}"
     folder = Path(config.data_dir or DEFAULT_FOLDER)
-    variant = ShapesConfig(name=name, photographs=photographs, **counts, **geometry)
+    variant = ShapesConfig(name=name, data=config, photographs=photographs)
     with quiet_tfds():
         builder = ShapesCaptions(data_dir=folder, config=variant)
-        if not builder.is_prepared():
-            tfds.disable_progress_bar()  # the builder has its own
-            # Incomplete, if it exists; tensorflow-datasets would use it.
-            target = Path(builder.data_path).parent
-            try:
-                with writing(target), temporary_folder(folder) as temporary:
-                    generated = ShapesCaptions(data_dir=temporary, config=variant)
-                    generated.download_and_prepare(file_format="tfrecord")
-                    shutil.rmtree(target, ignore_errors=True)
-                    target.parent.mkdir(exist_ok=True)
-                    os.replace(Path(generated.data_path).parent, target)
-            except OSError as error:
-                raise UserError(
-                    f"--data_dir={folder}: the data set can't be written there: {error.strerror}"
-                    if config.data_dir
-                    else f"{folder.absolute()}: the data set can't be written there, name "
-                    f"another folder with --data_dir: {error.strerror}"
-                ) from None
-            builder = ShapesCaptions(data_dir=folder, config=variant)
-    return builder
+        if builder.is_prepared():
+            return builder
+        tfds.disable_progress_bar()  # the builder has its own
+        # Incomplete, if it exists; tensorflow-datasets would use it.
+        target = Path(builder.data_path).parent
+        try:
+            with writing(target), temporary_folder(folder) as temporary:
+                generated = ShapesCaptions(data_dir=temporary, config=variant)
+                generated.download_and_prepare(file_format="tfrecord")
+                shutil.rmtree(target, ignore_errors=True)
+                target.parent.mkdir(exist_ok=True)
+                os.replace(Path(generated.data_path).parent, target)
+        except OSError as error:
+            where = f"--data_dir={folder}" if config.data_dir else str(folder.absolute())
+            advice = "" if config.data_dir else ", name another folder with --data_dir"
+            raise UserError(
+                f"{where}: the data set can't be written there{advice}: {error.strerror}"
+            ) from None
+        return ShapesCaptions(data_dir=folder, config=variant)

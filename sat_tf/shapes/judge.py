@@ -8,28 +8,14 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sat_tf.data.objects import Box, NamedBox, ObjectBoxes
-from sat_tf.shapes.language import (
-    COLOUR_OF,
-    FORMS,
-    MANY,
-    OBJECT_SLOTS,
-    ONE,
-    PHRASES,
-    SHAPE_OF,
-    Form,
-    NounPhrase,
-    Position,
-    Reading,
-    read,
-    write,
-)
-from sat_tf.shapes.scenes import Scene
+from sat_tf.shapes import language
+from sat_tf.shapes.language import MANY, OBJECT_SLOTS, ONE, Form, NounPhrase, Position
+from sat_tf.shapes.scenes import Scene, choose
 
 # A is left of B if its centre is at least this far to the left of B's, as a fraction of the side.
 # To be stated, the offset must also be larger than the one up or down.
@@ -54,23 +40,15 @@ _DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 
 _Referents = tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """A noun of a caption and the objects that it may refer to.
+class Mention(NamedTuple):
+    """A noun of a caption and the objects that it may refer to."""
 
-    Attributes:
-      word_index: index of the noun among the caption's words.
-      matches: indices of the scene's objects; empty if none fits.
-      exists: whether an object of that shape and colour is in the scene, whatever its size.
-    """
-
-    word_index: int
-    matches: tuple[int, ...]
-    exists: bool = True
+    word_index: int  # of the noun among the caption's words
+    matches: tuple[int, ...]  # indices of the scene's objects; empty if none fits
+    exists: bool = True  # whether the scene has an object of that shape and colour, of any size
 
 
-@dataclass(frozen=True, slots=True)
-class Caption:
+class Caption(NamedTuple):
     """A true caption: its words, and the objects that its nouns refer to."""
 
     words: tuple[str, ...]
@@ -82,21 +60,12 @@ class Caption:
         return " ".join(self.words)
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """Whether a caption is true of a scene.
+class Judgement(NamedTuple):
+    """Whether a caption is true of a scene."""
 
-    Attributes:
-      grammatical: whether one of the language's forms fits the caption.
-      true: whether it is grammatical and true of the scene.
-      kind: "relation", "position", "count" or "plain", see `Form`; "" if it is not grammatical.
-      mentions: its nouns in order. If the caption is true, their matches are the objects that
-        make it true; if not, those of the shape and colour named.
-    """
-
-    grammatical: bool
-    true: bool
-    kind: str
+    true: bool  # it is grammatical, too
+    kind: str  # "relation", "position", "count" or "plain", see `Form`; "" if it is no sentence
+    # Of its nouns in order: the objects that make it true, or else those of the shape and colour.
     mentions: tuple[Mention, ...]
 
     @property
@@ -111,17 +80,19 @@ def judge(words: Sequence[str], scene: Scene) -> Judgement:
     True means: there are distinct objects for its nouns, of the shape, colour and size named, such
     that each relation and position holds; counts are exact.
     """
-    reading = read(words)
+    reading = language.read(words)
     if reading is None:
-        return Judgement(False, False, "", ())
-    candidates = [_candidates(phrase, scene) for phrase in reading.phrases]
-    true = [found for found in _distinct(candidates) if _holds(reading, found, scene)]
+        return Judgement(False, "", ())
+    phrases = reading.of(*OBJECT_SLOTS)
+    fitting = [_fitting(phrase, scene) for phrase in phrases]
+    stated = reading.of("relation"), reading.of("position")
+    true = [found for found in _distinct(fitting) if _holds(*stated, found, scene)]
     mentions = []
-    for number, (phrase, noun) in enumerate(zip(reading.phrases, reading.nouns, strict=True)):
+    for number, (phrase, noun) in enumerate(zip(phrases, reading.nouns, strict=True)):
         kind = objects_of_kind(scene, (phrase.shape, phrase.colour))
         matches = {index for found in true for index in found[number]}
         mentions.append(Mention(noun, tuple(sorted(matches)) or kind, bool(kind)))
-    return Judgement(True, bool(true), reading.kind, tuple(mentions))
+    return Judgement(bool(true), reading.form.kind, tuple(mentions))
 
 
 def objects_of_kind(scene: Scene, kind: tuple[str | None, str | None]) -> tuple[int, ...]:
@@ -129,15 +100,7 @@ def objects_of_kind(scene: Scene, kind: tuple[str | None, str | None]) -> tuple[
     return tuple(index for index, thing in enumerate(scene.objects) if thing.kind == kind)
 
 
-def _distinct(candidates: Sequence[Sequence[tuple[int, ...]]]) -> Iterator[_Referents]:
-    """Yield every choice of one candidate for each phrase that uses no object twice."""
-    for referents in itertools.product(*candidates):
-        indices = [index for part in referents for index in part]
-        if len(set(indices)) == len(indices):
-            yield referents
-
-
-def _candidates(phrase: NounPhrase, scene: Scene) -> list[tuple[int, ...]]:
+def _fitting(phrase: NounPhrase, scene: Scene) -> list[tuple[int, ...]]:
     """Return the sets of objects that fit a noun phrase by itself."""
     fitting = tuple(
         index
@@ -149,16 +112,26 @@ def _candidates(phrase: NounPhrase, scene: Scene) -> list[tuple[int, ...]]:
     return [fitting] if len(fitting) == phrase.count else []
 
 
-def _holds(reading: Reading, referents: _Referents, scene: Scene) -> bool:
-    """Return whether the stated relations and positions hold of these objects."""
+def _distinct(sets: Sequence[Sequence[tuple[int, ...]]]) -> Iterator[_Referents]:
+    """Yield every choice of one set for each phrase that uses no object twice."""
+    for referents in itertools.product(*sets):
+        indices = [index for part in referents for index in part]
+        if len(set(indices)) == len(indices):
+            yield referents
+
+
+def _holds(
+    relations: Sequence[str], positions: Sequence[Position], referents: _Referents, scene: Scene
+) -> bool:
+    """Return whether the relations of the first object, and the positions of all, hold."""
     # Only phrases that refer to a single object have relations and positions.
-    centres = [_centre(scene, part[0]) for part in referents]
+    first, *others = indices = [part[0] for part in referents]
     return all(
-        _offset(centres[0], other, relation)[0] >= TRUE_MARGIN
-        for other, relation in zip(centres[1:], reading.relations, strict=False)
+        _offset(scene, first, other, relation)[0] >= TRUE_MARGIN
+        for other, relation in zip(others, relations, strict=False)
     ) and all(
-        _is_at(centre, position, TRUE_EDGE, TRUE_MIDDLE)
-        for centre, position in zip(centres, reading.positions, strict=False)
+        _is_at(scene, index, position, TRUE_EDGE, TRUE_MIDDLE)
+        for index, position in zip(indices, positions, strict=False)
     )
 
 
@@ -168,23 +141,21 @@ def _centre(scene: Scene, index: int) -> tuple[float, float]:
     return x / scene.size, y / scene.size
 
 
-def _offset(
-    first: tuple[float, float], second: tuple[float, float], relation: str
-) -> tuple[float, float]:
-    """Return the offset of `first` from `second` along a relation's direction, and across it."""
+def _offset(scene: Scene, first: int, second: int, relation: str) -> tuple[float, float]:
+    """Return the offset of an object from another along a relation's direction, and across it."""
     right, down = _DIRECTIONS[relation]
-    x, y = first[0] - second[0], first[1] - second[1]
+    x, y = (a - b for a, b in zip(_centre(scene, first), _centre(scene, second), strict=True))
     return x * right + y * down, abs(x * down) + abs(y * right)
 
 
-def _is_at(centre: tuple[float, float], position: Position, edge: float, middle: float) -> bool:
-    """Return whether a centre is in a column and row of the picture."""
+def _is_at(scene: Scene, index: int, position: Position, edge: float, middle: float) -> bool:
+    """Return whether an object's centre is in a column and row of the picture."""
     return all(
         part is None
         or (part in ("left", "top") and at <= edge)
         or (part in ("right", "bottom") and at >= 1 - edge)
         or (part == "middle" and abs(at - 0.5) <= middle)
-        for at, part in zip(centre, position, strict=True)
+        for at, part in zip(_centre(scene, index), position, strict=True)
     )
 
 
@@ -197,27 +168,39 @@ def describe(scene: Scene, rng: np.random.Generator) -> Caption:
     kind = str(rng.choice(list(kinds), p=list(kinds.values())))
     while True:
         attempts = (_state(each, scene, rng) for each in (kind, "relation", "position", "plain"))
-        form, referents = next(filter(None, attempts))  # any scene has a plain statement
-        words, nouns = write(form, _meanings(form, referents, scene, rng), rng)
+        form, referents, clear = next(filter(None, attempts))  # any scene has a plain statement
+        parts = iter(referents)
+        meanings = [
+            _noun_phrase(slot, next(parts), scene, rng)
+            if slot in OBJECT_SLOTS
+            else choose(options, rng)
+            for slot, options in zip(form.slots, clear, strict=True)
+        ]
+        words, nouns = language.write(form, meanings, rng)
         if len(words) <= MAX_WORDS:
-            mentions = (Mention(noun, part) for noun, part in zip(nouns, referents, strict=True))
-            return Caption(words, tuple(mentions))
+            return Caption(words, tuple(map(Mention, nouns, referents)))
 
 
-def _state(kind: str, scene: Scene, rng: np.random.Generator) -> tuple[Form, _Referents] | None:
+def _state(
+    kind: str, scene: Scene, rng: np.random.Generator
+) -> tuple[Form, _Referents, list[list[Any]]] | None:
     """Choose a form of that kind, and objects of which it can state something clearly true."""
-    forms = [form for form in FORMS if form.kind == kind]
+    forms = [form for form in language.FORMS if form.kind == kind]
     while forms:
         weights = np.array([form.weight for form in forms])
         form = forms.pop(int(rng.choice(len(forms), p=weights / weights.sum())))
-        options = [_options(slot, scene) for slot in form.slots if slot in OBJECT_SLOTS]
-        clear = [found for found in _distinct(options) if _is_clear(form, found, scene)]
-        if clear:
-            return form, clear[int(rng.integers(len(clear)))]
+        sets = [_referred(slot, scene) for slot in form.slots if slot in OBJECT_SLOTS]
+        found = [
+            (form, referents, clear)
+            for referents in _distinct(sets)
+            if all(clear := _clear_meanings(form, referents, scene))
+        ]
+        if found:
+            return choose(found, rng)
     return None
 
 
-def _options(slot: str, scene: Scene) -> list[tuple[int, ...]]:
+def _referred(slot: str, scene: Scene) -> list[tuple[int, ...]]:
     """Return the sets of objects that a slot's noun phrase can refer to."""
     if slot == ONE:
         return [(index,) for index in range(len(scene.objects))]
@@ -225,52 +208,37 @@ def _options(slot: str, scene: Scene) -> list[tuple[int, ...]]:
     return [kind for kind in kinds if (len(kind) > 1) == (slot == MANY)]
 
 
-def _is_clear(form: Form, referents: _Referents, scene: Scene) -> bool:
-    """Return whether the form can state something clearly true of these objects."""
-    first, *others = (part[0] for part in referents)
-    if form.kind == "relation":
-        return all(_clear_relation(scene, first, other) for other in others)
-    if form.kind == "position":
-        return all(_clear_positions(scene, index) for index in (first, *others))
-    # "A red circle and a red circle" is true of two, but unnatural.
-    kinds = {scene.objects[index].kind for index in (first, *others)}
-    return len(kinds) == len(referents)
+def _clear_meanings(form: Form, referents: _Referents, scene: Scene) -> list[list[Any]]:
+    """Return what each slot can clearly state of these objects: nothing, if its list is empty."""
+    indices = [part[0] for part in referents]
+    kinds = {scene.objects[index].kind for index in indices}
+    if form.kind in ("plain", "count") and len(kinds) < len(indices):
+        return [[]]  # "a red circle and a red circle" is true of two, but unnatural
+    positioned, related = iter(indices), iter(indices[1:])
+    meanings: list[list[Any]] = []
+    for slot in form.slots:
+        if slot == "relation":
+            meanings.append(_clear_relations(scene, indices[0], next(related)))
+        elif slot == "position":
+            meanings.append(_clear_positions(scene, next(positioned)))
+        else:
+            meanings.append([None])
+    return meanings
 
 
-def _clear_relation(scene: Scene, first: int, second: int) -> str | None:
-    """Return the relation of the first object to the second; None if it is not clear."""
+def _clear_relations(scene: Scene, first: int, second: int) -> list[str]:
+    """Return the relation of the first object to the second, if one is clear."""
     for relation in _DIRECTIONS:
-        along, across = _offset(_centre(scene, first), _centre(scene, second), relation)
+        along, across = _offset(scene, first, second, relation)
         if along >= STATED_MARGIN and along > across:
-            return relation
-    return None
+            return [relation]
+    return []
 
 
 def _clear_positions(scene: Scene, index: int) -> list[Position]:
     """Return the positions in the picture that an object clearly has."""
-    centre = _centre(scene, index)
-    return [
-        position
-        for position in PHRASES["position"]
-        if _is_at(centre, position, STATED_EDGE, STATED_MIDDLE)
-    ]
-
-
-def _meanings(
-    form: Form, referents: _Referents, scene: Scene, rng: np.random.Generator
-) -> list[Any]:
-    """Choose the meaning of each slot that has one."""
-    meanings: list[Any] = []
-    parts, positioned, related = iter(referents), iter(referents), iter(referents[1:])
-    for slot in form.slots:
-        if slot in OBJECT_SLOTS:
-            meanings.append(_noun_phrase(slot, next(parts), scene, rng))
-        elif slot == "relation":
-            meanings.append(_clear_relation(scene, referents[0][0], next(related)[0]))
-        elif slot == "position":
-            clear = _clear_positions(scene, next(positioned)[0])
-            meanings.append(clear[int(rng.integers(len(clear)))])
-    return meanings
+    positions = language.PHRASES["position"]
+    return [each for each in positions if _is_at(scene, index, each, STATED_EDGE, STATED_MIDDLE)]
 
 
 def _noun_phrase(
@@ -292,10 +260,8 @@ class SceneObjects(ObjectBoxes):
 
 def scene_objects(scene: Scene) -> SceneObjects:
     """Return the objects of a scene, named by colour and shape."""
-    objects = [
-        NamedBox(f"{thing.colour} {thing.shape}", box)
-        for thing, box in zip(scene.objects, object_boxes(scene), strict=True)
-    ]
+    names = [f"{thing.colour} {thing.shape}" for thing in scene.objects]
+    objects = [*map(NamedBox, names, object_boxes(scene))]
     mentions = functools.partial(_mentions, scene)
     return SceneObjects(scene.size, scene.size, objects, mentions, scene)
 
@@ -306,10 +272,10 @@ def _mentions(scene: Scene, words: Sequence[str]) -> dict[int, tuple[int, ...]]:
     return {mention.word_index: mention.matches for mention in named if mention.exists}
 
 
-def object_boxes(scene: Scene) -> tuple[Box, ...]:
+def object_boxes(scene: Scene) -> list[Box]:
     """Return the boxes of the scene's objects as fractions of its sides."""
     edges = ([edge / scene.size for edge in thing.box] for thing in scene.objects)
-    return tuple(Box(top, left, bottom, right) for left, top, right, bottom in edges)
+    return [Box(top, left, bottom, right) for left, top, right, bottom in edges]
 
 
 def named_objects(words: Sequence[str], scene: Scene) -> list[Mention]:
@@ -320,8 +286,8 @@ def named_objects(words: Sequence[str], scene: Scene) -> list[Mention]:
     judged = {mention.word_index: mention.matches for mention in judge(words, scene).mentions}
     named = []
     for index, (before, noun) in enumerate(itertools.pairwise(words), start=1):
-        shape, colour = SHAPE_OF.get(noun), COLOUR_OF.get(before)
-        if shape is not None and colour is not None:
+        shape, colour = language.SHAPE_OF.get(noun), language.COLOUR_OF.get(before)
+        if shape and colour:
             kind = objects_of_kind(scene, (shape, colour))
             # In a true caption, size and position tell apart objects of the same kind.
             named.append(Mention(index, judged.get(index, kind), bool(kind)))

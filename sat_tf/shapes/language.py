@@ -6,11 +6,11 @@ chooses words for a meaning, `read` finds the meaning of words.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sat_tf.shapes.scenes import COLOURS, SHAPES
+from sat_tf.shapes.scenes import COLOURS, SHAPES, choose
 
 # Shape -> its nouns in the singular, colour -> its adjectives, and so on.
 NOUNS = {shape: (shape,) for shape in SHAPES} | {
@@ -19,8 +19,11 @@ NOUNS = {shape: (shape,) for shape in SHAPES} | {
     "ring": ("ring", "hoop"),
 }
 COLOUR_WORDS = {colour: (colour,) for colour in COLOURS} | {"purple": ("purple", "violet")}
-SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
-COUNT_PHRASES = {2: ("two", "a pair of"), 3: ("three",), 4: ("four",)}
+SIZE_WORDS = {
+    None: ("",),
+    "small": ("small", "little", "tiny"),
+    "large": ("large", "big", "huge"),
+}
 
 # Column and row of the picture: "left", "middle", "right" and "top", "middle", "bottom"; None if
 # not stated.
@@ -29,6 +32,11 @@ Position = tuple[str | None, str | None]
 # Slots of objects: "a small red circle"; the only one of its kind, "one red circle"; all of a
 # kind, "two red circles".
 OBJECT_SLOTS = ONE, ALONE, MANY = "one", "alone", "many"
+_COUNT_PHRASES: dict[str, dict[int | None, tuple[str, ...]]] = {
+    ONE: {None: ("",)},  # then an article
+    ALONE: {1: ("one",)},
+    MANY: {2: ("two", "a pair of"), 3: ("three",), 4: ("four",)},
+}
 # The other slots -> meaning -> phrases; a slot without a meaning has the key None.
 PHRASES: dict[str, dict[Any, tuple[str, ...]]] = {
     # Of the first object, relative to the next.
@@ -65,33 +73,19 @@ PHRASES: dict[str, dict[Any, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class NounPhrase:
-    """What a caption states about one object, or about all objects of a kind.
-
-    Attributes:
-      shape: one of the scenes' shapes.
-      colour: one of the scenes' colours.
-      size: "small", "large", or None if not stated.
-      count: the exact number of such objects; None for at least one.
-    """
+    """What a caption states about one object, or about all objects of a kind."""
 
     shape: str
     colour: str
-    size: str | None = None
-    count: int | None = None
+    size: str | None = None  # not stated
+    count: int | None = None  # the exact number of such objects; None: at least one
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A sentence form.
+class Form(NamedTuple):
+    """A sentence form."""
 
-    Attributes:
-      kind: what it states besides objects: "relation", "position", "count", or "plain" for nothing.
-      weight: its probability among the forms of its kind.
-      slots: its slots in order.
-    """
-
-    kind: str
-    weight: float
+    kind: str  # what it states: "relation", "position", "count", or "plain" for objects alone
+    weight: float  # probability among the forms of its kind
     slots: tuple[str, ...]
 
 
@@ -124,8 +118,7 @@ def write(
 
     Args:
       form: one of `FORMS`.
-      meanings: one for each slot that has a meaning, in order: a `NounPhrase`, or a key of
-        `PHRASES`.
+      meanings: one for each slot: a `NounPhrase`, or a key of `PHRASES`.
       rng: chooses among phrases of the same meaning.
 
     Returns:
@@ -133,38 +126,25 @@ def write(
     """
     words: list[str] = []
     nouns: list[int] = []
-    remaining = iter(meanings)
-    for slot in form.slots:
+    for slot, meaning in zip(form.slots, meanings, strict=True):
         if slot in OBJECT_SLOTS:
-            words += _write_object(slot, next(remaining), rng)
+            # The order of these choices is part of the data set: another one gives other captions.
+            size = choose(SIZE_WORDS[meaning.size], rng)
+            noun = choose(NOUNS[meaning.shape], rng)
+            colour = choose(COLOUR_WORDS[meaning.colour], rng)
+            count = choose(_COUNT_PHRASES[slot][meaning.count], rng)
+            words += _join(slot, count, size, colour, noun)
             nouns.append(len(words) - 1)
         else:
-            meaning = None if None in PHRASES[slot] else next(remaining)
-            words += _choose(PHRASES[slot][meaning], rng).split()
+            words += choose(PHRASES[slot][meaning], rng).split()
     return tuple(words), tuple(nouns)
 
 
-def _write_object(slot: str, phrase: NounPhrase, rng: np.random.Generator) -> tuple[str, ...]:
-    # The order of these choices is part of the data set: another one gives other captions.
-    size = _choose(SIZE_WORDS[phrase.size], rng) if phrase.size else ""
-    noun = _choose(NOUNS[phrase.shape], rng)
-    colour = _choose(COLOUR_WORDS[phrase.colour], rng)
-    count = _choose(COUNT_PHRASES[phrase.count or 0], rng) if slot == MANY else ""
-    return _join(slot, count, size, colour, noun)
-
-
-def _choose(items: Sequence[str], rng: np.random.Generator) -> str:
-    return items[int(rng.integers(len(items)))]
-
-
 def _join(slot: str, count: str, size: str, colour: str, noun: str) -> tuple[str, ...]:
-    """Return the words of a noun phrase; its determiner and its number depend on the slot."""
+    if slot == ONE:
+        count = "an" if (size or colour)[0] in "aeiou" else "a"
     if slot == MANY:
         noun = plural(noun)
-    elif slot == ALONE:
-        count = "one"
-    else:
-        count = "an" if (size or colour)[0] in "aeiou" else "a"
     return tuple(f"{count} {size} {colour} {noun}".split())
 
 
@@ -173,38 +153,27 @@ def plural(noun: str) -> str:
     return noun + ("es" if noun.endswith("s") else "s")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The meaning of a caption.
+class Reading(NamedTuple):
+    """What `write` was given, and the index of each noun among the words."""
 
-    Attributes:
-      kind: its form's kind.
-      phrases: its noun phrases in order.
-      nouns: index of each phrase's noun among the words.
-      relations: of the first phrase's object to those of the second, the third and so on.
-      positions: in the picture, of the first phrase's object, the second's and so on.
-    """
-
-    kind: str
-    phrases: tuple[NounPhrase, ...]
+    form: Form
+    meanings: tuple[Any, ...]
     nouns: tuple[int, ...]
-    relations: tuple[str, ...]
-    positions: tuple[Position, ...]
+
+    def of(self, *slots: str) -> list[Any]:
+        """Return the meanings of these slots in order."""
+        stated = zip(self.form.slots, self.meanings, strict=True)
+        return [meaning for slot, meaning in stated if slot in slots]
 
 
 def read(words: Sequence[str]) -> Reading | None:
     """Return the meaning of a caption; None if no form fits it."""
     for form in FORMS:
         for filled in _fill(form.slots, tuple(words), 0):
-            stated = list(zip(form.slots, filled, strict=True))
-            objects = [found for slot, found in stated if slot in OBJECT_SLOTS]
-            return Reading(
-                form.kind,
-                tuple(phrase for phrase, _ in objects),
-                tuple(end - 1 for _, end in objects),
-                tuple(meaning for slot, (meaning, _) in stated if slot == "relation"),
-                tuple(meaning for slot, (meaning, _) in stated if slot == "position"),
-            )
+            meanings, ends = zip(*filled, strict=True)
+            objects = zip(form.slots, ends, strict=True)
+            nouns = tuple(end - 1 for slot, end in objects if slot in OBJECT_SLOTS)
+            return Reading(form, meanings, nouns)
     return None
 
 
@@ -230,17 +199,12 @@ def _inverse(table: Mapping[Any, Sequence[str]]) -> list[tuple[str, Any]]:
 
 def _object_meanings(slot: str) -> dict[tuple[str, ...], NounPhrase]:
     """Return the meaning of every phrase of an object slot."""
-    counts: dict[str, list[tuple[str, int | None]]] = {
-        ONE: [("", None)],
-        ALONE: [("", 1)],
-        MANY: _inverse(COUNT_PHRASES),
-    }
     return {
         _join(slot, count_phrase, size_word, colour_word, noun): NounPhrase(
             shape, colour, size, count
         )
-        for count_phrase, count in counts[slot]
-        for size_word, size in [("", None), *_inverse(SIZE_WORDS)]
+        for count_phrase, count in _inverse(_COUNT_PHRASES[slot])
+        for size_word, size in _inverse(SIZE_WORDS)
         for colour_word, colour in _inverse(COLOUR_WORDS)
         for noun, shape in _inverse(NOUNS)
     }
@@ -255,8 +219,3 @@ _MEANINGS: dict[str, dict[tuple[str, ...], Any]] = {
 COLOUR_OF = dict(_inverse(COLOUR_WORDS))
 SHAPE_OF = dict(_inverse(NOUNS)) | {plural(noun): shape for noun, shape in _inverse(NOUNS)}
 _LONGEST_PHRASE = max(len(phrase) for table in _MEANINGS.values() for phrase in table)
-
-
-def every_word() -> frozenset[str]:
-    """Return every word that a caption can contain."""
-    return frozenset(word for table in _MEANINGS.values() for phrase in table for word in phrase)

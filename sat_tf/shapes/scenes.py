@@ -7,9 +7,11 @@ import functools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+_T = TypeVar("_T")
 
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "ring", "heart")
 COLOURS = {
@@ -37,24 +39,18 @@ _ATTEMPTS = 30  # random positions tried for an object
 _OVERSAMPLING = 4  # antialiasing: samples per pixel and axis
 _NOISE_KNOTS = 7  # random values per axis that soft noise interpolates
 
+RGB = tuple[int, int, int]  # 0..255
+
 
 @dataclass(frozen=True, slots=True)
 class SceneObject:
-    """One object of a scene.
+    """One object of a scene."""
 
-    Attributes:
-      shape: one of `SHAPES`.
-      colour: one of `COLOURS`.
-      size: "small" or "large".
-      shade: its RGB levels, near those of its colour.
-      box: left, top, right, bottom in pixels; right and bottom are exclusive.
-    """
-
-    shape: str
-    colour: str
-    size: str
-    shade: tuple[int, int, int]
-    box: tuple[int, int, int, int]
+    shape: str  # one of `SHAPES`
+    colour: str  # one of `COLOURS`
+    size: str  # one of `SIZES`
+    shade: RGB  # near that of its colour
+    box: tuple[int, int, int, int]  # left, top, right, bottom, pixels; the last two are exclusive
 
     @property
     def kind(self) -> tuple[str, str]:
@@ -70,23 +66,14 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """Two muted colours and the pattern that mixes them.
+    """Two muted colours and the pattern that mixes them."""
 
-    Attributes:
-      kind: one of `BACKGROUNDS`.
-      first: RGB levels.
-      second: RGB levels.
-      angle: direction of gradient and stripes, radians.
-      period: width of a pair of stripes or checks, fraction of the side.
-      seed: of the soft noise.
-    """
-
-    kind: str
-    first: tuple[int, int, int]
-    second: tuple[int, int, int]
-    angle: float
-    period: float
-    seed: int
+    kind: str  # one of `BACKGROUNDS`
+    first: RGB
+    second: RGB
+    angle: float  # direction of gradient and stripes, radians
+    period: float  # width of a pair of stripes or checks, fraction of the side
+    seed: int  # of the soft noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,40 +100,38 @@ class Scene:
         return cls(value["size"], Background(**value["background"]), objects)
 
 
-def make_scene(seed: int, index: int, size: int) -> Scene:
-    """Generate a scene: a pure function of its arguments.
+def choose(items: Sequence[_T], rng: np.random.Generator) -> _T:
+    """Return one of the items, all equally likely; a single item takes no random number."""
+    return items[int(rng.integers(len(items)))]
 
-    Args:
-      seed: of the data set.
-      index: number of the scene, from 0.
-      size: side in pixels.
-    """
+
+def make_scene(seed: int, index: int, size: int) -> Scene:
+    """Generate a scene of the data set of that seed; `index` is its number, from 0."""
     rng = np.random.default_rng((seed, index))
     count = int(rng.integers(1, MAX_OBJECTS + 1))
-    objects: tuple[SceneObject, ...] | None = None
+    objects: list[SceneObject] | None = None
     # Large objects may leave no room for the last one: then start again.
     while objects is None:
         objects = _make_objects(rng, count, size)
-    return Scene(size, _make_background(rng), objects)
+    return Scene(size, _make_background(rng), tuple(objects))
 
 
-def _make_objects(
-    rng: np.random.Generator, count: int, side: int
-) -> tuple[SceneObject, ...] | None:
+def _make_objects(rng: np.random.Generator, count: int, side: int) -> list[SceneObject] | None:
     objects: list[SceneObject] = []
     for _ in range(count):
         if objects and rng.random() < _REPEAT:
-            model = objects[int(rng.integers(len(objects)))]
-            shape, colour = model.kind
+            shape, colour = choose(objects, rng).kind
         else:
-            shape, colour = _pick(rng, SHAPES), _pick(rng, tuple(COLOURS))
-        size = _pick(rng, tuple(SIZES))
+            shape, colour = choose(SHAPES, rng), choose(tuple(COLOURS), rng)
+        size = choose(tuple(SIZES), rng)
         least, most = (round(fraction * side) for fraction in SIZES[size])
         box = _find_room(rng, int(rng.integers(least, most + 1)), side, objects)
         if box is None:
             return None
-        objects.append(SceneObject(shape, colour, size, _jitter(rng, colour), box))
-    return tuple(objects)
+        jitter = rng.integers(-_SHADE_JITTER, _SHADE_JITTER + 1, size=3)
+        shade = tuple(np.clip(np.array(COLOURS[colour]) + jitter, 0, 255).tolist())
+        objects.append(SceneObject(shape, colour, size, shade, box))
+    return objects
 
 
 def _find_room(
@@ -167,23 +152,13 @@ def _find_room(
     return None
 
 
-def _pick(rng: np.random.Generator, items: Sequence[str]) -> str:
-    return items[int(rng.integers(len(items)))]
-
-
-def _jitter(rng: np.random.Generator, colour: str) -> tuple[int, int, int]:
-    jitter = rng.integers(-_SHADE_JITTER, _SHADE_JITTER + 1, size=3)
-    red, green, blue = np.clip(np.array(COLOURS[colour]) + jitter, 0, 255).tolist()
-    return red, green, blue
-
-
 def _make_background(rng: np.random.Generator) -> Background:
     grays = rng.integers(_GRAYS[0], _GRAYS[1] + 1, size=(2, 1))
-    colours = (grays + rng.integers(-_TINT, _TINT + 1, size=(2, 3))).tolist()
+    first, second = (grays + rng.integers(-_TINT, _TINT + 1, size=(2, 3))).tolist()
     return Background(
-        kind=_pick(rng, BACKGROUNDS),
-        first=tuple(colours[0]),
-        second=tuple(colours[1]),
+        kind=choose(BACKGROUNDS, rng),
+        first=tuple(first),
+        second=tuple(second),
         angle=round(float(rng.uniform(0, 2 * np.pi)), 3),
         period=round(float(rng.uniform(0.12, 0.5)), 3),
         seed=int(rng.integers(2**31)),
@@ -191,14 +166,11 @@ def _make_background(rng: np.random.Generator) -> Background:
 
 
 def draw_scene(scene: Scene, photograph: np.ndarray | None = None) -> np.ndarray:
-    """Render a scene with antialiasing.
+    """Render a scene with antialiasing: uint8 [size, size, 3], RGB.
 
     Args:
       scene: to draw.
       photograph: in place of its background, uint8 [size, size, 3].
-
-    Returns:
-      uint8 [size, size, 3], RGB.
     """
     if photograph is None:
         pixels = _draw_background(scene.background, scene.size)
@@ -208,80 +180,57 @@ def draw_scene(scene: Scene, photograph: np.ndarray | None = None) -> np.ndarray
         left, top, right, bottom = thing.box
         cover = _coverage(thing.shape, right - left)[..., None]  # [W, W, 1]
         under = pixels[top:bottom, left:right]
-        pixels[top:bottom, left:right] = under + cover * (np.array(thing.shade, np.float32) - under)
+        under += cover * (np.array(thing.shade, np.float32) - under)
     return np.rint(pixels).astype(np.uint8)
 
 
 def _draw_background(ground: Background, side: int) -> np.ndarray:
     """Render a background: float32 [side, side, 3], 0..255."""
-    x, y = _grid(side)
+    x = (np.arange(side) + 0.5) / side
+    y = x[:, None]
     along = x * np.cos(ground.angle) + y * np.sin(ground.angle)
-    if ground.kind == "flat":
-        mix = np.zeros((side, side))
-    elif ground.kind == "gradient":
+    mix = np.zeros((side, side))
+    if ground.kind == "gradient":
         mix = (along - along.min()) / (along.max() - along.min())
     elif ground.kind == "noise":
         knots = np.random.default_rng(ground.seed).random((_NOISE_KNOTS, _NOISE_KNOTS))
-        blend = _interpolation(side)
+        at = np.linspace(0, _NOISE_KNOTS - 1, side)[:, None]
+        # Weights of linear interpolation between evenly spaced knots: [side, knots].
+        blend = np.maximum(0.0, 1 - np.abs(at - np.arange(_NOISE_KNOTS)))
         mix = blend @ knots @ blend.T
     elif ground.kind == "stripes":
-        mix = (np.floor(2 * along / ground.period) % 2).astype(float)
-    else:
-        cells = np.floor(2 * x / ground.period) + np.floor(2 * y / ground.period)
-        mix = cells % 2
+        mix = np.floor(2 * along / ground.period) % 2
+    elif ground.kind == "checks":
+        mix = (np.floor(2 * x / ground.period) + np.floor(2 * y / ground.period)) % 2
     first, second = np.array([ground.first, ground.second], np.float32)
     return first + mix[..., None].astype(np.float32) * (second - first)
 
 
-@functools.lru_cache
-def _grid(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels' centres as fractions of the side: x [1, side] and y [side, 1]."""
-    centres = (np.arange(side) + 0.5) / side
-    return centres[None, :], centres[:, None]
-
-
-@functools.lru_cache
-def _interpolation(side: int) -> np.ndarray:
-    """Return the weights [side, knots] of linear interpolation between evenly spaced knots."""
-    at = np.linspace(0, _NOISE_KNOTS - 1, side)[:, None]
-    return np.maximum(0.0, 1 - np.abs(at - np.arange(_NOISE_KNOTS)))
-
-
 @functools.lru_cache(maxsize=1024)
 def _coverage(shape: str, width: int) -> np.ndarray:
-    """Return the fraction of each pixel that a shape covers: float32 [width, width].
-
-    The shape touches all sides of its box.
-    """
+    """Return the fraction of each pixel that a shape covers, which touches all sides of its box."""
     samples = width * _OVERSAMPLING
     at = (np.arange(samples) + 0.5) / samples * 2 - 1
-    inside = _inside(shape, at[None, :], at[:, None])  # [samples, samples]
+    inside = _INSIDE[shape](at[None, :], at[:, None])  # [samples, samples]
     parts = inside.reshape(width, _OVERSAMPLING, width, _OVERSAMPLING)
     return parts.mean(axis=(1, 3), dtype=np.float32)  # mean over samples -> [width, width]
 
 
-def _inside(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return whether points of the square -1..1 (y downwards) are in the shape."""
-    radius = np.hypot(x, y)
-    if shape == "circle":
-        return radius <= 1
-    if shape == "ring":
-        return (radius <= 1) & (radius >= 0.55)
-    if shape == "square":
-        return (np.abs(x) <= 1) & (np.abs(y) <= 1)
-    if shape == "diamond":
-        return np.abs(x) + np.abs(y) <= 1
-    if shape == "cross":
-        return (np.abs(x) <= 1 / 3) | (np.abs(y) <= 1 / 3)
-    if shape == "heart":
-        lobes = np.hypot(np.abs(x) - 0.5, y + 0.5) <= 0.5
-        return lobes | ((y >= -0.5) & (np.abs(x) <= (1 - y) / 1.5))
-    corners = _TRIANGLE if shape == "triangle" else _STAR
-    return _inside_polygon(corners, x, y)
+def _in_heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    lobes = np.hypot(np.abs(x) - 0.5, y + 0.5) <= 0.5
+    return lobes | ((y >= -0.5) & (np.abs(x) <= (1 - y) / 1.5))
 
 
-def _inside_polygon(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Even-odd rule: a ray from a point inside crosses the outline an odd number of times."""
+def _in_star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Five points, stretched to all sides of the square.
+
+    Even-odd rule: a ray from a point inside crosses the outline an odd number of times.
+    """
+    angles = np.pi * np.arange(10) / 5
+    radii = np.where(np.arange(10) % 2 == 0, 1, 0.42)
+    corners = np.stack([radii * np.sin(angles), -radii * np.cos(angles)], axis=1)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    corners = (corners - low) / (high - low) * 2 - 1
     inside = np.zeros(np.broadcast_shapes(x.shape, y.shape), bool)
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         if y0 != y1:
@@ -290,14 +239,14 @@ def _inside_polygon(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.nda
     return inside
 
 
-def _star_corners() -> np.ndarray:
-    """Return the corners of a five-pointed star that touches all sides of the square: [10, 2]."""
-    angles = np.pi * np.arange(10) / 5
-    radii = np.where(np.arange(10) % 2 == 0, 1, 0.42)
-    corners = np.stack([radii * np.sin(angles), -radii * np.cos(angles)], axis=1)
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    return (corners - low) / (high - low) * 2 - 1
-
-
-_TRIANGLE = np.array([(0.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
-_STAR = _star_corners()
+# Whether points of the square -1..1 (y downwards) are in a shape.
+_INSIDE = {
+    "circle": lambda x, y: np.hypot(x, y) <= 1,
+    "square": lambda x, y: np.maximum(np.abs(x), np.abs(y)) <= 1,
+    "triangle": lambda x, y: np.abs(x) <= (1 + y) / 2,
+    "diamond": lambda x, y: np.abs(x) + np.abs(y) <= 1,
+    "star": _in_star,
+    "cross": lambda x, y: np.minimum(np.abs(x), np.abs(y)) <= 1 / 3,
+    "ring": lambda x, y: (np.hypot(x, y) <= 1) & (np.hypot(x, y) >= 0.55),
+    "heart": _in_heart,
+}

@@ -29,11 +29,10 @@ from planted_faults import (
 
 from sat_tf.captioner import Captioner
 from sat_tf.config import Config, TrainingConfig, override
-from sat_tf.doctor import CheckResult, Status, behaviour, fail_if, inputs, run_context, runner
+from sat_tf.doctor import CheckResult, Status, checks, fail_if, run_context
 from sat_tf.doctor.__main__ import _format
-from sat_tf.doctor.behaviour import attention
+from sat_tf.doctor.checks import CHECKS, run_checks
 from sat_tf.doctor.run_context import RunContext
-from sat_tf.doctor.runner import CHECKS, run_checks
 from sat_tf.metrics.faithfulness import ORDERS
 from sat_tf.model.encoder import resolve_encoder
 from sat_tf.occlusion import Occlusion
@@ -45,7 +44,7 @@ from sat_tf.vocabulary import END, Vocabulary
 def test_files_fails_on_weights_that_are_not_finite(context, weights):
     kernel = weights["decoder/deep_output/output_projection/kernel"]
     kernel.assign(np.nan * kernel)
-    assert_fails(inputs.files(context), "decoder/deep_output/output_projection/kernel")
+    assert_fails(checks.files(context), "decoder/deep_output/output_projection/kernel")
 
 
 def test_files_fails_without_best_weights(run):
@@ -61,38 +60,38 @@ def test_dataset_fails_on_a_missing_image(context, photographs):
     with open(photographs / "captions.csv", "a") as file:
         file.write("none.png,a dog,train\n")
     changed = fork(context, data_dir=str(photographs))
-    assert_fails(inputs.dataset(changed), "captions.csv:182", "none.png")
+    assert_fails(checks.dataset(changed), "captions.csv:182", "none.png")
 
 
 def test_vocabulary_fails_on_captions_with_other_words(context, photographs):
     change_captions(photographs, lambda captions: [c.replace("one", "patch") for c in captions])
     changed = fork(context, data_dir=str(photographs))
     assert_fails(
-        inputs.vocabulary(changed),
+        checks.vocabulary(changed),
         "1 of the run's 14 entries are missing and 1 are new: one, patch",
     )
 
 
 def test_oov_rate_fails_on_words_outside_the_vocabulary(context, photographs):
     change_captions(photographs, lambda captions: [c.replace("square", "box") for c in captions])
-    result = inputs.oov_rate(fork(context, data_dir=str(photographs)))
+    result = checks.oov_rate(fork(context, data_dir=str(photographs)))
     assert_fails(result, "12.5% of train")
     assert "smaller --min_word_count" in result.advice
 
 
 def test_pixel_range_fails_on_images_saved_as_0_to_1(context):
-    result = inputs.pixel_range(change_images(context, lambda pixels: pixels // 255))
+    result = checks.pixel_range(change_images(context, lambda pixels: pixels // 255))
     assert_fails(result, "0 to 1", "black or blank")
 
 
 def test_pixel_range_fails_on_identical_images(context):
     same = change_images(context, lambda pixels: 0 * pixels + np.indices(pixels.shape[1:]).sum(0))
-    assert_fails(inputs.pixel_range(same), "all images are the same")
+    assert_fails(checks.pixel_range(same), "all images are the same")
 
 
 def test_pixel_range_fails_on_another_range(squares, context, run):
     """The network takes -1 to 1 and gets 0 to 255: its features are saturated or zero."""
-    result = inputs.pixel_range(replace_encoder(context, run, load_network(squares), "none"))
+    result = checks.pixel_range(replace_encoder(context, run, load_network(squares), "none"))
     assert_fails(result, "--preprocessing=none")
     assert "--preprocessing=tf" in result.advice or "--preprocessing=torch" in result.advice
 
@@ -113,7 +112,7 @@ def test_preprocessing_of_imagenet_weights_is_known(context, preprocessing, fail
     config = dataclasses.replace(context.config, encoder=resolve_encoder(encoder))
     changed = RunContext(context.workdir, config)
     changed.__dict__["train"] = context.train
-    results = {name: getattr(inputs, name)(changed) for name in ("pixel_range", "channel_order")}
+    results = {name: getattr(checks, name)(changed) for name in ("pixel_range", "channel_order")}
     assert {name for name, one in results.items() if one.status is Status.FAIL} == failing
 
 
@@ -122,13 +121,13 @@ def test_channel_order_fails_on_swapped_red_and_blue(squares, context, run):
     network = load_network(squares)
     kernel, bias = network.get_layer("above").get_weights()
     network.get_layer("above").set_weights([kernel[:, :, ::-1], bias])
-    result = inputs.channel_order(replace_encoder(context, run, network))
+    result = checks.channel_order(replace_encoder(context, run, network))
     assert_fails(result, "gets RGB", "100% of 64 images")
 
 
 def test_channel_order_is_skipped_on_grey_images(context):
     grey = change_images(context, lambda pixels: np.repeat(pixels[..., :1], 3, axis=3))
-    assert inputs.channel_order(grey).status is Status.SKIP
+    assert checks.channel_order(grey).status is Status.SKIP
 
 
 @pytest.mark.parametrize(
@@ -145,12 +144,12 @@ def test_channel_order_is_skipped_on_grey_images(context):
 def test_grid_order_fails_on_a_rearranged_grid(squares, context, run, rearrange):
     network = load_network(squares)
     changed = keras.Model(network.inputs, rearrange(network.outputs[0]))
-    assert_fails(inputs.grid_order(replace_encoder(context, run, changed)), "displaced")
+    assert_fails(checks.grid_order(replace_encoder(context, run, changed)), "displaced")
 
 
 def test_grid_order_passes_on_white_images(context):
     white = change_images(context, lambda pixels: np.where(pixels == 10, 255, pixels))
-    assert inputs.grid_order(white).status is Status.PASS
+    assert checks.grid_order(white).status is Status.PASS
 
 
 def test_encoder_fails_on_other_weights(squares, context, run):
@@ -158,13 +157,13 @@ def test_encoder_fails_on_other_weights(squares, context, run):
     layer = network.get_layer("shades")
     layer.set_weights([1.1 * weight for weight in layer.get_weights()])
     changed = replace_encoder(context, run, network)
-    assert_fails(inputs.encoder(changed), "root mean square")
-    assert inputs.files(changed).status is Status.PASS
+    assert_fails(checks.encoder(changed), "root mean square")
+    assert checks.files(changed).status is Status.PASS
 
 
 def test_encoder_fails_on_a_scale_of_zero(context, weights):
     weights["flatten_grid/scale"].assign(0.0)
-    assert_fails(inputs.encoder(context), "0 when training began")
+    assert_fails(checks.encoder(context), "0 when training began")
 
 
 def test_feature_cache_fails_on_other_or_damaged_features(squares, context, tmp_path):
@@ -180,7 +179,7 @@ def test_feature_cache_fails_on_other_or_damaged_features(squares, context, tmp_
         with path.open("wb") as file:
             np.save(file, records)
             file.write(footer)
-        return inputs.feature_cache(fork_with_images(context, cache_dir=str(cache)))
+        return checks.feature_cache(fork_with_images(context, cache_dir=str(cache)))
 
     result = write(shard[::-1], footer)
     assert_fails(result, "other features")
@@ -193,25 +192,25 @@ def test_feature_cache_fails_on_other_or_damaged_features(squares, context, tmp_
     assert_fails(write(shard, footer[:-40]), "no features of 140 images")
     # Checks that need features work without the cache.
     changed = fork_with_images(context, cache_dir=str(cache))
-    assert attention(changed).status is Status.PASS
+    assert checks.attention(changed).status is Status.PASS
     shutil.rmtree(cache)
     assert (
-        inputs.feature_cache(fork_with_images(context, cache_dir=str(cache))).status is Status.SKIP
+        checks.feature_cache(fork_with_images(context, cache_dir=str(cache))).status is Status.SKIP
     )
 
 
 def test_feature_cache_fails_on_a_replaced_image(context, photographs):
     """The image is not in the sample, and its name is the same."""
     (photographs / "001.png").write_bytes((photographs / "002.png").read_bytes() + b" ")
-    result = inputs.feature_cache(fork_with_images(context, data_dir=str(photographs)))
+    result = checks.feature_cache(fork_with_images(context, data_dir=str(photographs)))
     assert_fails(result, "no features of 1 images")
     assert "001.png" in result.evidence
 
 
 def test_similarities_of_zero_features():
-    assert inputs.similarities(np.zeros((3, 2, 2, 4))).tolist() == pytest.approx([1, 1, 1])
+    assert checks.similarities(np.zeros((3, 2, 2, 4))).tolist() == pytest.approx([1, 1, 1])
     one_hot = np.eye(3)[:, None, None]
-    assert inputs.similarities(one_hot).tolist() == pytest.approx([0, 0, 0])
+    assert checks.similarities(one_hot).tolist() == pytest.approx([0, 0, 0])
 
 
 # --- What it has learned
@@ -249,12 +248,12 @@ def test_training_curves(run, curves, advice):
 def test_perplexity_fails_on_changed_weights(context, weights):
     kernel = weights["decoder/deep_output/output_projection/kernel"]
     kernel.assign(0.5 * kernel)
-    assert_fails(behaviour.perplexity(context), "when the weights were saved, after epoch 5")
+    assert_fails(checks.perplexity(context), "when the weights were saved, after epoch 5")
 
 
 def test_perplexity_of_a_sample_has_an_interval(context, monkeypatch):
     monkeypatch.setattr(run_context, "CAPTIONED", 10)
-    result = behaviour.perplexity(fork(context))
+    result = checks.perplexity(fork(context))
     assert result.status is Status.PASS
     assert "on 10 validation images" in result.evidence
     assert result.values["low"] < result.values["now"] < result.values["high"]
@@ -263,7 +262,7 @@ def test_perplexity_of_a_sample_has_an_interval(context, monkeypatch):
 def test_attention_fails_if_it_ignores_h(context, weights):
     kernel = weights["decoder/lstm_0/attention/query_projection/kernel"]
     kernel.assign(tf.zeros_like(kernel))
-    assert_fails(behaviour.attention(context), "h of another caption 0.0 %")
+    assert_fails(checks.attention(context), "h of another caption 0.0 %")
 
 
 @pytest.mark.parametrize(
@@ -286,12 +285,12 @@ def test_attention_must_depend_on_h_and_change(sensitivity, change, words, locat
         run=SimpleNamespace(model=SimpleNamespace(num_locations=locations)),
         evaluation=SimpleNamespace(scores=scores, captions=captions),
     )
-    assert behaviour.attention(context).status is status
+    assert checks.attention(context).status is status
 
 
 def test_caption_diversity_fails_on_one_caption_for_all(context, weights):
     weights["flatten_grid/scale"].assign(1e6)
-    result = behaviour.caption_diversity(context)
+    result = checks.caption_diversity(context)
     assert_fails(result, "3% of 36 captions are distinct", "100.0%")
 
 
@@ -315,17 +314,25 @@ def test_caption_diversity_is_relative_to_references(captions, references, statu
         records=[SimpleNamespace(captions=(text,)) for text in references],
     )
     context = SimpleNamespace(evaluation=evaluation)
-    assert behaviour.caption_diversity(context).status is status
+    assert checks.caption_diversity(context).status is status
 
 
 def test_truncation_fails_if_captions_do_not_end(context, weights):
     bias = weights["decoder/deep_output/output_projection/bias"]
     bias.assign(bias - 1e3 * tf.one_hot(END, bias.shape[0]))
-    assert_fails(behaviour.truncation(context), "100.0% are truncated at --max_length=12")
+    assert_fails(checks.truncation(context), "100.0% are truncated at --max_length=12")
 
 
-def test_truncation_fails_if_max_length_is_too_small(run):
-    result = check("truncation", run, max_length=7)
+def test_truncation_fails_if_max_length_is_too_small(context):
+    shorter = fork(context, max_length=7)
+    del shorter.__dict__["_evaluator"]
+    assert shorter._evaluator._decoding.max_length == 7
+    captions = [
+        dataclasses.replace(one, words=one.words[:7], log_probs=one.log_probs[:7])
+        for one in context.evaluation.captions
+    ]
+    shorter.__dict__["evaluation"] = SimpleNamespace(captions=captions)
+    result = checks.truncation(shorter)
     assert_fails(result, "truncated at --max_length=7", "100.0% are longer")
     assert result.values["truncated"] > 0.5
 
@@ -333,14 +340,14 @@ def test_truncation_fails_if_max_length_is_too_small(run):
 def test_truncation_fails_if_training_leaves_captions_out(context, monkeypatch):
     data = dataclasses.replace(context.config.data, max_caption_words=7)
     monkeypatch.setattr(context, "config", dataclasses.replace(context.config, data=data))
-    result = behaviour.truncation(context)
+    result = checks.truncation(context)
     assert_fails(result, "100.0% left out by --max_caption_words=7")
     assert result.values["truncated"] == 0
 
 
 def test_alignment_fails_on_captions_shifted_by_a_line(context, photographs):
     change_captions(photographs, lambda captions: captions[1:] + captions[:1])
-    result = behaviour.alignment(fork_with_images(context, data_dir=str(photographs)))
+    result = checks.alignment(fork_with_images(context, data_dir=str(photographs)))
     assert_fails(result, "of train", "dev")
 
 
@@ -355,7 +362,7 @@ def test_alignment_fails_if_the_last_caption_of_each_image_is_shifted(
     each = zip(names, captions, captions, last, splits, strict=True)
     lines = [f"{name},{one},{split}" for name, *three, split in each for one in three]
     path.write_text("\n".join([head, *lines]))
-    result = behaviour.alignment(fork_with_images(context, data_dir=str(photographs)))
+    result = checks.alignment(fork_with_images(context, data_dir=str(photographs)))
     assert max(result.values["train"], result.values["dev"]) < 0.25
     if shifted:
         assert_fails(result, "of caption 3 of each image alone")
@@ -365,41 +372,41 @@ def test_alignment_fails_if_the_last_caption_of_each_image_is_shifted(
 
 def test_own_ranks_ignore_how_likely_a_caption_is_in_itself():
     fits = np.array([[3.0, 0, 0], [0, 3, 0], [0, 0, 3]])
-    assert behaviour.own_ranks(fits).tolist() == [0, 0, 0]
-    assert behaviour.own_ranks(fits + np.array([0, -100, 50])).tolist() == [0, 0, 0]
-    assert behaviour.own_ranks(-fits).tolist() == [1, 1, 1]
+    assert checks.own_ranks(fits).tolist() == [0, 0, 0]
+    assert checks.own_ranks(fits + np.array([0, -100, 50])).tolist() == [0, 0, 0]
+    assert checks.own_ranks(-fits).tolist() == [1, 1, 1]
 
 
 def test_own_ranks_count_ties_half():
-    assert behaviour.own_ranks(np.zeros((5, 5))).tolist() == [0.5] * 5
+    assert checks.own_ranks(np.zeros((5, 5))).tolist() == [0.5] * 5
     ties = np.array([[1.0, 1, -2], [1, 1, -2], [-2, -2, 4]])
-    assert behaviour.own_ranks(ties).tolist() == [0.25, 0.25, 0]
+    assert checks.own_ranks(ties).tolist() == [0.25, 0.25, 0]
 
 
 def test_own_ranks_of_random_captions_average_one_half():
     log_p = np.random.default_rng(0).normal(size=(64, 64)) + 9 * np.eye(64)
-    assert behaviour.own_ranks(log_p).mean() < 0.01
+    assert checks.own_ranks(log_p).mean() < 0.01
     shifted = np.roll(log_p, 1, axis=1)
-    assert behaviour.own_ranks(shifted).mean() == pytest.approx(0.5, abs=0.1)
+    assert checks.own_ranks(shifted).mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_overfit_batch_fails_on_two_images_with_equal_features(context, photographs, monkeypatch):
     """One bit, over eight words, is less than the limit per word: that per caption fails."""
-    monkeypatch.setattr(behaviour, "_OVERFIT_STEPS", 150)  # enough, as the last line shows
+    monkeypatch.setattr(checks, "_OVERFIT_STEPS", 150)  # enough, as the last line shows
     path = photographs / "captions.csv"
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([head, rows[0], rows[143], rows[-1]]))
     changed = fork_with_images(context, data_dir=str(photographs))
     changed.train.features[1] = changed.train.features[0]
-    result = behaviour.overfit_batch(changed)
+    result = checks.overfit_batch(changed)
     assert_fails(result, "per caption on 2 training captions (0.7 if")
     assert result.values["nats_per_word"] < 0.1
 
 
 def test_captions_that_are_certain_but_for_each_word_are_not_memorised():
-    assert behaviour._is_memorised(16, 0.09, 1.3)
-    assert not behaviour._is_memorised(16, 0.11, 1.3)
-    assert not behaviour._is_memorised(16, 0.09, 1.4)
+    assert checks._is_memorised(16, 0.09, 1.3)
+    assert not checks._is_memorised(16, 0.11, 1.3)
+    assert not checks._is_memorised(16, 0.09, 1.4)
 
 
 # --- What covering parts of an image reveals
@@ -484,7 +491,7 @@ def test_only_living_attention_is_faithful(occlusion, captioner, images, weights
 def test_attention_maps_fails_if_words_do_not_depend_on_them(context, weights):
     kernel = weights["decoder/lstm_0/attention/score/kernel"]
     kernel.assign(tf.zeros_like(kernel))
-    result = behaviour.attention_maps(context)
+    result = checks.attention_maps(context)
     assert_fails(result, "entropy of alpha 100 %")
     assert result.values["fall_attended"] == pytest.approx(result.values["fall_average"])
 
@@ -505,7 +512,7 @@ def test_attention_maps_must_be_focused_and_matter(entropy, falls, status):
         falls=falls,
         config=Config(),
     )
-    assert behaviour.attention_maps(context).status is status
+    assert checks.attention_maps(context).status is status
 
 
 def test_attention_maps_advises_no_weight_that_the_run_has():
@@ -516,7 +523,7 @@ def test_attention_maps_advises_no_weight_that_the_run_has():
             falls=(0.2, 0.1),
             config=Config(training=TrainingConfig(doubly_stochastic_weight=weight)),
         )
-        advice = behaviour.attention_maps(context).advice
+        advice = checks.attention_maps(context).advice
         assert ("--doubly_stochastic_weight=0" in advice) is is_advised
         assert "Train again with " in advice
 
@@ -531,7 +538,8 @@ def test_evidence_is_printed_line_by_line_without_control_characters():
     )
 
 
-def test_an_error_of_the_file_system_is_named_by_its_file(run):
+def test_an_error_of_the_file_system_is_named_by_its_file(run, monkeypatch):
+    monkeypatch.setattr(checks, "CHECKS", {"training_curves": checks.training_curves})
     (run / "metrics.jsonl").unlink()
     (run / "metrics.jsonl").mkdir()
     results = dict(run_checks(RunContext(run, Config.load(run))))
@@ -540,7 +548,7 @@ def test_an_error_of_the_file_system_is_named_by_its_file(run):
 
 def test_advice_on_a_data_set_is_a_command_with_its_flags(run, tmp_path):
     gone = override(Config.load(run), data_dir=str(tmp_path / "gone"))
-    result = inputs.dataset(RunContext(run, gone))
+    result = checks.dataset(RunContext(run, gone))
     assert_fails(result, "no such folder")
     assert f"check_captions --dataset=files --data_dir={tmp_path}/gone lists" in result.advice
 
@@ -550,7 +558,7 @@ def test_advice_on_a_data_set_is_a_command_with_its_flags(run, tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_fail_if_fails_on_values_that_are_not_finite(value):
-    result = fail_if(False, "evidence", "advice", share=value, other=1.0)
+    result = fail_if(False, "evidence", "advice", {"share": value, "other": 1.0})
     assert result.status is Status.FAIL
     assert result.values == {"share": None, "other": 1.0}
 
@@ -567,7 +575,7 @@ def test_checks_after_a_required_one_are_errors(run):
 
 def test_damaged_metrics_are_an_error(run, monkeypatch):
     names = ("training_curves", "perplexity")
-    monkeypatch.setattr(runner, "CHECKS", {name: CHECKS[name] for name in names})
+    monkeypatch.setattr(checks, "CHECKS", {name: CHECKS[name] for name in names})
     lines = (run / "metrics.jsonl").read_text().splitlines()
     (run / "metrics.jsonl").write_text("\n".join([*lines[:3], "{}", *lines[4:]]))
     for _, result in run_checks(RunContext(run, Config.load(run))):
@@ -577,7 +585,7 @@ def test_damaged_metrics_are_an_error(run, monkeypatch):
 
 def test_an_unreadable_image_is_an_error(context, photographs, monkeypatch):
     names = ("training_curves", "pixel_range")
-    monkeypatch.setattr(runner, "CHECKS", {name: CHECKS[name] for name in names})
+    monkeypatch.setattr(checks, "CHECKS", {name: CHECKS[name] for name in names})
     (photographs / "000.png").write_bytes(b"no image")
     results = dict(run_checks(fork(context, data_dir=str(photographs))))
     assert results["training_curves"].status is Status.PASS

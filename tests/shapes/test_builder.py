@@ -10,36 +10,28 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from scene_examples import EVERY_WORD
 
 from sat_tf.config import DataConfig
 from sat_tf.errors import UserError
 from sat_tf.shapes import builder
 from sat_tf.shapes.builder import (
     ShapesCaptions,
-    ShapesConfig,
     describe_scene,
     load_shapes,
     make_splits,
     scene_content,
 )
 from sat_tf.shapes.judge import judge
-from sat_tf.shapes.language import every_word
 from sat_tf.shapes.scenes import COLOURS, SHAPES, SIZES, Scene, draw_scene, make_scene
 from sat_tf.vocabulary import tokenize
 
 SPLITS = {"train": 40, "dev": 8, "test": 12}
-CONFIG = ShapesConfig(name="tiny", **SPLITS, size=48, seed=3)
+CONFIG = DataConfig(shapes_train=40, shapes_dev=8, shapes_test=12, shapes_size=48, shapes_seed=3)
 
 
 def config_in(folder):
-    return DataConfig(
-        data_dir=str(folder),
-        shapes_train=40,
-        shapes_dev=8,
-        shapes_test=12,
-        shapes_size=48,
-        shapes_seed=3,
-    )
+    return dataclasses.replace(CONFIG, data_dir=str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +51,7 @@ def test_scenes_and_captions_of_a_seed_are_the_published_ones():
     """Raise the builder's VERSION before changing these digests."""
     scenes, captions, judgements = (hashlib.sha256() for _ in range(3))
     rng = np.random.default_rng(5)
-    words, before = sorted(every_word()), make_scene(7, 199, 64)
+    words, before = sorted(EVERY_WORD), make_scene(7, 199, 64)
     for index in range(200):
         scene = make_scene(7, index, 64)
         scenes.update(scene.to_json().encode())
@@ -71,7 +63,7 @@ def test_scenes_and_captions_of_a_seed_are_the_published_ones():
             for judged in (caption.words, caption.words[:-2], text):
                 for seen in (scene, before):
                     found = judge(judged, seen)
-                    values = found.grammatical, found.true, found.kind, rows(found.mentions)
+                    values = bool(found.kind), found.true, found.kind, rows(found.mentions)
                     judgements.update(repr(values).encode())
         before = scene
     assert [each.hexdigest()[:16] for each in (scenes, captions, judgements)] == [
@@ -86,7 +78,9 @@ def rows(mentions):
 
 
 def test_no_scene_is_in_two_splits():
-    splits = make_splits(dataclasses.replace(CONFIG, train=1500, dev=700, test=700))
+    splits = make_splits(
+        dataclasses.replace(CONFIG, shapes_train=1500, shapes_dev=700, shapes_test=700)
+    )
     contents = {
         split: {scene_content(scene) for _, scene in scenes} for split, scenes in splits.items()
     }
@@ -106,7 +100,7 @@ def test_scenes_that_differ_in_background_and_order_are_equal():
 
 
 def test_dev_and_test_do_not_depend_on_the_size_of_train():
-    small, large = make_splits(CONFIG), make_splits(dataclasses.replace(CONFIG, train=80))
+    small, large = make_splits(CONFIG), make_splits(dataclasses.replace(CONFIG, shapes_train=80))
     assert {split: len(scenes) for split, scenes in small.items()} == SPLITS
     assert small["test"] == large["test"]
     assert small["dev"] == large["dev"]
@@ -160,6 +154,10 @@ def test_the_builder_stores_boxes_and_mentions(config):
             assert number in judged.matches
             mentioned += 1
     assert mentioned >= 5 * SPLITS["train"]
+
+
+def test_other_numbers_sizes_or_seeds_have_other_folders(config):
+    assert folder_of(config).parent.name == "train40_dev8_test12_size48_seed3"
 
 
 def test_an_interrupted_data_set_is_generated_again(tmp_path, monkeypatch):

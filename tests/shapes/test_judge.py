@@ -5,9 +5,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scene_examples import EVERY_WORD
 
 from sat_tf.shapes.judge import describe, judge
-from sat_tf.shapes.language import every_word, read
+from sat_tf.shapes.language import OBJECT_SLOTS, read
 from sat_tf.shapes.scenes import Background, Scene, SceneObject, make_scene
 
 
@@ -77,7 +78,7 @@ def test_half_the_captions_of_several_objects_state_more_than_existence(describe
 def test_every_word_is_in_use(described):
     used = {word for _, caption, _ in described for word in caption.words}
     assert len(used) >= 60
-    assert used == every_word()
+    assert used == EVERY_WORD
 
 
 def test_captions_are_short(described):
@@ -89,7 +90,9 @@ def test_captions_are_short(described):
 def test_captions_name_no_kind_twice_without_a_count(described):
     for _, caption, judged in described:
         if judged.kind in ("plain", "count"):
-            named = [(phrase.shape, phrase.colour) for phrase in read(caption.words).phrases]
+            named = [
+                (phrase.shape, phrase.colour) for phrase in read(caption.words).of(*OBJECT_SLOTS)
+            ]
             assert len(set(named)) == len(named)
 
 
@@ -100,7 +103,7 @@ def test_captions_state_only_clear_relations(described):
         if not judged.relational:
             continue
         first, *others = caption.mentions
-        for relation, second in zip(read(caption.words).relations, others, strict=True):
+        for relation, second in zip(read(caption.words).of("relation"), others, strict=True):
             (one,), (other,) = first.matches, second.matches
             offset = np.subtract(scene.objects[one].centre, scene.objects[other].centre)
             along = offset @ directions[relation]
@@ -150,7 +153,7 @@ def test_captions_are_a_function_of_the_seed():
 )
 def test_the_judge_on_grammatical_captions(scene, caption, true):
     judged = judge(caption.split(), scene)
-    assert judged.grammatical
+    assert judged.kind
     assert judged.true is true
 
 
@@ -180,7 +183,7 @@ def test_the_judge_on_grammatical_captions(scene, caption, true):
 )
 def test_an_ungrammatical_caption_is_false(scene, caption):
     judged = judge(caption.split(), scene)
-    assert not judged.grammatical
+    assert not judged.kind
     assert not judged.true
 
 

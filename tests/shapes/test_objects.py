@@ -17,10 +17,7 @@ SCENE = Scene(64, GROUND, (thing("circle", (8, 0, 24, 16)), thing("star", (40, 4
 
 
 def test_boxes_are_fractions_of_height_and_width():
-    assert object_boxes(SCENE) == (
-        Box(0.0, 0.125, 0.25, 0.375),
-        Box(0.75, 0.625, 1.0, 0.875),
-    )
+    assert object_boxes(SCENE) == [Box(0.0, 0.125, 0.25, 0.375), Box(0.75, 0.625, 1.0, 0.875)]
 
 
 def test_nouns_have_the_region_of_their_object():
