@@ -37,6 +37,11 @@ class SplitStatistics(NamedTuple):
     lengths: Counter[int]  # captions by their number of words
     words: Counter[str]  # occurrences
 
+    def oov_rate(self, vocabulary: Vocabulary) -> float:
+        """Return the share of the words that a vocabulary does not have."""
+        unknown = sum(count for word, count in self.words.items() if word not in vocabulary)
+        return unknown / max(self.words.total(), 1)
+
 
 def split_statistics(records: Sequence[Record]) -> SplitStatistics:
     """Count the images, captions and words of a split."""
@@ -47,12 +52,6 @@ def split_statistics(records: Sequence[Record]) -> SplitStatistics:
         Counter(map(len, tokenized)),
         Counter(itertools.chain.from_iterable(tokenized)),
     )
-
-
-def oov_rate(words: Counter[str], vocabulary: Vocabulary) -> float:
-    """Return the share of the words of captions that a vocabulary does not have."""
-    unknown = sum(count for word, count in words.items() if word not in vocabulary)
-    return unknown / max(words.total(), 1)
 
 
 def describe(statistics: Mapping[str, SplitStatistics], limits: tuple[int, int]) -> str:
@@ -69,7 +68,7 @@ def describe(statistics: Mapping[str, SplitStatistics], limits: tuple[int, int])
     for size, min_count in dict.fromkeys([*_LIMITS, limits]):
         vocabulary = Vocabulary.build([statistics[source].words], size=size, min_count=min_count)
         name, kept = f"{size:,}" if size else "0 (all)", len(vocabulary) - len(SPECIAL)
-        unknown = oov_rate(statistics[target].words, vocabulary)
+        unknown = statistics[target].oov_rate(vocabulary)
         mark = "  as set" if (size, min_count) == limits else ""
         lines.append(f"{name:>20}{min_count:>18}{kept:>12,}{unknown:>10.2%}{mark}")
     return "\n".join(lines)

@@ -225,8 +225,7 @@ def oov_rate(context: RunContext) -> CheckResult:
     """Check that few words of the captions are out of vocabulary."""
     words = context.run.vocabulary
     rates = {
-        split: sum(count for word, count in statistics.words.items() if word not in words)
-        / max(statistics.words.total(), 1)
+        split: statistics.oov_rate(words)
         for split, statistics in context.statistics.items()
         if statistics.lengths.total() >= _MIN_CAPTIONS
     }
