@@ -1,7 +1,7 @@
 """The config of a run: all settings by section, their conflicts, flat and JSON forms.
 
-A setting is declared once, in the file of its section, with all that the package needs to know
-of it (`setting.py`). Standard library only, so that `--help` starts without TensorFlow.
+Each setting is declared once, in `settings.py`, with all that the package needs to know of it
+(`setting.py`). Standard library only, so that `--help` starts without TensorFlow.
 """
 
 import dataclasses
