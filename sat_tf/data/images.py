@@ -4,6 +4,7 @@ TensorFlow ops throughout, so that training, the feature cache and an exported m
 path from file to pixels.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -12,19 +13,17 @@ import PIL.Image
 import tensorflow as tf
 
 from sat_tf.config import MOST_PIXELS, ImageConfig
-from sat_tf.data.image_bytes import CONVERT, format_of, read_image
+from sat_tf.data.image_bytes import CONVERT, format_of, name_of, read_image
 from sat_tf.data.image_headers import (
     ANIMATED_WEBP,
     REASONS,
     TOO_MANY_SCANS,
     WRONG_BMP,
-    exif_orientation,
-    first_gif_frame,
-    has_transparency,
-    image_size,
+    Header,
+    read_header,
 )
-from sat_tf.data.objects import Box
-from sat_tf.errors import UserError, printable
+from sat_tf.data.objects import Box, ObjectBoxes
+from sat_tf.errors import UserError
 
 _TOO_BIG = "has more pixels than"
 # Reasons of images that are whole.
@@ -59,8 +58,7 @@ def load_image(image: str | bytes, compiled: bool = False) -> tf.Tensor:
         why = next((known for known in REASONS if known in error.message), why)
         if why in _UNUSUAL:
             why += f": {CONVERT}"
-        name = "the bytes" if isinstance(image, bytes) else printable(image)
-        raise UserError(f"{name}: {why}") from None
+        raise UserError(f"{name_of(image)}: {why}") from None
 
 
 def decode_image(
@@ -86,14 +84,14 @@ def decode_image(
         (a GIF's end marker may be missing, a JPEG's sometimes), the image is too large, or it is a
         JPEG of more than 64 scans.
     """
-    size = image_size(encoded)
-    count = tf.reduce_prod(tf.cast(size, tf.int64))
+    header = read_header(encoded)
+    count = tf.reduce_prod(tf.cast(header.size, tf.int64))
     # Strings and int32 alone are printed without a branch for it in the graph.
-    message = ["an image of", size, _TOO_BIG, tf.strings.as_string(max_pixels)]
+    message = ["an image of", header.size, _TOO_BIG, tf.strings.as_string(max_pixels)]
     # In a graph, nothing else makes the decoder wait for the check of the header.
     with tf.control_dependencies([tf.debugging.Assert(count <= max_pixels, message)]):
-        pixels = _decode(first_gif_frame(encoded))
-    return _orient(pixels, exif_orientation(encoded))
+        pixels = _decode(header)
+    return _orient(pixels, header.orientation)
 
 
 _decode_compiled = tf.function(
@@ -149,6 +147,13 @@ def visible_box(height: int, width: int, config: ImageConfig) -> Box:
     return Box(*crop_box(tf.constant([height, width]), config).numpy().tolist())
 
 
+def crop_objects(objects: ObjectBoxes | None, config: ImageConfig) -> ObjectBoxes | None:
+    """Return the objects of an image with the crop that the encoder sees."""
+    if objects is None:
+        return None
+    return dataclasses.replace(objects, crop=visible_box(objects.height, objects.width, config))
+
+
 class Thumbnail(NamedTuple):
     """A small version of an image for display, and the part of it that the encoder sees.
 
@@ -189,11 +194,11 @@ def _plan_resizing(shape: tf.Tensor, config: ImageConfig) -> _Resizing:
     return _Resizing((shape - kept) // 2, kept, resized, (resized - size) // 2)
 
 
-def _decode(encoded: tf.Tensor) -> tf.Tensor:
+def _decode(header: Header) -> tf.Tensor:
     """Decode a file to pixels as stored, transparent ones on white: uint8 [H, W, 3]."""
 
     def on_white() -> tf.Tensor:
-        pixels = tf.io.decode_image(encoded, channels=4, expand_animations=False)
+        pixels = tf.io.decode_image(header.encoded, channels=4, expand_animations=False)
         pixels = tf.cast(pixels, tf.uint16)
         # Divided by 255 and rounded, in half the time of a division.
         product = (255 - pixels[..., :3]) * pixels[..., 3:] + 128
@@ -204,9 +209,9 @@ def _decode(encoded: tf.Tensor) -> tf.Tensor:
     # stored", it writes out of bounds for an animation without alpha. Asked for 4, it makes a PNG
     # of few bits a pixel that has no alpha nearly transparent.
     pixels = tf.cond(
-        has_transparency(encoded),
+        header.has_alpha,
         on_white,
-        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+        lambda: tf.io.decode_image(header.encoded, channels=3, expand_animations=False),
     )
     return tf.ensure_shape(pixels, [None, None, 3])
 

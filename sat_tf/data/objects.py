@@ -34,6 +34,18 @@ class NamedBox(NamedTuple):
 Mentions = Callable[[Sequence[str]], Mapping[int, Sequence[int]]]
 
 
+class VisibleObjects(NamedTuple):
+    """What of the objects that a word mentions lies in the crop.
+
+    indices: of the objects of which a part does.
+    cells: bool [rows, columns], the cells of the grid whose centres lie in one of their boxes. An
+      object too small to contain the centre of a cell has none.
+    """
+
+    indices: list[int]
+    cells: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class ObjectBoxes:
     """The objects of an image, and which words of any caption mention them.
@@ -41,66 +53,45 @@ class ObjectBoxes:
     Attributes:
       height: of the upright image, pixels.
       width: of the upright image, pixels.
-      objects: inside and outside of the crop that the encoder sees.
+      objects: inside and outside of the crop.
       mentions: see `Mentions`.
+      crop: the part of the image that the encoder sees, see `sat_tf.data.images.crop_objects`.
     """
 
     height: int
     width: int
     objects: Sequence[NamedBox]
     mentions: Mentions = dataclasses.field(compare=False)
+    crop: Box = dataclasses.field(default=WHOLE, kw_only=True)
 
     def area(self, index: int) -> float:
         """Return the area of an object's box, in pixels of the upright image."""
         box = self.objects[index].box
         return (box.bottom - box.top) * self.height * (box.right - box.left) * self.width
 
-    def visible_mentions(self, words: Sequence[str], crop: Box = WHOLE) -> dict[int, list[int]]:
+    def visible_mentions(
+        self, words: Sequence[str], grid: tuple[int, int]
+    ) -> dict[int, VisibleObjects]:
         """Return the mentions of objects of which a part lies in the crop.
 
         Args:
           words: of a caption.
-          crop: the part of the image that the encoder sees, see
-            `sat_tf.data.images.visible_box`.
+          grid: rows and columns over the crop.
 
         Returns:
-          For the index of each word that mentions such objects, their indices.
+          For the index of each word that mentions such objects, these.
         """
-        return {
-            word: visible
-            for word, indices in self.mentions(words).items()
-            if (visible := [i for i in indices if intersect(self.objects[i].box, crop)])
-        }
-
-    def regions(
-        self, words: Sequence[str], grid: tuple[int, int], crop: Box = WHOLE
-    ) -> dict[int, np.ndarray]:
-        """Return the grid cells of the objects that each word mentions.
-
-        Words are those of `visible_mentions`. An object too small to contain the centre of a cell
-        has no cell, and its words are still listed.
-
-        Args:
-          words: of a caption.
-          grid: rows and columns.
-          crop: the part of the image under the grid.
-
-        Returns:
-          For the index of each word, bool [rows, columns].
-        """
-        return {
-            word: cells_inside((self.objects[i].box for i in indices), grid, crop)
-            for word, indices in self.visible_mentions(words, crop).items()
-        }
+        visible = {}
+        for word, indices in self.mentions(words).items():
+            seen = [i for i in indices if intersect(self.objects[i].box, self.crop)]
+            if seen:
+                boxes = [self.objects[i].box for i in seen]
+                visible[word] = VisibleObjects(seen, cells_inside(boxes, grid, self.crop))
+        return visible
 
 
 def cells_inside(boxes: Iterable[Box], grid: tuple[int, int], crop: Box = WHOLE) -> np.ndarray:
-    """Return whether the centre of each cell lies in one of the boxes.
-
-    Args:
-      boxes: of an image.
-      grid: rows and columns.
-      crop: the part of the image under the grid.
+    """Return whether the centre of each cell of a grid over the crop lies in one of the boxes.
 
     Returns:
       bool [rows, columns].

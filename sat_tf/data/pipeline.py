@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from sat_tf.config import ImageConfig
 from sat_tf.data.image_bytes import read_image
-from sat_tf.data.images import decode_image, load_image, resize_and_crop, visible_box
+from sat_tf.data.images import crop_objects, decode_image, load_image, resize_and_crop
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
 from sat_tf.vocabulary import PAD, Vocabulary, tokenize
@@ -70,20 +70,18 @@ def tokenize_captions(
     Raises:
       UserError: regions are wanted, and no caption has one.
     """
+    grid, config = regions_of or ((0, 0), None)
     tokens, image, regions = [], [], []
     for index, record in enumerate(records):
+        objects = crop_objects(record.objects, config) if config else None
         for caption in record.captions:
             words = tokenize(caption)
             if max_words and len(words) > max_words:
                 continue
             tokens.append(np.asarray(vocabulary.encode(words), np.int32))
             image.append(index)
-            found: dict[int, np.ndarray] = {}
-            if regions_of and (objects := record.objects):
-                grid, crop = regions_of
-                visible = visible_box(objects.height, objects.width, crop)
-                found = objects.regions(words, grid, visible)
-            regions.append(found)
+            mentions = objects.visible_mentions(words, grid) if objects else {}
+            regions.append({word: seen.cells for word, seen in mentions.items()})
     images = np.asarray(image, np.int64)
     if not regions_of:
         return TokenizedCaptions(tokens, images)
@@ -92,7 +90,7 @@ def tokenize_captions(
         if not any(record.objects for record in records):
             what = f"--boxes has no training image, as {records[0].image_id!r}"
         raise UserError(f"--attention_supervision: {what}")
-    return TokenizedCaptions(tokens, images, regions, regions_of[0])
+    return TokenizedCaptions(tokens, images, regions, grid)
 
 
 def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:

@@ -53,24 +53,23 @@ def faithfulness(
 
 def _score(data: EvaluationData, column: int, scale: float) -> Metric:
     sums = np.asarray(data.faithfulness)
-    return ratio(sums[:, column].tolist(), sums[:, -1].tolist(), scale)
+    return ratio(sums[:, column], sums[:, -1], scale)
 
 
-def _register(name: str, column: int, scale: float, *, higher_is_better: bool = True) -> None:
+_SCORES = [
+    *((f"fall_{order}", column, 1.0) for column, order in enumerate(ORDERS)),
+    # Covering the most attended cells first deletes what matters; uncovering them first inserts it,
+    # which is the same curve as covering the least attended ones first.
+    ("deletion", len(ORDERS), 100.0),
+    ("insertion", len(ORDERS) + 1, 100.0),
+    ("deletion_random", len(ORDERS) + 2, 100.0),
+]
+for _name, _column, _scale in _SCORES:
     register(
-        name,
+        _name,
         group=GROUP,
         needs=(_MEASURED,),
-        higher_is_better=higher_is_better,
+        higher_is_better=_name != "deletion",
         can_monitor=False,
         in_validations=False,
-    )(functools.partial(_score, column=column, scale=scale))
-
-
-for _index, _order in enumerate(ORDERS):
-    _register(f"fall_{_order}", _index, 1.0)
-# Covering the most attended cells first deletes what matters; uncovering them first inserts it,
-# which is the same curve as covering the least attended ones first.
-_register("deletion", len(ORDERS), 100.0, higher_is_better=False)
-_register("insertion", len(ORDERS) + 1, 100.0)
-_register("deletion_random", len(ORDERS) + 2, 100.0)
+    )(functools.partial(_score, column=_column, scale=_scale))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from sat_tf.config import Config
-from sat_tf.data.objects import Box, ObjectBoxes
+from sat_tf.data.objects import ObjectBoxes
 from sat_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ class Metric(NamedTuple):
         return float(self.compute(self.statistics.sum(axis=0)))  # sum over N: [S]
 
 
-def ratio(numerators: Sequence[float], denominators: Sequence[float], scale: float = 1) -> Metric:
+_Numbers = Sequence[float] | np.ndarray
+
+
+def ratio(numerators: _Numbers, denominators: _Numbers, scale: float = 1) -> Metric:
     """Return `scale` times the ratio of two sums over images; 0 where there is nothing to count."""
 
     def compute(sums: np.ndarray) -> np.ndarray:
@@ -56,9 +59,9 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], scale: flo
     return Metric(statistics, compute)
 
 
-def mean(values: Sequence[float]) -> Metric:
-    """Return the mean over images of a score of single images."""
-    return ratio(values, [1.0] * len(values))
+def mean(values: _Numbers, scale: float = 1) -> Metric:
+    """Return `scale` times the mean over images of a score of single images."""
+    return ratio(values, np.ones(len(values)), scale)
 
 
 def corpus_score(value: float) -> Metric:
@@ -78,7 +81,6 @@ class EvaluationData:
     training_captions: Collection[str] = ()  # of all training images
     attended: "Sequence[Caption]" = ()  # the captions with their attention maps
     objects: Sequence[ObjectBoxes | None] = ()
-    crops: Sequence[Box] = ()  # the part of each image that the encoder sees; empty: the whole
     # Of the references of an image: the sum of log p of their tokens, ends included, and the number
     # of these tokens.
     log_likelihoods: Sequence[tuple[float, float]] = ()

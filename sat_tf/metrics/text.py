@@ -171,7 +171,7 @@ def rouge_l(data: EvaluationData) -> Metric:
     from pycocoevalcap.rouge.rouge import Rouge
 
     scorer, pairs = Rouge(), zip(data.captions, data.references, strict=True)
-    return mean([100.0 * scorer.calc_score([text], list(texts)) for text, texts in pairs])
+    return mean([scorer.calc_score([text], list(texts)) for text, texts in pairs], 100)
 
 
 @register("meteor", group=_GROUP, needs=(PACKAGE, JAVA), in_validations=False)
@@ -234,7 +234,7 @@ def mean_length(data: EvaluationData) -> Metric:
 def novel_captions(data: EvaluationData) -> Metric:
     """Compute the percentage of captions that are no training caption word by word."""
     known = data.training_captions
-    return mean([100.0 * (caption not in known) for caption in data.captions])
+    return mean([caption not in known for caption in data.captions], 100)
 
 
 @register("distinct_captions", group=_GROUP)

@@ -14,7 +14,6 @@ import tensorflow as tf
 from sat_tf.config import ImageConfig
 from sat_tf.data import feature_cache
 from sat_tf.data.feature_cache import FeatureCache, find_cache
-from sat_tf.data.images import decode_image
 from sat_tf.data.records import Record
 from sat_tf.data.unreadable import LIST_FILE
 from sat_tf.errors import UserError
@@ -71,21 +70,11 @@ def expected(images: np.ndarray) -> np.ndarray:
     return Encoder()(images.astype(np.float32)).astype(np.float16)
 
 
-def decode_quickly(encoded: tf.Tensor) -> tf.Tensor:
-    """Decode without EXIF, whose tracing takes most of a test's time."""
-    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
-
-
 def fill(
-    folder: Path,
-    records: Sequence[Record],
-    encode=None,
-    fingerprint="f" * 64,
-    decode=decode_quickly,
+    folder: Path, records: Sequence[Record], encode=None, fingerprint="f" * 64
 ) -> FeatureCache:
-    with mock.patch.object(feature_cache, "decode_image", decode):
-        cache = FeatureCache(folder, records, fingerprint, GRID)
-        cache.fill(encode or Encoder(), IMAGES, batch_size=4)
+    cache = FeatureCache(folder, records, fingerprint, GRID)
+    cache.fill(encode or Encoder(), IMAGES, batch_size=4)
     return cache
 
 
@@ -127,11 +116,11 @@ def assert_reads_everything(cache: FeatureCache) -> None:
     np.testing.assert_array_equal(cache.read(np.arange(COUNT)), expected(pictures()))
 
 
-@pytest.mark.parametrize(("place", "decode"), [(in_files, decode_image), (None, decode_quickly)])
-def test_reads_the_encoder_s_output_in_any_order(tmp_path, place, decode):
+@pytest.mark.parametrize("place", [in_files, None])
+def test_reads_the_encoder_s_output_in_any_order(tmp_path, place):
     images = pictures()
     records = place(images, tmp_path / "images") if place else in_memory(images)
-    cache = fill(tmp_path / "cache", records, decode=decode)
+    cache = fill(tmp_path / "cache", records)
     order = np.random.default_rng(2).integers(0, COUNT, 60)
     read = cache.read(order)
     assert read.dtype == np.float16
@@ -303,9 +292,8 @@ def test_two_processes_that_encode_the_same_images_write_the_same_files(tmp_path
     first, second = (
         FeatureCache(tmp_path / "cache", in_memory(pictures()), "f" * 64, GRID) for _ in range(2)
     )
-    with mock.patch.object(feature_cache, "decode_image", decode_quickly):
-        first.fill(Encoder(), IMAGES)
-        second.fill(Encoder(), IMAGES)
+    first.fill(Encoder(), IMAGES)
+    second.fill(Encoder(), IMAGES)
     assert len(shards_of(first.folder)) == 5
     assert_reads_everything(first)
 
