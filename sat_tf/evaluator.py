@@ -36,13 +36,7 @@ from sat_tf.workers import ALONE, Workers
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationResult:
-    """The scores of a split, and the generated captions of each image beside its record.
-
-    Attributes:
-      metrics: of each score, see `sat_tf.metrics.registry.compute_scores`.
-      generated: the captions of each image, best first; the best was scored.
-      records: of the split.
-    """
+    """The scores of a split, and the captions of each image, best first; the best was scored."""
 
     metrics: dict[str, Metric]
     generated: Sequence[tuple[Caption, ...]]

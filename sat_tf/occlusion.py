@@ -24,10 +24,8 @@ _BATCH = 32  # covered images encoded at a time
 class Occlusion:
     """Covers images and scores captions of what is left.
 
-    Args:
-      model: any; its weights may change between calls.
-      vocabulary: of the model.
-      decoding: says which context hard attention uses.
+    The weights of the model may change between calls. `decoding` says which context hard attention
+    uses.
     """
 
     def __init__(
@@ -70,13 +68,6 @@ class Occlusion:
     ) -> list[np.ndarray]:
         """Return what `measure` does for `count` images of a split, evenly spaced.
 
-        Args:
-          records: of the split.
-          captions: of each image.
-          config: how images are resized and cropped.
-          count: images whose parts are covered.
-          fractions: shares of the cells that are covered.
-
         Returns:
           Sums of each image, zeros for the images that are not covered; empty if `count` is 0.
 
@@ -108,7 +99,7 @@ class Occlusion:
           image: see `log_probs`.
           caption: of the image.
           seed: of the random order, and of the order of cells with equal attention.
-          fractions: shares of the cells that are covered.
+          fractions: of the cells, the shares that are covered.
         """
         words = [n for n, word in enumerate(caption.words) if word_class(word) == CONTENT]
         if not words:  # as in the captions of a model that has learned nothing yet

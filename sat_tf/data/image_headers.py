@@ -5,14 +5,12 @@ Loops are compiled, for images that are read one by one, outside of a graph.
 Files that violate their format raise `tf.errors.InvalidArgumentError`.
 """
 
-import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.data.image_bytes import MAX_JPEG_SCANS, SIGNATURES
+from sat_tf.data.image_bytes import CONVERT, MAX_JPEG_SCANS, SIGNATURES
 
 _BYTES, _INDEX = tf.TensorSpec([None], tf.uint8), tf.TensorSpec([], tf.int32)
 # The decoder keeps up to 8 MB of each compressed text of a PNG file.
@@ -29,10 +27,10 @@ _EXIF_START = _EXIF_NAME + r"(II\*\x00|MM\x00\*)"
 
 # What the errors say, to be read after the name of a file.
 NO_KNOWN_FORMAT = "no image of a known format and size"
-TOO_MANY_SCANS = f"a JPEG file of more than {MAX_JPEG_SCANS} scans"
+TOO_MANY_SCANS = f"a JPEG file of more than {MAX_JPEG_SCANS} scans: {CONVERT}"
 NO_PNG_HEADER = "a PNG file without header, or of too many texts"
-WRONG_BMP = "only BMP images of 24 or 32 bits a pixel can be read"
-ANIMATED_WEBP = "an animated WebP image can't be read"
+WRONG_BMP = f"only BMP images of 24 or 32 bits a pixel can be read: {CONVERT}"
+ANIMATED_WEBP = f"an animated WebP image can't be read: {CONVERT}"
 NO_GIF_FRAME = "a GIF file without image"
 GIF_CUT_OFF = "a GIF file that is cut off, or of too many blocks"
 REASONS = (TOO_MANY_SCANS, NO_PNG_HEADER, WRONG_BMP, ANIMATED_WEBP, NO_GIF_FRAME, GIF_CUT_OFF)
@@ -59,10 +57,7 @@ class Header(NamedTuple):
 
 
 def read_header(encoded: tf.Tensor | bytes) -> Header:
-    """Read the header of an image file.
-
-    Args:
-      encoded: a file's bytes, string [].
+    """Read the header of an image file, string [].
 
     Raises:
       tf.errors.InvalidArgumentError: it is no JPEG, PNG, GIF, BMP (24 or 32 bits a pixel) or WebP
@@ -77,7 +72,10 @@ def read_header(encoded: tf.Tensor | bytes) -> Header:
     is_kind = tf.reduce_all((head == known) | (known == ord(".")), axis=1)
     size, has_alpha, exif, encoded = tf.switch_case(
         tf.argmax(tf.pad(is_kind, [[0, 1]], constant_values=True), output_type=tf.int32),
-        [functools.partial(_tensors, read, encoded) for read in (*readers.values(), _unknown)],
+        [
+            lambda read=read: tf.nest.map_structure(tf.convert_to_tensor, read(encoded))
+            for read in (*readers.values(), _unknown)
+        ],
     )
     size = tf.where(size < 0, tf.int32.max, size)  # beyond int32
     size = _checked(tf.reduce_all(size > 0), NO_KNOWN_FORMAT, size)
@@ -87,10 +85,6 @@ def read_header(encoded: tf.Tensor | bytes) -> Header:
 # The readers of the formats return the size; whether there is alpha; the TIFF header of EXIF and
 # what follows it, or ""; and the file to decode.
 _Parts = tuple[tf.Tensor, tf.Tensor | bool, tf.Tensor | str, tf.Tensor]
-
-
-def _tensors(read: Callable[[tf.Tensor], _Parts], encoded: tf.Tensor) -> list[tf.Tensor]:
-    return [tf.convert_to_tensor(part) for part in read(encoded)]
 
 
 def _unknown(encoded: tf.Tensor) -> _Parts:
@@ -337,12 +331,8 @@ def _numbers(
 ) -> tf.Tensor:
     """Return numbers in a file, zeros beyond its end: int32 [count].
 
-    Args:
-      encoded: a file's bytes, string [].
-      at: index of the first one's first byte; a negative one is beyond the end.
-      count: of the numbers.
-      dtype: of each, in the file.
-      little: whether the least significant byte comes first.
+    They begin at byte `at`; a negative one is beyond the end. In the file they have `dtype`, the
+    least significant byte first if `little`.
     """
     length = tf.strings.length(encoded)
     size = count * dtype.size

@@ -13,12 +13,9 @@ import PIL.Image
 import tensorflow as tf
 
 from sat_tf.config import MOST_PIXELS, ImageConfig
-from sat_tf.data.image_bytes import CONVERT, format_of, name_of, read_image
+from sat_tf.data.image_bytes import format_of, name_of, read_image
 from sat_tf.data.image_headers import (
-    ANIMATED_WEBP,
     REASONS,
-    TOO_MANY_SCANS,
-    WRONG_BMP,
     Header,
     read_header,
 )
@@ -26,8 +23,6 @@ from sat_tf.data.objects import Box, ObjectBoxes
 from sat_tf.errors import UserError
 
 _TOO_BIG = "has more pixels than"
-# Reasons of images that are whole.
-_UNUSUAL = (TOO_MANY_SCANS, WRONG_BMP, ANIMATED_WEBP)
 LONGEST_SIDE = 512  # of a thumbnail, pixels
 # Images with longer sides are cropped to their middle before resizing: one of 10,000 x 1 would
 # otherwise be enlarged to gigabytes, most of which the crop to the centre discards.
@@ -56,8 +51,6 @@ def load_image(image: str | bytes, compiled: bool = False) -> tf.Tensor:
         if _TOO_BIG in error.message:
             why = f"has more than {MOST_PIXELS:,} pixels: make it smaller"
         why = next((known for known in REASONS if known in error.message), why)
-        if why in _UNUSUAL:
-            why += f": {CONVERT}"
         raise UserError(f"{name_of(image)}: {why}") from None
 
 
@@ -73,16 +66,14 @@ def decode_image(
 
     Args:
       encoded: a file's bytes, string [].
-      max_pixels: the size of the largest image that is decoded. The size of a GIF is that of the
-        rectangle that contains its screen and its first frame.
+      max_pixels: the size of the largest image that is decoded, see `Header.size`.
 
     Returns:
       uint8 [H, W, 3], RGB.
 
     Raises:
-      tf.errors.InvalidArgumentError: the bytes are not an image that can be read, are truncated
-        (a GIF's end marker may be missing, a JPEG's sometimes), the image is too large, or it is a
-        JPEG of more than 64 scans.
+      tf.errors.InvalidArgumentError: its header is rejected by `read_header`; it is too large; it
+        is damaged or truncated (a GIF's end marker may be missing, a JPEG's sometimes).
     """
     header = read_header(encoded)
     count = tf.reduce_prod(tf.cast(header.size, tf.int64))
@@ -128,8 +119,7 @@ def crop_box(shape: tf.Tensor, config: ImageConfig) -> tf.Tensor:
     """Return the part of an image that the encoder sees after `resize_and_crop`.
 
     Args:
-      shape: height and width of the upright image, after its EXIF orientation, int32 [2], at
-        least 1 each.
+      shape: height and width of the upright image, int32 [2], at least 1 each.
       config: see `resize_and_crop`.
 
     Returns:
@@ -155,14 +145,10 @@ def crop_objects(objects: ObjectBoxes | None, config: ImageConfig) -> ObjectBoxe
 
 
 class Thumbnail(NamedTuple):
-    """A small version of an image for display, and the part of it that the encoder sees.
+    """A small version of an image for display, and the part of it that the encoder sees."""
 
-    picture: upright and whole, its longer side at most `LONGEST_SIDE` pixels, uint8 [H, W, 3].
-    box: see `crop_box`.
-    """
-
-    picture: np.ndarray
-    box: Box
+    picture: np.ndarray  # upright and whole, its sides at most `LONGEST_SIDE`, uint8 [H, W, 3]
+    box: Box  # see `crop_box`
 
 
 def thumbnail(pixels: tf.Tensor, config: ImageConfig) -> Thumbnail:
@@ -174,7 +160,7 @@ def thumbnail(pixels: tf.Tensor, config: ImageConfig) -> Thumbnail:
 
 
 class _Resizing(NamedTuple):
-    """How an image becomes a square: rows and columns, int32 [2] each."""
+    """How an image becomes the encoder's square: rows and columns, int32 [2] each."""
 
     start: tf.Tensor  # corner of the part that is resized
     kept: tf.Tensor  # its size: the whole image, or the middle of a long strip

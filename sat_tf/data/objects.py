@@ -35,33 +35,22 @@ Mentions = Callable[[Sequence[str]], Mapping[int, Sequence[int]]]
 
 
 class VisibleObjects(NamedTuple):
-    """What of the objects that a word mentions lies in the crop.
+    """What of the objects that a word mentions lies in the crop."""
 
-    indices: of the objects of which a part does.
-    cells: bool [rows, columns], the cells of the grid whose centres lie in one of their boxes. An
-      object too small to contain the centre of a cell has none.
-    """
-
-    indices: list[int]
+    indices: list[int]  # of the objects of which a part does
+    # Bool [rows, columns]: the cells whose centres lie in a box of these, none of a small one.
     cells: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class ObjectBoxes:
-    """The objects of an image, and which words of any caption mention them.
+    """The objects of an image, and which words of any caption mention them."""
 
-    Attributes:
-      height: of the upright image, pixels.
-      width: of the upright image, pixels.
-      objects: inside and outside of the crop.
-      mentions: see `Mentions`.
-      crop: the part of the image that the encoder sees, see `sat_tf.data.images.crop_objects`.
-    """
-
-    height: int
+    height: int  # of the upright image, pixels
     width: int
-    objects: Sequence[NamedBox]
+    objects: Sequence[NamedBox]  # inside and outside of the crop
     mentions: Mentions = dataclasses.field(compare=False)
+    # The part of the image that the encoder sees, see `sat_tf.data.images.crop_objects`.
     crop: Box = dataclasses.field(default=WHOLE, kw_only=True)
 
     def area(self, index: int) -> float:
@@ -72,14 +61,9 @@ class ObjectBoxes:
     def visible_mentions(
         self, words: Sequence[str], grid: tuple[int, int]
     ) -> dict[int, VisibleObjects]:
-        """Return the mentions of objects of which a part lies in the crop.
+        """Return what the words of a caption mention of the objects in the crop, by their index.
 
-        Args:
-          words: of a caption.
-          grid: rows and columns over the crop.
-
-        Returns:
-          For the index of each word that mentions such objects, these.
+        The grid, rows and columns, covers the crop.
         """
         visible = {}
         for word, indices in self.mentions(words).items():
@@ -91,11 +75,7 @@ class ObjectBoxes:
 
 
 def cells_inside(boxes: Iterable[Box], grid: tuple[int, int], crop: Box = WHOLE) -> np.ndarray:
-    """Return whether the centre of each cell of a grid over the crop lies in one of the boxes.
-
-    Returns:
-      bool [rows, columns].
-    """
+    """Return whether a box has the centre of each cell over the crop: bool [rows, columns]."""
     rows, columns = grid
     y = crop.top + (np.arange(rows)[:, None] + 0.5) / rows * (crop.bottom - crop.top)
     x = crop.left + (np.arange(columns)[None, :] + 0.5) / columns * (crop.right - crop.left)

@@ -33,7 +33,7 @@ def find_unreadable(
     """Return which images can't be read, by index, and an error message of each.
 
     Args:
-      records: of a split. Images in memory are made by this package, and are not checked.
+      records: those with images in memory, which this package has made, are not checked.
       decode: whether to decode every image, rather than those alone whose first or last bytes are
         unusual. Either way only images that `decode_image` rejects are returned.
       before_decoding: called if an image is going to be decoded, which needs TensorFlow.
@@ -54,13 +54,9 @@ def find_unreadable(
 def describe_unreadable(
     errors: Sequence[str], total: int, advice: str, listing: Path | None = None
 ) -> str:
-    """Return a message about images that can't be read; more than 20 are written to a file.
+    """Return a message about images that can't be read, with a line of `errors` for each.
 
-    Args:
-      errors: a line for each, which names it.
-      total: number of images.
-      advice: what to do.
-      listing: file for all lines, if there is a place for one.
+    Lines of more than 20 are written to `listing`, if there is a place for one.
     """
     lines = [f"  {error}" for error in errors[:MAX_LISTED_PROBLEMS]]
     if len(errors) > MAX_LISTED_PROBLEMS:
@@ -90,7 +86,7 @@ def check_images(
       left_out: images that are left out without being checked.
       decode: see `find_unreadable`.
       listing: see `describe_unreadable`.
-      advice: see `describe_unreadable`.
+      advice: what to do, ends the error.
 
     Raises:
       UserError: images can't be read and are not to be left out, or no image of a split is left;
@@ -152,11 +148,7 @@ def write_left_out(workdir: Path, names: LeftOut) -> None:
 
 
 def read_left_out(workdir: str | os.PathLike[str]) -> LeftOut:
-    """Read what `write_left_out` wrote.
-
-    Raises:
-      UserError: the file is damaged.
-    """
+    """Read what `write_left_out` wrote; raise `UserError` if the file is damaged."""
     path = Path(workdir) / LEFT_OUT_FILE
     if not path.exists():
         return {}

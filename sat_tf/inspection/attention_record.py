@@ -28,22 +28,14 @@ _JPEG_QUALITY = 85
 
 @dataclasses.dataclass(frozen=True)
 class AttentionRecord:
-    """An image, its captions and their attention.
-
-    Attributes:
-      image_id: name of the image.
-      thumbnail: the image, and the part of it that the grid of alpha covers.
-      captions: best first.
-      references: captions by people, if known.
-      objects: named boxes of the image; None if unknown.
-      scores: of the best caption by name; a report can be sorted by them.
-    """
+    """An image, its captions and their attention."""
 
     image_id: str
     thumbnail: Thumbnail
-    captions: Sequence[Caption]
+    captions: Sequence[Caption]  # best first
     references: Sequence[str] = ()
     objects: ObjectBoxes | None = None
+    # Of the best caption by name; a report can be sorted by them.
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def figure(self) -> Figure:

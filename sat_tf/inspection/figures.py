@@ -86,16 +86,11 @@ def _interpolation_matrix(
 def blend_attention(
     image: np.ndarray, alpha: np.ndarray, smooth: bool = True, box: Box = WHOLE
 ) -> np.ndarray:
-    """Highlight the attended part of an image and darken the rest.
+    """Highlight the attended part of an image, [H, W, 3], 0..255, and darken the rest.
 
     Brightness is linear in alpha relative to uniform attention, alpha_i L, from 0 to `FULL`.
-    Uniform attention lights the whole image at 1 / `FULL`.
-
-    Args:
-      image: [H, W, 3], 0..255.
-      alpha: [rows, columns].
-      smooth: see `upsample_attention`.
-      box: see `upsample_attention`.
+    Uniform attention lights the whole image at 1 / `FULL`. Other arguments are those of
+    `upsample_attention`.
 
     Returns:
       uint8 [H, W, 3].
@@ -156,13 +151,7 @@ def _set_note(axis: Axes, text: str) -> None:
 
 
 def _make_panels(rows: int, columns: int, panel_height: float) -> tuple[Figure, list[Axes]]:
-    """Return a new figure and its panels, row by row.
-
-    Args:
-      rows: of panels.
-      columns: of panels.
-      panel_height: in inches.
-    """
+    """Return a new figure and its panels, row by row; `panel_height` is in inches."""
     column_width = _PANEL_INCHES + _GAP_INCHES
     row_height = _WORD_INCHES + panel_height + _NOTE_INCHES
     width, height = columns * column_width + _GAP_INCHES, rows * row_height + _GAP_INCHES

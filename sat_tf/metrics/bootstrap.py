@@ -20,26 +20,17 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The difference between the scores of two systems on the same images.
-
-    difference: the second's less the first's.
-    interval: of the difference.
-    p: two-sided p-value, the share of resamples whose difference deviates from the mean of all by
-      as much as the difference itself does from 0 (as sacrebleu defines it).
-    """
+    """The second of two systems' scores on the same images less the first."""
 
     difference: float
     interval: Interval
+    # Two-sided p-value, the share of resamples whose difference deviates from the mean of all by as
+    # much as the difference itself does from 0 (as sacrebleu defines it).
     p: float
 
 
 def intervals(metrics: Mapping[str, Metric], seed: int = 0) -> dict[str, Interval]:
-    """Compute the 95 % interval of each score that can be resampled.
-
-    Args:
-      metrics: of the same images.
-      seed: of the resampling.
-    """
+    """Compute the 95 % interval of each score that can be resampled, all of the same images."""
     return {name: _interval(values) for name, values in _resample(metrics, seed).items()}
 
 
@@ -48,10 +39,7 @@ def differences(
 ) -> dict[str, Difference]:
     """Compare the scores that two systems share and that can be resampled: a paired bootstrap.
 
-    Args:
-      first: scores of one system.
-      second: of another, on the same images in the same order.
-      seed: of the resampling, which both share.
+    Both are of the same images in the same order.
     """
     resampled_first, resampled_second = (
         _resample({name: system[name] for name in first if name in second}, seed)

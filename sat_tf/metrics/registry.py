@@ -141,7 +141,7 @@ class Score:
         return 0.0 if self.higher_is_better else math.inf
 
     def is_better(self, value: float, other: float) -> bool:
-        """Return whether a value is better than another."""
+        """Return whether `value` is better."""
         return value > other if self.higher_is_better else value < other
 
     @property
@@ -168,9 +168,7 @@ def register(name: str, **attributes: Any) -> Callable[[_Compute], _Compute]:
 def compute_scores(data: EvaluationData, monitor: str | None = None) -> dict[str, Metric]:
     """Compute every score that this installation and these data allow, by name.
 
-    Args:
-      data: captions and what is known of them.
-      monitor: the monitored score, in a validation, which leaves out scores that are not for it.
+    With a monitored score it is a validation, which leaves out scores that are not for it.
 
     Raises:
       UserError: the monitored score cannot be computed from these data.
