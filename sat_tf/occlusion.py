@@ -66,13 +66,9 @@ class Occlusion:
         count: int,
         fractions: Sequence[float] = FRACTIONS,
     ) -> list[np.ndarray]:
-        """Return what `measure` does for `count` images of a split, evenly spaced.
+        """Return what `measure` does for `count` images of a split, evenly spaced, or `UserError`.
 
-        Returns:
-          Sums of each image, zeros for the images that are not covered; empty if `count` is 0.
-
-        Raises:
-          UserError: an image can't be read.
+        Of other images it is zeros; of no images, if `count` is 0, nothing at all.
         """
         if not count:
             return []

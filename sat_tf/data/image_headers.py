@@ -319,10 +319,7 @@ def _bytes(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _byte(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
-    """Return the bytes at some indices of `_bytes`, zeros beyond the end: int32, as the indices.
-
-    Faster than `_numbers` in loops.
-    """
+    """Return `_bytes` at some indices, zero beyond the end, as int32; fast enough for loops."""
     return tf.cast(tf.gather(data, tf.minimum(at, tf.size(data) - 1)), tf.int32)
 
 

@@ -238,11 +238,7 @@ class CachedFeatures(ImageSource):
 
 
 def iter_batches(batches: Iterable[Any], *sources: ImageSource) -> Iterator[Any]:
-    """Yield the batches of a pipeline that reads from `sources`.
-
-    Raises:
-      UserError: something of a source can't be read.
-    """
+    """Yield the batches of a pipeline; `UserError` if something of its sources can't be read."""
     try:
         yield from batches
     except tf.errors.OpError as error:

@@ -107,7 +107,6 @@ def attention_figure(
     words: Sequence[str],
     alphas: np.ndarray,
     betas: np.ndarray | None = None,
-    smooth: bool = True,
     box: Box = WHOLE,
 ) -> Figure:
     """Draw the image, then a panel for each word with its attention.
@@ -120,7 +119,6 @@ def attention_figure(
       words: T words.
       alphas: [T, rows, columns].
       betas: [T]; or None.
-      smooth: see `upsample_attention`.
       box: see `upsample_attention`.
     """
     if len(alphas) != len(words) or (betas is not None and len(betas) != len(words)):
@@ -133,7 +131,7 @@ def attention_figure(
     if words:
         _set_note(axes[0], f"dark: 0, bright: ≥ {FULL}× uniform")
     for step, (axis, word) in enumerate(zip(axes[1:], words, strict=False)):
-        axis.imshow(blend_attention(image, alphas[step], smooth, box), interpolation="bicubic")
+        axis.imshow(blend_attention(image, alphas[step], box=box), interpolation="bicubic")
         # A long word is set smaller, to be no wider than its panel.
         fitting = _PANEL_INCHES * _POINTS_PER_INCH / (_LETTER_WIDTH * max(1, len(word)))
         size = min(_WORD_POINTS, fitting)
@@ -190,11 +188,7 @@ def check_figure_path(path: str | os.PathLike[str]) -> None:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure in the format of the path's suffix.
-
-    Raises:
-      UserError: the suffix is not that of an image format.
-    """
+    """Write a figure in the format of the path's suffix, see `check_figure_path`."""
     check_figure_path(path)
     with atomic_path(path) as temporary, _missing_glyphs_reported_once():
         figure.savefig(temporary)

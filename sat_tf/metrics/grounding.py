@@ -130,10 +130,9 @@ for _measure, _map, (_of_references, _size) in itertools.product(_MEASURES, MAPS
 
 
 def grounding_table(scores: Mapping[str, float], intervals: Mapping[str, Interval]) -> str:
-    """Format the scores of this module, with the 95 % intervals of those of all sizes.
+    """Format the scores of this module, a line for each map, and intervals of those of all sizes.
 
-    Returns:
-      A table with a line for each map; "" if there are none of these scores.
+    "" if there are none of these scores.
     """
 
     def cell(name: str, size: str) -> str:

@@ -27,16 +27,12 @@ _Compute = TypeVar("_Compute", bound=Callable[["EvaluationData"], "Metric"])
 
 
 class Metric(NamedTuple):
-    """A score of a corpus as a function of per-image statistics, so that it can be bootstrapped.
+    """A score of a corpus as a function of per-image statistics, so that it can be bootstrapped."""
 
-    statistics: what each image contributes, float64 [N, S].
-    compute: maps statistics summed over images, [..., S], to scores, [...].
-    can_resample: False for a score of the corpus as a whole, which has one row of statistics.
-    """
-
-    statistics: np.ndarray
+    statistics: np.ndarray  # what each image contributes, float64 [N, S]
+    # Maps statistics summed over images, [..., S], to scores, [...].
     compute: Callable[[np.ndarray], np.ndarray]
-    can_resample: bool = True
+    can_resample: bool = True  # a score of the corpus as a whole, with one row of statistics, can't
 
     @property
     def score(self) -> float:
@@ -192,11 +188,7 @@ def left_out() -> dict[str, str]:
 
 
 def check_scores(config: Config) -> None:
-    """Check that a training run can compute the scores of `--monitor` and `--self_critical`.
-
-    Raises:
-      UserError: there is no such score, or the run or the installation lacks what it needs.
-    """
+    """Raise `UserError` if a training run can't compute its `--monitor` or `--self_critical`."""
     monitors = [name for name, score in SCORES.items() if score.can_monitor]
     rewards = ["none", *(name for name, score in SCORES.items() if score.make_reward)]
     training = config.training
