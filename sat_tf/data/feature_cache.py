@@ -66,9 +66,6 @@ class FeatureCache:
       shape: rows, columns and D of an image's features.
       workers: that open the cache together, and share out what is to be read and encoded.
 
-    Attributes:
-      images_per_shard: the number of images of a whole shard.
-
     Raises:
       UserError: there are no images, or a file of the folder can't be read.
     """
@@ -110,13 +107,9 @@ class FeatureCache:
         return not self._damaged and bool((self._shard < 0).all())
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Return the features of images; several threads may call this at once.
+        """Return the features of images, float16 [n, rows, columns, D], by their indices.
 
-        Args:
-          indices: positions of the images in the records, int [n].
-
-        Returns:
-          float16 [n, rows, columns, D].
+        Several threads may call this at once.
 
         Raises:
           IndexError: an index is out of range.
@@ -148,11 +141,6 @@ class FeatureCache:
 
         Features beyond float16's range of 65,504 are rejected rather than clipped: as a rule the
         pixels are not in the range that the encoder was trained on.
-
-        Args:
-          encode: the encoder, see `Encode`.
-          images: how images become pixels.
-          batch_size: images encoded at a time.
 
         Raises:
           UserError: the folder can't be written or the disk is too small; images can't be read

@@ -5,6 +5,7 @@ Loops are compiled, for images that are read one by one, outside of a graph.
 Files that violate their format raise `tf.errors.InvalidArgumentError`.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -70,11 +71,11 @@ def read_header(encoded: tf.Tensor | bytes) -> Header:
     known = np.array([[*SIGNATURES[name].ljust(width, b".")] for name in readers])
     head = _numbers(encoded, 0, width, tf.uint8)
     is_kind = tf.reduce_all((head == known) | (known == ord(".")), axis=1)
-    size, has_alpha, exif, encoded = tf.switch_case(
+    size, encoded, exif, has_alpha = tf.switch_case(
         tf.argmax(tf.pad(is_kind, [[0, 1]], constant_values=True), output_type=tf.int32),
         [
             lambda read=read: tf.nest.map_structure(tf.convert_to_tensor, read(encoded))
-            for read in (*readers.values(), _unknown)
+            for read in (*readers.values(), functools.partial(_Parts, tf.zeros([2], tf.int32)))
         ],
     )
     size = tf.where(size < 0, tf.int32.max, size)  # beyond int32
@@ -82,13 +83,13 @@ def read_header(encoded: tf.Tensor | bytes) -> Header:
     return Header(size, has_alpha, _tiff_orientation(exif), encoded)
 
 
-# The readers of the formats return the size; whether there is alpha; the TIFF header of EXIF and
-# what follows it, or ""; and the file to decode.
-_Parts = tuple[tf.Tensor, tf.Tensor | bool, tf.Tensor | str, tf.Tensor]
+class _Parts(NamedTuple):
+    """What the reader of a format returns."""
 
-
-def _unknown(encoded: tf.Tensor) -> _Parts:
-    return tf.zeros([2], tf.int32), False, "", encoded
+    size: tf.Tensor
+    encoded: tf.Tensor  # the file to decode
+    exif: tf.Tensor | str = ""  # the TIFF header of EXIF, and what follows it
+    has_alpha: tf.Tensor | bool = False
 
 
 def _png(encoded: tf.Tensor) -> _Parts:
@@ -105,7 +106,7 @@ def _png(encoded: tf.Tensor) -> _Parts:
         _removed_bytes(start, "tRNS") > 0
     )
     size = _checked(is_readable, NO_PNG_HEADER, tf.stack([height, width]))
-    return size, has_alpha, _chunk_exif(encoded), encoded
+    return _Parts(size, encoded, _chunk_exif(encoded), has_alpha)
 
 
 def _bmp(encoded: tf.Tensor) -> _Parts:
@@ -115,7 +116,7 @@ def _bmp(encoded: tf.Tensor) -> _Parts:
     # TensorFlow takes older headers for newer ones, and palette indices for shades of gray.
     is_readable = (header >= 40) & ((bits == 24) | (bits == 32))
     size = tf.stack([tf.abs(height), width])  # a negative height: the top row comes first
-    return _checked(is_readable, WRONG_BMP, size), False, "", encoded
+    return _Parts(_checked(is_readable, WRONG_BMP, size), encoded)
 
 
 def _webp(encoded: tf.Tensor) -> _Parts:
@@ -139,7 +140,8 @@ def _webp(encoded: tf.Tensor) -> _Parts:
     size = tf.where(is_lossy, lossy, 0)
     size = tf.where(is_lossless, lossless, size)
     size = tf.reverse(tf.where(is_extended, extended, size), [0])
-    return _checked(~is_animated, ANIMATED_WEBP, size), has_alpha, _chunk_exif(encoded), encoded
+    size = _checked(~is_animated, ANIMATED_WEBP, size)
+    return _Parts(size, encoded, _chunk_exif(encoded), has_alpha)
 
 
 def _chunk_exif(encoded: tf.Tensor) -> tf.Tensor:
@@ -182,7 +184,7 @@ def _gif(encoded: tf.Tensor) -> _Parts:
     # Widths, then heights.
     screen = _numbers(encoded, 6, 2, tf.uint16)
     corner, sides = tf.split(_numbers(encoded, frame + 1, 4, tf.uint16), 2)
-    return tf.reverse(tf.maximum(screen, corner + sides), [0]), False, "", changed
+    return _Parts(tf.reverse(tf.maximum(screen, corner + sides), [0]), changed)
 
 
 @tf.function(input_signature=[_BYTES], autograph=False)
@@ -237,7 +239,7 @@ def _jpeg(encoded: tf.Tensor) -> _Parts:
     scans, exif, length = _walk_jpeg(data, tf.boolean_mask(at, is_marker), most)
     size = tf.image.extract_jpeg_shape(encoded)[:2]
     size = _checked(scans <= MAX_JPEG_SCANS, TOO_MANY_SCANS, size)
-    return size, False, tf.strings.substr(encoded, exif, length), encoded
+    return _Parts(size, encoded, tf.strings.substr(encoded, exif, length))
 
 
 @tf.function(input_signature=[_BYTES, tf.TensorSpec([None], tf.int32), _INDEX], autograph=False)

@@ -54,12 +54,9 @@ def tokenize_captions(
 ) -> TokenizedCaptions:
     """Return all captions of `records` as token ids, and the regions of their words if wanted.
 
-    Args:
-      records: of a split.
-      vocabulary: of the run.
-      max_words: captions of more words are left out; 0 keeps all.
-      regions_of: rows and columns of the encoder's grid, and how images are resized and cropped,
-        if regions are wanted. Images without known objects have none.
+    Captions of more than `max_words` are left out; 0 keeps all. Regions need the rows and columns
+    of the encoder's grid, and how images are resized and cropped. Images without known objects have
+    none.
 
     Raises:
       UserError: regions are wanted, and no caption has one.
@@ -266,14 +263,7 @@ def caption_batches(
     `tokens` int32 [B, T], padded; `captions` float32 [], the size of the whole minibatch; `first`
     int32 [], the position of the first caption in it; and, if the captions have them, `regions`
     bool [B, T, L]. Under a strategy with R replicas each minibatch comes as R elements that share
-    it.
-
-    Args:
-      captions: of the split.
-      plan: of the epoch.
-      source: of the images.
-      skip: minibatches left out at the start.
-      context: of `tf.distribute`, if there are several replicas.
+    it; `context` says which are for this pipeline.
     """
     replicas = context.num_replicas_in_sync if context else 1
     pipelines = context.num_input_pipelines if context else 1

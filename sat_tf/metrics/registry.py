@@ -112,9 +112,8 @@ class Need:
     is_in_run: Callable[[Config], bool] = lambda config: True  # in validations of a training run
 
 
-# (image numbers [B], captions) -> float32 [B]: the score of each caption against the references of
-# its image.
-Reward = Callable[[np.ndarray, Sequence[str]], np.ndarray]
+# (number of an image, caption) -> the score of the caption against the references of the image.
+Reward = Callable[[int, str], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,8 +202,20 @@ def check_scores(config: Config) -> None:
                 raise UserError(f"--{flag}={name} {need.reason}")
 
 
-def make_reward(name: str, references: Sequence[Sequence[str]]) -> Reward:
-    """Make the reward of `--self_critical=name` from the tokenized references of each image."""
+def make_reward(
+    name: str, references: Sequence[Sequence[str]]
+) -> Callable[[np.ndarray, Sequence[str]], np.ndarray]:
+    """Make the reward of `--self_critical=name` from the tokenized references of each image.
+
+    Returns:
+      A function from image numbers [B] and their captions to float32 [B].
+    """
     make = SCORES[name].make_reward
     assert make, f"{name} cannot be a reward"  # see `check_scores`
-    return make(references)
+    reward = make(references)
+
+    def rewards(images: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+        pairs = zip(images.tolist(), captions, strict=True)
+        return np.array([reward(image, caption) for image, caption in pairs], np.float32)
+
+    return rewards
