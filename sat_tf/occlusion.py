@@ -120,13 +120,10 @@ class Occlusion:
         ends = np.repeat([[False], [True]], cells, axis=1)
         every = np.concatenate([ends, masks.reshape(-1, cells)]).reshape(-1, *self._grid)
         log_probs = self.log_probs(image, caption.words, every)
-        covered = log_probs[2:].reshape(*masks.shape[:3], -1)
-        return np.sum(
-            [
-                faithfulness(log_probs[0, word], of_word[..., word], log_probs[1, word], fractions)
-                for word, of_word in zip(words, covered, strict=True)
-            ],
-            axis=0,
+        # Of each word, from the images that were covered for it.
+        covered = log_probs[2:].reshape(*masks.shape[:3], -1)[np.arange(len(words)), ..., words]
+        return faithfulness(log_probs[0, words], covered, log_probs[1, words], fractions).sum(
+            axis=0
         )
 
 

@@ -31,24 +31,26 @@ def no_faithfulness() -> np.ndarray:
 
 
 def faithfulness(
-    before: float, covered: np.ndarray, after: float, fractions: Sequence[float] = FRACTIONS
+    before: np.ndarray, covered: np.ndarray, after: np.ndarray, fractions: Sequence[float]
 ) -> np.ndarray:
-    """Return what a word contributes to the scores.
+    """Return what words contribute to the scores.
 
     Args:
-      before: its log probability given the whole image, in nats.
-      covered: that given the image with shares of it covered, float [orders, fractions].
-      after: that given the covered image.
+      before: their log probabilities given the whole image, in nats, float [n].
+      covered: those given the image with shares of it covered, float [n, orders, fractions].
+      after: those given the covered image, float [n].
       fractions: the shares.
 
     Returns:
-      float64 [2 orders + 1]: of each order the fall of log p with the first fraction covered, and
-      the area under p as a function of the fraction; 1, the number of words.
+      float64 [n, 2 orders + 1]: of each order the fall of log p with the first fraction covered,
+      and the area under p as a function of the fraction; 1, the number of words.
     """
-    ends = np.full([len(ORDERS), 1], 1.0)
-    curves = np.exp(np.concatenate([before * ends, covered, after * ends], axis=1))
-    areas = np.trapezoid(curves, (0.0, *fractions, 1.0), axis=1)  # over the fractions: [orders]
-    return np.concatenate([before - covered[:, 0], areas, [1.0]])
+    shape = *covered.shape[:2], 1
+    first, last = (np.broadcast_to(end[:, None, None], shape) for end in (before, after))
+    curves = np.exp(np.concatenate([first, covered, last], axis=2), dtype=np.float64)
+    areas = np.trapezoid(curves, (0.0, *fractions, 1.0), axis=2)  # over the fractions: [n, orders]
+    falls = before[:, None] - covered[..., 0]
+    return np.concatenate([falls, areas, np.ones([len(before), 1])], axis=1)
 
 
 def _score(data: EvaluationData, column: int, scale: float) -> Metric:
