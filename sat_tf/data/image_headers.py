@@ -17,7 +17,7 @@ _BYTES, _INDEX = tf.TensorSpec([None], tf.uint8), tf.TensorSpec([], tf.int32)
 # The decoder keeps up to 8 MB of each compressed text of a PNG file.
 _MAX_PNG_TEXTS = 16
 # These bound the time that a file can take; full blocks of a GIF file are not counted.
-_MAX_GIF_EXTENSIONS, _MAX_GIF_BLOCKS, _MAX_JPEG_MARKERS = 30, 1 << 14, 1 << 14
+_MAX_GIF_EXTENSIONS, _MAX_GIF_BLOCKS = 30, 1 << 14
 _GIF_BLOCK = 255  # length of a full block
 # The transparent colours of a PNG precede its pixels; few chunks precede them.
 _BEFORE_PIXELS = 1 << 18
@@ -231,65 +231,42 @@ def _after_blocks(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
 def _jpeg(encoded: tf.Tensor) -> _Parts:
     data = _bytes(encoded)
     at = tf.cast(tf.where(data == 0xFF)[:, 0], tf.int32)
-    following = tf.gather(data, at + 1)
-    is_marker = (following >= 0xC0) & (following < 0xFF) & (following & 0xF8 != 0xD0)
-    # Those that are scans, and those inside of other headers and after the image.
-    likely_scans = tf.size(tf.where(following == 0xDA))
-    most = tf.where(likely_scans > MAX_JPEG_SCANS, MAX_JPEG_SCANS, 0)
-    scans, exif, length = _walk_jpeg(data, tf.boolean_mask(at, is_marker), most)
-    size = tf.image.extract_jpeg_shape(encoded)[:2]
-    size = _checked(scans <= MAX_JPEG_SCANS, TOO_MANY_SCANS, size)
-    return _Parts(size, encoded, tf.strings.substr(encoded, exif, length))
+    kind = _byte(data, at + 1)
+    is_marker = (kind >= 0xC0) & (kind < 0xFF) & (kind & 0xF8 != 0xD0)
+    at = tf.boolean_mask(at, is_marker & (at >= 2))
+    fields = _byte(data, at[:, tf.newaxis] + np.arange(1, 8))  # [n, 7]: kind, length, name
+    kind, length, name = fields[:, 0], 256 * fields[:, 1] + fields[:, 2], fields[:, 3:]
+    # Others are inside of segments, such as a small copy in EXIF, or after the image.
+    following = tf.where(kind == 0xD9, tf.size(at), tf.searchsorted(at, at + 2 + length))
+    is_segment = _reached(following)
+    is_scan = is_segment & (kind == 0xDA)
+    is_exif = is_segment & (kind == 0xE1) & tf.reduce_all(name == [*b"Exif"], axis=1)
+    is_exif &= tf.cumsum(tf.cast(is_scan, tf.int32)) == 0
+    found = tf.boolean_mask(tf.stack([at + 10, tf.maximum(length - 8, 0)], axis=1), is_exif)
+    start, count = tf.unstack(tf.concat([found, [[0, 0]]], axis=0)[0])
+    is_readable = tf.math.count_nonzero(is_scan) <= MAX_JPEG_SCANS
+    size = _checked(is_readable, TOO_MANY_SCANS, tf.image.extract_jpeg_shape(encoded)[:2])
+    return _Parts(size, encoded, tf.strings.substr(encoded, start, count))
 
 
-@tf.function(input_signature=[_BYTES, tf.TensorSpec([None], tf.int32), _INDEX], autograph=False)
-def _walk_jpeg(
-    data: tf.Tensor, markers: tf.Tensor, most: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Follow the segments of a JPEG file to its EXIF or its first scan.
+@tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
+def _reached(following: tf.Tensor) -> tf.Tensor:
+    """Return which items a walk from the first one reaches: bool [n].
 
-    Args:
-      data: the file, see `_bytes`.
-      markers: where 0xFF and the second byte of a marker are, in order, int32 [n].
-      most: if not 0, follow the segments until there are more than that many scans.
-
-    Returns:
-      The number of scans seen, one more than `most` if there may be more; the TIFF header in EXIF
-      before the first scan, and its length, or zeros: int32 [] each.
+    After each comes the one at the index `following` [n], which is greater; n is the end.
     """
-    end = tf.size(data) - 1
-    markers = tf.concat([markers, [end]], axis=0)
+    end = tf.size(following)
 
-    def next_marker(at: tf.Tensor) -> tf.Tensor:
-        return markers[tf.searchsorted(markers[:-1], tf.expand_dims(at, 0))[0]]
+    def walk_twice_as_far(reached: tf.Tensor, ahead: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        further = tf.math.unsorted_segment_max(reached, ahead, end + 1)
+        return tf.maximum(reached, further), tf.gather(ahead, ahead)
 
-    def goes_on(at: tf.Tensor, scans: tf.Tensor, exif: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-        is_over = (at >= end) | (_byte(data, at + 1) == 0xD9) | (scans > most)
-        return ~is_over & ((exif == 0) | (most > 0))
-
-    def after_segment(
-        at: tf.Tensor, scans: tf.Tensor, exif: tf.Tensor, exif_length: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
-        found = _byte(data, at + np.arange(1, 8))  # kind, length, name
-        length = 256 * found[1] + found[2]
-        is_exif = (scans + exif == 0) & (found[0] == 0xE1)
-        is_exif &= tf.reduce_all(found[3:] == [*b"Exif"])
-        return (
-            next_marker(at + 2 + length),
-            scans + tf.cast(found[0] == 0xDA, tf.int32),
-            tf.where(is_exif, at + 10, exif),
-            tf.where(is_exif, length - 8, exif_length),
-        )
-
-    zero = tf.constant(0)
-    last = tf.while_loop(
-        goes_on,
-        after_segment,
-        (next_marker(tf.constant(2)), zero, zero, zero),
-        maximum_iterations=_MAX_JPEG_MARKERS,
+    reached, _ = tf.while_loop(
+        lambda _, ahead: ahead[0] < end,
+        walk_twice_as_far,
+        (tf.one_hot(0, end + 1, dtype=tf.int32), tf.concat([following, [end]], axis=0)),
     )
-    _, scans, exif, length = last
-    return tf.where(goes_on(*last), most + 1, scans), exif, length
+    return reached[:-1] > 0
 
 
 def _tiff_orientation(tiff: tf.Tensor) -> tf.Tensor:
