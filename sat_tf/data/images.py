@@ -132,8 +132,7 @@ def crop_box(shape: tf.Tensor, config: ImageConfig) -> tf.Tensor:
 
 
 @functools.lru_cache(maxsize=4096)
-def visible_box(height: int, width: int, config: ImageConfig) -> Box:
-    """Return `crop_box` of an image of that upright size, without opening it."""
+def _visible_box(height: int, width: int, config: ImageConfig) -> Box:
     return Box(*crop_box(tf.constant([height, width]), config).numpy().tolist())
 
 
@@ -141,7 +140,7 @@ def crop_objects(objects: ObjectBoxes | None, config: ImageConfig) -> ObjectBoxe
     """Return the objects of an image with the crop that the encoder sees."""
     if objects is None:
         return None
-    return dataclasses.replace(objects, crop=visible_box(objects.height, objects.width, config))
+    return dataclasses.replace(objects, crop=_visible_box(objects.height, objects.width, config))
 
 
 class Thumbnail(NamedTuple):
@@ -156,7 +155,7 @@ def thumbnail(pixels: tf.Tensor, config: ImageConfig) -> Thumbnail:
     height, width, _ = pixels.shape
     picture = PIL.Image.fromarray(pixels.numpy())
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    return Thumbnail(np.asarray(picture), visible_box(height, width, config))
+    return Thumbnail(np.asarray(picture), _visible_box(height, width, config))
 
 
 class _Resizing(NamedTuple):
