@@ -9,12 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import DecodingConfig, ImageConfig
-from sat_tf.data.images import visible_box
-from sat_tf.data.objects import WHOLE, Box
+from sat_tf.data.images import crop_objects
+from sat_tf.data.objects import ObjectBoxes
 from sat_tf.data.pipeline import (
     BatchPlan,
     ImageSource,
-    TokenizedCaptions,
     bucket_in_order,
     caption_batches,
     image_batches,
@@ -37,13 +36,7 @@ from sat_tf.workers import ALONE, Workers
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationResult:
-    """The scores of a split, and the generated captions of each image beside its record.
-
-    Attributes:
-      metrics: of each score, see `sat_tf.metrics.registry.compute_scores`.
-      generated: the captions of each image, best first; the best was scored.
-      records: of the split.
-    """
+    """The scores of a split, and the captions of each image, best first; the best was scored."""
 
     metrics: dict[str, Metric]
     generated: Sequence[tuple[Caption, ...]]
@@ -114,21 +107,20 @@ class Evaluator:
         """
         of_batches = workers.share(self._caption(len(records), sources, batch_size, workers))
         generated = [captions for batch, _ in of_batches for captions in batch]
-        sensitivities = [row for _, batch in of_batches for row in batch]
         best = [captions[0] for captions in generated]
+        objects = [crop_objects(record.objects, self._images) for record in records]
         log_likelihoods, reference_grounding = self._read_references(
-            records, sources, batch_size, workers
+            records, objects, sources, batch_size, workers
         )
         data = EvaluationData(
             captions=[caption.text for caption in best],
             references=tokenized_references(records),
             training_captions=self._training_captions,
             attended=best,
-            objects=[record.objects for record in records],
-            crops=[*map(self._crop, records)],
+            objects=objects,
             log_likelihoods=log_likelihoods,
             reference_grounding=reference_grounding,
-            state_sensitivities=sensitivities,
+            state_sensitivities=[row for _, batch in of_batches for row in batch],
             faithfulness=self._occlusion.measure_sample(
                 records, best, self._images, covered_images
             ),
@@ -152,15 +144,10 @@ class Evaluator:
             lengths = [len(best.words) if len(captions) > 1 else 0 for best, *_ in captions]
             yield captions, [row[:length] for row, length in zip(moves, lengths, strict=True)]
 
-    def _crop(self, record: Record) -> Box:
-        """Return the part of an image that the encoder sees."""
-        if record.objects is None:
-            return WHOLE
-        return visible_box(record.objects.height, record.objects.width, self._images)
-
     def _read_references(
         self,
         records: Sequence[Record],
+        objects: Sequence[ObjectBoxes | None],
         sources: Sequence[ImageSource],
         batch_size: int,
         workers: Workers,
@@ -168,58 +155,50 @@ class Evaluator:
         """Score the references of each image by teacher forcing.
 
         Returns:
-          Of each image the log likelihood and the number of tokens of its references, and their
-          `grounding`, where the first model attends.
+          Of each image the log likelihood and the number of tokens of its references, and the sum
+          of their `grounding`, where the first model attends.
         """
         references = tokenize_captions(records, self._vocabulary)
-        plan = bucket_in_order(references, batch_size)
-        ours = plan[workers.index :: workers.count]
-        of_batches = workers.share(self._score_references(records, references, ours, sources))
-        sums = np.zeros((len(records), 2))
-        found = [no_grounding() for _ in records]
-        for captions, (log_p, groundings) in zip(plan, of_batches, strict=True):
-            images = references.image[captions]
-            np.add.at(sums[:, 0], images, log_p)
-            np.add.at(sums[:, 1], images, references.lengths[captions])
-            for image, value in zip(images, groundings, strict=True):
-                if records[image].objects:
-                    found[image] += value
-        return [(log_p, count) for log_p, count in sums.tolist()], found
-
-    def _score_references(
-        self,
-        records: Sequence[Record],
-        references: TokenizedCaptions,
-        plan: BatchPlan,
-        sources: Sequence[ImageSource],
-    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """Yield the log likelihoods of each batch's references, [B], and their `grounding`."""
         words = [tokenize(caption) for record in records for caption in record.captions]
-        read = [caption_batches(references, plan, source) for source in sources]
-        bar = progress_bar(
-            tf.data.Dataset.zip(tuple(read)),
-            total=len(plan),
-            desc="reading references",
-            unit="batch",
-            leave=False,
-        )
-        for captions, batches in zip(plan, iter_batches(bar, *sources), strict=True):
-            images = references.image[captions]
-            scores = self._generator.score(batches, self._decoding)
-            log_p = scores.log_probs.numpy().astype(np.float64).sum(axis=1)  # sum over T: [B]
-            grid = self._grids[0]
-            alphas = scores.attention[0][0].numpy()[..., : grid[0] * grid[1]]  # [B, T, L]
-            groundings = [no_grounding() for _ in captions]
-            for row, (caption, image, maps) in enumerate(
-                zip(captions, images, alphas, strict=True)
-            ):
-                record, length = records[image], len(references.tokens[caption])
-                if record.objects:
-                    maps = maps[:length].reshape(length, *grid)
-                    groundings[row] = grounding(
-                        words[caption], maps, record.objects, self._crop(record)
+        plan = bucket_in_order(references, batch_size)
+
+        def read(plan: BatchPlan) -> Iterator[list[tuple[float, np.ndarray]]]:
+            """Yield the log likelihood and the grounding of each reference of a batch."""
+            rows, columns = self._grids[0]
+            batches = [caption_batches(references, plan, source) for source in sources]
+            bar = progress_bar(
+                tf.data.Dataset.zip(tuple(batches)),
+                total=len(plan),
+                desc="reading references",
+                unit="batch",
+                leave=False,
+            )
+            for captions, batch in zip(plan, iter_batches(bar, *sources), strict=True):
+                scores = self._generator.score(batch, self._decoding)
+                log_p = scores.log_probs.numpy().astype(np.float64).sum(axis=1)  # sum over T: [B]
+                alphas = scores.attention[0][0].numpy()[..., : rows * columns]  # [B, T, L]
+                maps = alphas.reshape(*alphas.shape[:2], rows, columns)
+                yield [
+                    (
+                        log_p[row],
+                        grounding(
+                            words[caption],
+                            maps[row, : len(references.tokens[caption])],
+                            objects[references.image[caption]],
+                        ),
                     )
-            yield log_p, groundings
+                    for row, caption in enumerate(captions)
+                ]
+
+        found = workers.share(read(plan[workers.index :: workers.count]))
+        sums = np.zeros((len(records), 2))
+        groundings = [no_grounding() for _ in records]
+        for captions, of_batch in zip(plan, found, strict=True):
+            for caption, (log_p, of_caption) in zip(captions, of_batch, strict=True):
+                image = references.image[caption]
+                sums[image] += log_p, len(references.tokens[caption])
+                groundings[image] += of_caption
+        return [(log_p, count) for log_p, count in sums.tolist()], groundings
 
 
 def swap_states(

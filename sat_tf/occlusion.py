@@ -12,7 +12,7 @@ import tensorflow as tf
 from sat_tf.config import DecodingConfig, ImageConfig
 from sat_tf.data.pipeline import ImageReader, image_batches, iter_batches
 from sat_tf.data.records import Record
-from sat_tf.metrics.faithfulness import FRACTIONS, ORDERS, faithfulness, no_faithfulness
+from sat_tf.metrics.faithfulness import FRACTIONS, faithfulness, no_faithfulness
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.generation import Caption, Generator
 from sat_tf.progress import progress_bar
@@ -24,10 +24,8 @@ _BATCH = 32  # covered images encoded at a time
 class Occlusion:
     """Covers images and scores captions of what is left.
 
-    Args:
-      model: any; its weights may change between calls.
-      vocabulary: of the model.
-      decoding: says which context hard attention uses.
+    The weights of the model may change between calls. `decoding` says which context hard attention
+    uses.
     """
 
     def __init__(
@@ -68,20 +66,9 @@ class Occlusion:
         count: int,
         fractions: Sequence[float] = FRACTIONS,
     ) -> list[np.ndarray]:
-        """Return what `measure` does for `count` images of a split, evenly spaced.
+        """Return what `measure` does for `count` images of a split, evenly spaced, or `UserError`.
 
-        Args:
-          records: of the split.
-          captions: of each image.
-          config: how images are resized and cropped.
-          count: images whose parts are covered.
-          fractions: shares of the cells that are covered.
-
-        Returns:
-          Sums of each image, zeros for the images that are not covered; empty if `count` is 0.
-
-        Raises:
-          UserError: an image can't be read.
+        Of other images it is zeros; of no images, if `count` is 0, nothing at all.
         """
         if not count:
             return []
@@ -108,36 +95,36 @@ class Occlusion:
           image: see `log_probs`.
           caption: of the image.
           seed: of the random order, and of the order of cells with equal attention.
-          fractions: shares of the cells that are covered.
+          fractions: of the cells, the shares that are covered.
         """
-        random = np.random.default_rng(seed)
-        cells = self._grid[0] * self._grid[1]
         words = [n for n, word in enumerate(caption.words) if word_class(word) == CONTENT]
         if not words:  # as in the captions of a model that has learned nothing yet
             return no_faithfulness()
-        masks = np.zeros([2 + len(words) * len(ORDERS) * len(fractions), cells], bool)
-        masks[1] = True  # after the image as it is, the image without anything
-        rows = masks[2:].reshape(len(words), len(ORDERS), len(fractions), cells)
-        shuffled = random.permutation(cells)
-        alphas = caption.alphas.reshape(-1, cells)[:, shuffled]  # [n, L]
+        cells = self._grid[0] * self._grid[1]
+        random = np.random.default_rng(seed)
+        ties = random.permutation(cells).argsort()  # ranks of cells with equal attention
 
-        def most_first(weights: np.ndarray) -> np.ndarray:
-            return shuffled[np.argsort(-weights, kind="stable")]
+        def rank(weights: np.ndarray) -> np.ndarray:
+            """Return the rank of each cell, 0 of the most weight: [n, L] -> [n, L]."""
+            keys = np.broadcast_to(ties, weights.shape), -weights
+            return np.lexsort(keys).argsort(axis=1)
 
-        for word, of_word in zip(words, rows, strict=True):
-            most = most_first(alphas[word])
-            average = most_first(alphas.mean(axis=0))  # over the words
-            orders = most, most[::-1], random.permutation(cells), average
-            for order, of_order in zip(orders, of_word, strict=True):
-                for fraction, mask in zip(fractions, of_order, strict=True):
-                    mask[order[: max(1, round(fraction * cells))]] = True
-        log_probs = self.log_probs(image, caption.words, masks.reshape(-1, *self._grid))
-        covered = log_probs[2:].reshape(*rows.shape[:3], -1)
-        sums = no_faithfulness()
-        for word, of_word in zip(words, covered, strict=True):
-            before, after = log_probs[:2, word]
-            sums += faithfulness(before, of_word[..., word], after, fractions)
-        return sums
+        alphas = caption.alphas.reshape(-1, cells)  # [T, L]
+        most = rank(alphas[words])
+        shuffled = np.array([random.permutation(cells).argsort() for _ in words])
+        average = np.broadcast_to(rank(alphas.mean(axis=0, keepdims=True)), most.shape)
+        ranks = np.stack([most, cells - 1 - most, shuffled, average], axis=1)  # [n, orders, L]
+        counts = [max(1, round(fraction * cells)) for fraction in fractions]
+        masks = ranks[:, :, np.newaxis] < np.reshape(counts, [-1, 1])  # [n, orders, fractions, L]
+        # Before them the image as it is, and the image without anything.
+        ends = np.repeat([[False], [True]], cells, axis=1)
+        every = np.concatenate([ends, masks.reshape(-1, cells)]).reshape(-1, *self._grid)
+        log_probs = self.log_probs(image, caption.words, every)
+        # Of each word, from the images that were covered for it.
+        covered = log_probs[2:].reshape(*masks.shape[:3], -1)[np.arange(len(words)), ..., words]
+        return faithfulness(log_probs[0, words], covered, log_probs[1, words], fractions).sum(
+            axis=0
+        )
 
 
 def _enlarge(masks: np.ndarray, size: int) -> np.ndarray:

@@ -11,7 +11,6 @@ several processes may share a cache. Opening a cache reads the footers alone, an
 single records: memory does not grow with the cache.
 """
 
-import concurrent.futures
 import contextlib
 import functools
 import hashlib
@@ -21,18 +20,23 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from sat_tf.config import ImageConfig
-from sat_tf.data.image_bytes import read_image
-from sat_tf.data.images import decode_image, resize_and_crop
+from sat_tf.data.pipeline import ImageReader
 from sat_tf.data.records import Record
-from sat_tf.data.unreadable import LIST_FILE, describe_unreadable, find_unreadable
+from sat_tf.data.unreadable import (
+    LIST_FILE,
+    READERS,
+    describe_unreadable,
+    find_unreadable,
+    map_in_threads,
+)
 from sat_tf.errors import UserError
 from sat_tf.progress import progress_bar
 from sat_tf.storage import atomic_path
@@ -43,24 +47,10 @@ FORMAT_VERSION = 3
 SHARD_BYTES = 64 * 2**20
 
 _DIGEST_BYTES = 32  # of SHA-256
-_IMAGES_PER_TASK = 64  # read by a thread at a time
 _REMAKE = "delete this file and run the same command again to encode its images again"
 
 # Pixels float32 [n, S, S, 3], RGB, 0..255 -> features [n, rows, columns, D] of any float type.
 Encode = Callable[[Any], Any]
-
-
-class _Shard(NamedTuple):
-    """A file of features.
-
-    path: of the file.
-    offset: byte at which its records begin.
-    digests: of its images, bytes of 32 each.
-    """
-
-    path: Path
-    offset: int
-    digests: list[bytes]
 
 
 class FeatureCache:
@@ -94,10 +84,12 @@ class FeatureCache:
             raise UserError(f"{folder}: there are no images to encode; check the data set's splits")
         self._records, self._workers = records, workers
         self._dtype = np.dtype([("features", "<f2", shape), ("checksum", "<u4")])
-        self._per_shard = max(1, SHARD_BYTES // self._dtype.itemsize)
+        self.images_per_shard = max(1, SHARD_BYTES // self._dtype.itemsize)
         # None for a file that can't be read, which is reported when it is to be encoded.
-        ours = _digests(records[workers.index :: workers.count], fingerprint)
-        self._digests = workers.share(ours)
+        ours = records[workers.index :: workers.count]
+        start = hashlib.sha256(f"{FORMAT_VERSION} {fingerprint} ".encode())
+        digest = functools.partial(_digest, start=start)
+        self._digests = workers.share(map_in_threads(digest, ours, READERS, "reading images"))
         self._find_records()
 
     def __len__(self) -> int:
@@ -114,19 +106,10 @@ class FeatureCache:
         """Whether no image has features, and no file that may have had them is damaged."""
         return not self._damaged and bool((self._shard < 0).all())
 
-    @property
-    def images_per_shard(self) -> int:
-        """The number of images of a whole shard."""
-        return self._per_shard
-
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Return the features of images; several threads may call this at once.
+        """Return the features of images, float16 [n, rows, columns, D], by their indices.
 
-        Args:
-          indices: positions of the images in the records, int [n].
-
-        Returns:
-          float16 [n, rows, columns, D].
+        Several threads may call this at once.
 
         Raises:
           IndexError: an index is out of range.
@@ -159,11 +142,6 @@ class FeatureCache:
         Features beyond float16's range of 65,504 are rejected rather than clipped: as a rule the
         pixels are not in the range that the encoder was trained on.
 
-        Args:
-          encode: the encoder, see `Encode`.
-          images: how images become pixels.
-          batch_size: images encoded at a time.
-
         Raises:
           UserError: the folder can't be written or the disk is too small; images can't be read
             (raised after the others are encoded; names them); features exceed float16.
@@ -174,19 +152,17 @@ class FeatureCache:
         ours = encodable[workers.index :: workers.count]
         with workers.together(), self._writing():
             if workers.is_chief:
-                for path in self._damaged:
-                    path.unlink(missing_ok=True)
+                for damaged in self._damaged:
+                    damaged.unlink(missing_ok=True)
                 if encodable:
                     self._announce(len(encodable))
-        pixels = _pixel_batches(self._records, ours, images, batch_size) if ours else ()
-        with progress_bar(
-            self._encoded(pixels, encode), desc="encoding", total=len(ours), unit="image"
-        ) as bar:
+        features = self._encode(ours, encode, images, batch_size)
+        with progress_bar(features, desc="encoding", total=len(ours), unit="image") as bar:
             encoded = iter(bar)
-            for _ in range(0, -(-len(encodable) // workers.count), self._per_shard):
+            for _ in range(0, -(-len(encodable) // workers.count), self.images_per_shard):
                 # After each shard, so that a worker is not taken for stuck that takes longer.
                 with workers.together(), self._writing():
-                    self._write_shard(itertools.islice(encoded, self._per_shard))
+                    self._write_shard(itertools.islice(encoded, self.images_per_shard))
         with workers.together():
             workers.wait_until(self._has_all)
             if unread := np.flatnonzero(self._shard < 0).tolist():
@@ -215,24 +191,21 @@ class FeatureCache:
         found: dict[bytes | None, tuple[int, int]] = {}
         wanted = set(self._digests)
         for path in sorted(self.folder.glob("shard-*.npy")):
-            shard = self._open_shard(path)
-            if shard is None:
+            offset, digests = self._open_shard(path)
+            if not digests:
                 self._damaged.append(path)
-                continue
-            for row, digest in enumerate(shard.digests):
+            for row, digest in enumerate(digests):
                 if digest in wanted:
-                    found[digest] = len(self._paths), shard.offset + row * self._dtype.itemsize
+                    found[digest] = len(self._paths), offset + row * self._dtype.itemsize
             self._paths.append(path)
         positions = [found.get(digest, (-1, 0)) for digest in self._digests]
         # Index of each image's file, -1 if it has none, and the byte at which its record begins.
         self._shard, self._offset = np.array(positions, np.int64).T.copy()
 
-    def _open_shard(self, path: Path) -> _Shard | None:
-        """Read header and footer of a shard; return None if it is not whole."""
+    def _open_shard(self, path: Path) -> tuple[int, list[bytes]]:
+        """Return where the records of a shard begin, and their digests; none if it is not whole."""
         try:
             records = np.lib.format.open_memmap(path, mode="r")
-            if records.dtype != self._dtype or records.ndim != 1:
-                return None
             offset = int(records.offset)
             with path.open("rb") as file:
                 file.seek(offset + records.nbytes)
@@ -243,15 +216,14 @@ class FeatureCache:
                 "another --cache_dir"
             ) from None
         except (ValueError, EOFError, OverflowError):  # no such header, or no so many records
-            return None
-        starts = range(0, len(footer), _DIGEST_BYTES)
-        if len(footer) != _DIGEST_BYTES * len(records):
-            return None
-        return _Shard(path, offset, [footer[i : i + _DIGEST_BYTES] for i in starts])
+            return 0, []
+        digests = [footer[i : i + _DIGEST_BYTES] for i in range(0, len(footer), _DIGEST_BYTES)]
+        is_whole = records.dtype == self._dtype and len(footer) == _DIGEST_BYTES * records.size
+        return offset, digests if is_whole else []
 
     def _write_shard(self, encoded: Iterator[tuple[int, np.ndarray]]) -> None:
         """Write index and features of images, at most those of a shard, if there are any."""
-        content, footer = np.empty(self._per_shard, self._dtype), bytearray()
+        content, footer = np.empty(self.images_per_shard, self._dtype), bytearray()
         for row, (index, features) in enumerate(encoded):
             content[row] = features, zlib.crc32(features.data)
             footer += self._digests[index] or b""
@@ -278,22 +250,27 @@ class FeatureCache:
         space = f"{size / 1e9:.1f} GB" if size > 1e8 else f"{size / 1e6:.1f} MB"
         print(f"encoding {count:,} images into {self.folder}: {space}", file=sys.stderr, flush=True)
 
-    def _encoded(
-        self, pixels: Iterable[tuple[tf.Tensor, tf.Tensor]], encode: Encode
+    def _encode(
+        self, rows: Sequence[int], encode: Encode, images: ImageConfig, batch_size: int
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield index and float16 [rows, columns, D] of each image that can be read, in order."""
-        for indices, batch in pixels:
+        if not rows:
+            return
+        # One by one up to here, so that an image that can't be read takes no others with it.
+        single = tf.data.Dataset.from_tensor_slices({"rows": tf.constant(rows, tf.int64)}).batch(1)
+        pixels = ImageReader(self._records, images).attach(single).ignore_errors()
+        for batch in pixels.unbatch().batch(batch_size).prefetch(1):
+            indices = batch["rows"].numpy()
             with np.errstate(over="ignore"):  # becomes infinity, rejected below
-                features = np.asarray(encode(batch)).astype("<f2")
+                features = np.asarray(encode(batch["images"])).astype("<f2")
             finite = np.isfinite(features).all(axis=(1, 2, 3))  # over rows, columns, D -> [n]
             if not finite.all():
-                index = int(indices[int(np.argmin(finite))])
                 raise UserError(
-                    f"{_name(self._records[index])}: its features are not numbers within 65,504, "
-                    "the range of float16: check the --preprocessing and --encoder_weights of the "
-                    "training, or train a run with --nocache_features"
+                    f"{_name(self._records[indices[finite.argmin()]])}: its features are not "
+                    "numbers within 65,504, the range of float16: check the --preprocessing and "
+                    "--encoder_weights of the training, or train a run with --nocache_features"
                 )
-            yield from zip(indices.numpy().tolist(), features, strict=True)
+            yield from zip(indices.tolist(), features, strict=True)
 
 
 def find_cache(
@@ -322,49 +299,14 @@ def find_cache(
     )
 
 
-def _digests(records: Sequence[Record], fingerprint: str) -> list[bytes | None]:
-    """Return the SHA-256 of the encoder and of each image; None for files that can't be read."""
-    start = functools.partial(hashlib.sha256, f"{FORMAT_VERSION} {fingerprint} ".encode())
-
-    def digest(record: Record) -> bytes | None:
-        image = record.image
-        try:
-            with open(image, "rb") if isinstance(image, str) else io.BytesIO(image) as file:
-                return hashlib.file_digest(file, start).digest()
-        except OSError:
-            return None
-
-    digests: list[bytes | None] = []
-    starts = range(0, len(records), _IMAGES_PER_TASK)
-    tasks = [records[first : first + _IMAGES_PER_TASK] for first in starts]
-    with (
-        concurrent.futures.ThreadPoolExecutor() as pool,  # for file systems on a network
-        progress_bar(desc="reading images", total=len(records), unit="image", leave=False) as bar,
-    ):
-        for found in pool.map(lambda task: [*map(digest, task)], tasks):
-            digests += found
-            bar.update(len(found))
-    return digests
-
-
-def _pixel_batches(
-    records: Sequence[Record], indices: list[int], config: ImageConfig, batch_size: int
-) -> tf.data.Dataset:
-    """Batch the readable images: indices int64 [n] and pixels float32 [n, S, S, 3]."""
-
-    @tf.autograph.experimental.do_not_convert
-    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # One by one: a tensor of all images would be a second copy of those held in memory.
-        encoded = tf.numpy_function(lambda i: read_image(records[i].image), [index], tf.string)
-        return index, resize_and_crop(decode_image(tf.ensure_shape(encoded, [])), config)
-
-    return (
-        tf.data.Dataset.from_tensor_slices(tf.constant(indices, tf.int64))
-        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .ignore_errors()
-        .batch(batch_size)
-        .prefetch(1)
-    )
+def _digest(record: Record, start: "hashlib._Hash") -> bytes | None:
+    """Return the SHA-256 of what is hashed in `start` and the image; None if it can't be read."""
+    image = record.image
+    try:
+        with open(image, "rb") if isinstance(image, str) else io.BytesIO(image) as file:
+            return hashlib.file_digest(file, start.copy).digest()
+    except OSError:
+        return None
 
 
 def _unread_message(records: Sequence[Record], indices: Sequence[int], folder: Path) -> str:

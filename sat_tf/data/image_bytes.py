@@ -6,10 +6,12 @@ Without TensorFlow, so that a data set can be checked quickly. What is in these 
 
 import io
 import os
+import re
 import stat
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
+import PIL.features
 import PIL.Image
 import PIL.ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
@@ -29,77 +31,61 @@ MAX_JPEG_SCANS = 64
 _HEAD_BYTES = 512
 CONVERT = "convert it to JPEG or PNG"
 
-# Formats that the graph decodes.
-_READ = {
-    "JPEG": ((0, b"\xff\xd8\xff"),),
-    "PNG": ((0, b"\x89PNG\r\n\x1a\n"),),
-    "GIF": ((0, b"GIF8"),),
-    "BMP": ((0, b"BM"),),
-    "WebP": ((0, b"RIFF"), (8, b"WEBP")),
+# What files of the formats that the graph decodes begin with; "." is any byte.
+SIGNATURES = {
+    "JPEG": b"\xff\xd8\xff",
+    "PNG": b"\x89PNG\r\n\x1a\n",
+    "GIF": b"GIF8",
+    "BMP": b"BM",
+    "WebP": b"RIFF....WEBP",
 }
-# Formats that are converted before the graph; after a size comes "ftyp" and the kind of file.
-_HEIC_KINDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_AVIF_KINDS = (b"avif", b"avis")
-# What else is found in place of images, and what to do about it.
-_OTHERS: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"II*\0\x10\0\0\0CR", f"a raw image of a camera: {CONVERT}"),
-    (0, b"II*\0", f"TIFF or a raw image of a camera: {CONVERT}"),
-    (0, b"MM\0*", f"TIFF or a raw image of a camera: {CONVERT}"),
-    (0, b"FUJIFILMCCD-RAW", f"a raw image of a camera: {CONVERT}"),
-    (0, b"IIRO", f"a raw image of a camera: {CONVERT}"),
-    (0, b"IIU\0", f"a raw image of a camera: {CONVERT}"),
-    (4, b"ftypcrx", f"a raw image of a camera: {CONVERT}"),
-    (4, b"ftyp", "a video"),
-    (4, b"moov", "a video"),
-    (0, b"\x1aE\xdf\xa3", "a video"),
-    (8, b"AVI ", "a video"),
-    (0, b"8BPS", f"a Photoshop file: {CONVERT}"),
-    (0, b"%PDF", f"PDF: {CONVERT}"),
-    (0, b"\xff\x0a", f"JPEG XL: {CONVERT}"),
-    (4, b"JXL ", f"JPEG XL: {CONVERT}"),
-    (4, b"jP  ", f"JPEG 2000: {CONVERT}"),
-    (0, b"\xff\x4f\xff\x51", f"JPEG 2000: {CONVERT}"),
-    (0, b"\0\0\1\0", f"an icon (ICO): {CONVERT}"),
-    (0, b"PK\3\4", "a ZIP archive: unpack it"),
-    (0, b"\x1f\x8b", "a gzip archive: unpack it"),
-    (0, b"version https://git-lfs", "a pointer of Git LFS: fetch the files with `git lfs pull`"),
-)
-# What texts begin with, after an XML declaration, in lower case.
-_TEXTS = (
-    (b"<svg", f"SVG: {CONVERT}"),
-    (b"<!doctype svg", f"SVG: {CONVERT}"),
-    (b"<!doctype html", "a web page (HTML): download the image again"),
-    (b"<html", "a web page (HTML): download the image again"),
-    (b"<", "a web page or XML: download the image again"),
-    (b"{", "JSON: download the image again"),
-)
+# Patterns of the formats that are converted before; what to do where they can't be.
+_CONVERTED = {
+    "HEIC": rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)",
+    "AVIF": rb"....ftypavi[fs]",
+}
+_INSTALL = {
+    "HEIC": "install sat_tf with its extra: pip install 'sat_tf[heic]'",
+    "AVIF": "install a Pillow of 11.3 or later that reads it",
+}
+# What else is found in place of images and what to do about it; patterns, the first counts.
+_TEXT = rb"(?i)(\xef\xbb\xbf)?\s*(<\?xml.*?\?>\s*)?"
+_OTHERS = {
+    f"a raw image of a camera: {CONVERT}": (
+        rb"II\*\0\x10\0\0\0CR|FUJIFILMCCD-RAW|IIRO|IIU\0|....ftypcrx"
+    ),
+    f"TIFF or a raw image of a camera: {CONVERT}": rb"II\*\0|MM\0\*",
+    "a video": rb"....(ftyp|moov)|\x1aE\xdf\xa3|.{8}AVI ",
+    f"a Photoshop file: {CONVERT}": rb"8BPS",
+    f"PDF: {CONVERT}": rb"%PDF",
+    f"JPEG XL: {CONVERT}": rb"\xff\x0a|....JXL ",
+    f"JPEG 2000: {CONVERT}": rb"....jP  |\xff\x4f\xff\x51",
+    f"an icon (ICO): {CONVERT}": rb"\x00\x00\x01\x00",
+    "a ZIP archive: unpack it": rb"PK\x03\x04",
+    "a gzip archive: unpack it": rb"\x1f\x8b",
+    "a pointer of Git LFS: fetch the files with `git lfs pull`": rb"version https://git-lfs",
+    f"SVG: {CONVERT}": _TEXT + rb"<(!doctype )?svg",
+    "a web page (HTML): download the image again": _TEXT + rb"<(!doctype )?html",
+    "a web page or XML: download the image again": _TEXT + rb"<",
+    "JSON: download the image again": _TEXT + rb"\{",
+    "no image of a known format (JPEG, PNG, GIF, BMP, WebP; HEIC and AVIF)": b"",
+}
+
+
+def _first_match(patterns: Mapping[str, bytes], data: bytes) -> str:
+    """Return the name of the first pattern that the beginning of a file matches, or ""."""
+    head = data[:_HEAD_BYTES]
+    return next((name for name, one in patterns.items() if re.match(one, head, re.DOTALL)), "")
 
 
 def format_of(data: bytes) -> str:
     """Return the format of a file that can be read or converted, by its first bytes; or ""."""
-    if data[4:8] == b"ftyp":
-        return {
-            **dict.fromkeys(_HEIC_KINDS, "HEIC"),
-            **dict.fromkeys(_AVIF_KINDS, "AVIF"),
-        }.get(data[8:12], "")
-    for name, parts in _READ.items():
-        if all(data[at : at + len(part)] == part for at, part in parts):
-            return name
-    return ""
+    return _first_match(SIGNATURES | _CONVERTED, data)
 
 
-def describe(data: bytes) -> str:
-    """Return what a file of none of these formats is, as far as its first bytes tell."""
-    for at, part, what in _OTHERS:
-        if data[at : at + len(part)] == part:
-            return f"is {what}"
-    text = data[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith(b"<?xml"):
-        text = text.partition(b"?>")[2].lstrip()
-    for start, what in _TEXTS:
-        if text.startswith(start):
-            return f"is {what}"
-    return "is no image of a known format (JPEG, PNG, GIF, BMP, WebP; HEIC and AVIF)"
+def name_of(image: str | bytes) -> str:
+    """Return what an error calls an image: its path, safe to print."""
+    return "the bytes" if isinstance(image, bytes) else printable(image)
 
 
 def read_image(image: str | bytes) -> bytes:
@@ -111,11 +97,17 @@ def read_image(image: str | bytes) -> bytes:
       UserError: it is no regular file, empty or of more than 512 MB, can't be read, has no format
         that is decoded, or is HEIC or AVIF that can't be converted; names it.
     """
-    if isinstance(image, bytes):
-        return _converted(image, "the bytes")
-    name = printable(image)
+    name = name_of(image)
+    data = image if isinstance(image, bytes) else _read_file(image, name)
+    format_ = format_of(data)
+    if not format_:
+        raise UserError(f"{name}: is {_first_match(_OTHERS, data)}")
+    return data if format_ in SIGNATURES else _to_png(data, name, format_)
+
+
+def _read_file(path: str, name: str) -> bytes:
     try:
-        status = os.stat(image)
+        status = os.stat(path)
         # Reading others may never end: a pipe, a terminal, /dev/zero.
         if not stat.S_ISREG(status.st_mode):
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
@@ -124,15 +116,37 @@ def read_image(image: str | bytes) -> bytes:
             raise UserError(f"{name}: is empty")
         if status.st_size > MOST_BYTES:
             raise UserError(f"{name}: has {status.st_size:,} bytes, more than {MOST_BYTES:,}")
-        with open(image, "rb") as file:
-            data = file.read(MOST_BYTES)
+        with open(path, "rb") as file:
+            return file.read(MOST_BYTES)
     except OSError as error:
         raise UserError(f"{name}: {error.strerror}") from None
     except ValueError:
         raise UserError(
             f"{name}: is not a file name: it holds a NUL character or half a character"
         ) from None
-    return _converted(data, name)
+
+
+def _to_png(data: bytes, name: str, format_: str) -> bytes:
+    """Return a HEIC or AVIF image as PNG, upright."""
+    try:
+        image = _open(io.BytesIO(data), format_)
+        if image.width * image.height > MOST_PIXELS:
+            raise UserError(f"{name}: has more than {MOST_PIXELS:,} pixels: make it smaller")
+        upright = PIL.ImageOps.exif_transpose(image)
+        png = io.BytesIO()
+        upright.convert("RGBA" if upright.has_transparency_data else "RGB").save(
+            png, "PNG", compress_level=0
+        )
+    except ImportError:
+        raise UserError(f"{name}: is {format_}: {CONVERT}, or {_INSTALL[format_]}") from None
+    except UserError:
+        raise
+    # As for other formats in `looks_whole`.
+    except Exception:
+        raise UserError(
+            f"{name}: is damaged or cut off ({format_}), or of a kind that is not read: {CONVERT}"
+        ) from None
+    return png.getvalue()
 
 
 def looks_whole(path: str) -> bool:
@@ -183,60 +197,16 @@ def _open(file: Any, format_: str) -> PIL.Image.Image:
       ImportError: what reads this format is not installed.
       KeyError: GIF, BMP or no format.
     """
-    openers: dict[str, Callable[[Any], PIL.Image.Image]] = {
-        "JPEG": JpegImageFile,
-        "PNG": PngImageFile,
-        "WebP": WebPImageFile,
-        "HEIC": _open_heic,
-        "AVIF": _open_avif,
-    }
     file.seek(0)
-    return openers[format_](file)
+    if format_ == "HEIC":
+        import pillow_heif  # an extra, and slow to import
 
+        apple: PIL.Image.Image = pillow_heif.HeifImageFile(file)
+        return apple
+    if format_ == "AVIF":
+        from PIL.AvifImagePlugin import AvifImageFile  # from Pillow 11.3 on
 
-def _open_heic(file: Any) -> PIL.Image.Image:
-    import pillow_heif  # an extra, and not to be waited for where no image is HEIC
-
-    image: PIL.Image.Image = pillow_heif.HeifImageFile(file)
-    return image
-
-
-def _open_avif(file: Any) -> PIL.Image.Image:
-    import PIL.features
-    from PIL.AvifImagePlugin import AvifImageFile  # from Pillow 11.3 on
-
-    if not PIL.features.check("avif"):
-        raise ImportError
-    return AvifImageFile(file)
-
-
-def _converted(data: bytes, name: str) -> bytes:
-    """Return a HEIC or AVIF image as PNG, upright; those of other formats as they are."""
-    format_ = format_of(data)
-    if not format_:
-        raise UserError(f"{name}: {describe(data)}")
-    if format_ in _READ:
-        return data
-    advice = {
-        "HEIC": "install sat_tf with its extra: pip install 'sat_tf[heic]'",
-        "AVIF": "install a Pillow of 11.3 or later that reads it",
-    }
-    try:
-        image = _open(io.BytesIO(data), format_)
-        if image.width * image.height > MOST_PIXELS:
-            raise UserError(f"{name}: has more than {MOST_PIXELS:,} pixels: make it smaller")
-        upright = PIL.ImageOps.exif_transpose(image)
-        png = io.BytesIO()
-        upright.convert("RGBA" if upright.has_transparency_data else "RGB").save(
-            png, "PNG", compress_level=0
-        )
-    except ImportError:
-        raise UserError(f"{name}: is {format_}: {CONVERT}, or {advice[format_]}") from None
-    except UserError:
-        raise
-    # As for other formats in `looks_whole`.
-    except Exception:
-        raise UserError(
-            f"{name}: is damaged or cut off ({format_}), or of a kind that is not read: {CONVERT}"
-        ) from None
-    return png.getvalue()
+        if not PIL.features.check("avif"):
+            raise ImportError
+        return AvifImageFile(file)
+    return {"JPEG": JpegImageFile, "PNG": PngImageFile, "WebP": WebPImageFile}[format_](file)

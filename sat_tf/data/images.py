@@ -4,6 +4,7 @@ TensorFlow ops throughout, so that training, the feature cache and an exported m
 path from file to pixels.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -12,23 +13,16 @@ import PIL.Image
 import tensorflow as tf
 
 from sat_tf.config import MOST_PIXELS, ImageConfig
-from sat_tf.data.image_bytes import CONVERT, format_of, read_image
+from sat_tf.data.image_bytes import format_of, name_of, read_image
 from sat_tf.data.image_headers import (
-    ANIMATED_WEBP,
     REASONS,
-    TOO_MANY_SCANS,
-    WRONG_BMP,
-    exif_orientation,
-    first_gif_frame,
-    has_transparency,
-    image_size,
+    Header,
+    read_header,
 )
-from sat_tf.data.objects import Box
-from sat_tf.errors import UserError, printable
+from sat_tf.data.objects import Box, ObjectBoxes
+from sat_tf.errors import UserError
 
 _TOO_BIG = "has more pixels than"
-# Reasons of images that are whole.
-_UNUSUAL = (TOO_MANY_SCANS, WRONG_BMP, ANIMATED_WEBP)
 LONGEST_SIDE = 512  # of a thumbnail, pixels
 # Images with longer sides are cropped to their middle before resizing: one of 10,000 x 1 would
 # otherwise be enlarged to gigabytes, most of which the crop to the centre discards.
@@ -57,10 +51,7 @@ def load_image(image: str | bytes, compiled: bool = False) -> tf.Tensor:
         if _TOO_BIG in error.message:
             why = f"has more than {MOST_PIXELS:,} pixels: make it smaller"
         why = next((known for known in REASONS if known in error.message), why)
-        if why in _UNUSUAL:
-            why += f": {CONVERT}"
-        name = "the bytes" if isinstance(image, bytes) else printable(image)
-        raise UserError(f"{name}: {why}") from None
+        raise UserError(f"{name_of(image)}: {why}") from None
 
 
 def decode_image(
@@ -75,25 +66,23 @@ def decode_image(
 
     Args:
       encoded: a file's bytes, string [].
-      max_pixels: the size of the largest image that is decoded. The size of a GIF is that of the
-        rectangle that contains its screen and its first frame.
+      max_pixels: the size of the largest image that is decoded, see `Header.size`.
 
     Returns:
       uint8 [H, W, 3], RGB.
 
     Raises:
-      tf.errors.InvalidArgumentError: the bytes are not an image that can be read, are truncated
-        (a GIF's end marker may be missing, a JPEG's sometimes), the image is too large, or it is a
-        JPEG of more than 64 scans.
+      tf.errors.InvalidArgumentError: its header is rejected by `read_header`; it is too large; it
+        is damaged or truncated (a GIF's end marker may be missing, a JPEG's sometimes).
     """
-    size = image_size(encoded)
-    count = tf.reduce_prod(tf.cast(size, tf.int64))
+    header = read_header(encoded)
+    count = tf.reduce_prod(tf.cast(header.size, tf.int64))
     # Strings and int32 alone are printed without a branch for it in the graph.
-    message = ["an image of", size, _TOO_BIG, tf.strings.as_string(max_pixels)]
+    message = ["an image of", header.size, _TOO_BIG, tf.strings.as_string(max_pixels)]
     # In a graph, nothing else makes the decoder wait for the check of the header.
     with tf.control_dependencies([tf.debugging.Assert(count <= max_pixels, message)]):
-        pixels = _decode(first_gif_frame(encoded))
-    return _orient(pixels, exif_orientation(encoded))
+        pixels = _decode(header)
+    return _orient(pixels, header.orientation)
 
 
 _decode_compiled = tf.function(
@@ -130,8 +119,7 @@ def crop_box(shape: tf.Tensor, config: ImageConfig) -> tf.Tensor:
     """Return the part of an image that the encoder sees after `resize_and_crop`.
 
     Args:
-      shape: height and width of the upright image, after its EXIF orientation, int32 [2], at
-        least 1 each.
+      shape: height and width of the upright image, int32 [2], at least 1 each.
       config: see `resize_and_crop`.
 
     Returns:
@@ -144,20 +132,22 @@ def crop_box(shape: tf.Tensor, config: ImageConfig) -> tf.Tensor:
 
 
 @functools.lru_cache(maxsize=4096)
-def visible_box(height: int, width: int, config: ImageConfig) -> Box:
-    """Return `crop_box` of an image of that upright size, without opening it."""
+def _visible_box(height: int, width: int, config: ImageConfig) -> Box:
     return Box(*crop_box(tf.constant([height, width]), config).numpy().tolist())
 
 
+def crop_objects(objects: ObjectBoxes | None, config: ImageConfig) -> ObjectBoxes | None:
+    """Return the objects of an image with the crop that the encoder sees."""
+    if objects is None:
+        return None
+    return dataclasses.replace(objects, crop=_visible_box(objects.height, objects.width, config))
+
+
 class Thumbnail(NamedTuple):
-    """A small version of an image for display, and the part of it that the encoder sees.
+    """A small version of an image for display, and the part of it that the encoder sees."""
 
-    picture: upright and whole, its longer side at most `LONGEST_SIDE` pixels, uint8 [H, W, 3].
-    box: see `crop_box`.
-    """
-
-    picture: np.ndarray
-    box: Box
+    picture: np.ndarray  # upright and whole, its sides at most `LONGEST_SIDE`, uint8 [H, W, 3]
+    box: Box  # see `crop_box`
 
 
 def thumbnail(pixels: tf.Tensor, config: ImageConfig) -> Thumbnail:
@@ -165,11 +155,11 @@ def thumbnail(pixels: tf.Tensor, config: ImageConfig) -> Thumbnail:
     height, width, _ = pixels.shape
     picture = PIL.Image.fromarray(pixels.numpy())
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    return Thumbnail(np.asarray(picture), visible_box(height, width, config))
+    return Thumbnail(np.asarray(picture), _visible_box(height, width, config))
 
 
 class _Resizing(NamedTuple):
-    """How an image becomes a square: rows and columns, int32 [2] each."""
+    """How an image becomes the encoder's square: rows and columns, int32 [2] each."""
 
     start: tf.Tensor  # corner of the part that is resized
     kept: tf.Tensor  # its size: the whole image, or the middle of a long strip
@@ -189,11 +179,11 @@ def _plan_resizing(shape: tf.Tensor, config: ImageConfig) -> _Resizing:
     return _Resizing((shape - kept) // 2, kept, resized, (resized - size) // 2)
 
 
-def _decode(encoded: tf.Tensor) -> tf.Tensor:
+def _decode(header: Header) -> tf.Tensor:
     """Decode a file to pixels as stored, transparent ones on white: uint8 [H, W, 3]."""
 
     def on_white() -> tf.Tensor:
-        pixels = tf.io.decode_image(encoded, channels=4, expand_animations=False)
+        pixels = tf.io.decode_image(header.encoded, channels=4, expand_animations=False)
         pixels = tf.cast(pixels, tf.uint16)
         # Divided by 255 and rounded, in half the time of a division.
         product = (255 - pixels[..., :3]) * pixels[..., 3:] + 128
@@ -204,9 +194,9 @@ def _decode(encoded: tf.Tensor) -> tf.Tensor:
     # stored", it writes out of bounds for an animation without alpha. Asked for 4, it makes a PNG
     # of few bits a pixel that has no alpha nearly transparent.
     pixels = tf.cond(
-        has_transparency(encoded),
+        header.has_alpha,
         on_white,
-        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+        lambda: tf.io.decode_image(header.encoded, channels=3, expand_animations=False),
     )
     return tf.ensure_shape(pixels, [None, None, 3])
 

@@ -34,77 +34,48 @@ class NamedBox(NamedTuple):
 Mentions = Callable[[Sequence[str]], Mapping[int, Sequence[int]]]
 
 
+class VisibleObjects(NamedTuple):
+    """What of the objects that a word mentions lies in the crop."""
+
+    indices: list[int]  # of the objects of which a part does
+    # Bool [rows, columns]: the cells whose centres lie in a box of these, none of a small one.
+    cells: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class ObjectBoxes:
-    """The objects of an image, and which words of any caption mention them.
+    """The objects of an image, and which words of any caption mention them."""
 
-    Attributes:
-      height: of the upright image, pixels.
-      width: of the upright image, pixels.
-      objects: inside and outside of the crop that the encoder sees.
-      mentions: see `Mentions`.
-    """
-
-    height: int
+    height: int  # of the upright image, pixels
     width: int
-    objects: Sequence[NamedBox]
+    objects: Sequence[NamedBox]  # inside and outside of the crop
     mentions: Mentions = dataclasses.field(compare=False)
+    # The part of the image that the encoder sees, see `sat_tf.data.images.crop_objects`.
+    crop: Box = dataclasses.field(default=WHOLE, kw_only=True)
 
     def area(self, index: int) -> float:
         """Return the area of an object's box, in pixels of the upright image."""
         box = self.objects[index].box
         return (box.bottom - box.top) * self.height * (box.right - box.left) * self.width
 
-    def visible_mentions(self, words: Sequence[str], crop: Box = WHOLE) -> dict[int, list[int]]:
-        """Return the mentions of objects of which a part lies in the crop.
+    def visible_mentions(
+        self, words: Sequence[str], grid: tuple[int, int]
+    ) -> dict[int, VisibleObjects]:
+        """Return what the words of a caption mention of the objects in the crop, by their index.
 
-        Args:
-          words: of a caption.
-          crop: the part of the image that the encoder sees, see
-            `sat_tf.data.images.visible_box`.
-
-        Returns:
-          For the index of each word that mentions such objects, their indices.
+        The grid, rows and columns, covers the crop.
         """
-        return {
-            word: visible
-            for word, indices in self.mentions(words).items()
-            if (visible := [i for i in indices if intersect(self.objects[i].box, crop)])
-        }
-
-    def regions(
-        self, words: Sequence[str], grid: tuple[int, int], crop: Box = WHOLE
-    ) -> dict[int, np.ndarray]:
-        """Return the grid cells of the objects that each word mentions.
-
-        Words are those of `visible_mentions`. An object too small to contain the centre of a cell
-        has no cell, and its words are still listed.
-
-        Args:
-          words: of a caption.
-          grid: rows and columns.
-          crop: the part of the image under the grid.
-
-        Returns:
-          For the index of each word, bool [rows, columns].
-        """
-        return {
-            word: cells_inside((self.objects[i].box for i in indices), grid, crop)
-            for word, indices in self.visible_mentions(words, crop).items()
-        }
+        visible = {}
+        for word, indices in self.mentions(words).items():
+            seen = [i for i in indices if intersect(self.objects[i].box, self.crop)]
+            if seen:
+                boxes = [self.objects[i].box for i in seen]
+                visible[word] = VisibleObjects(seen, cells_inside(boxes, grid, self.crop))
+        return visible
 
 
 def cells_inside(boxes: Iterable[Box], grid: tuple[int, int], crop: Box = WHOLE) -> np.ndarray:
-    """Return whether the centre of each cell lies in one of the boxes.
-
-    Args:
-      boxes: of an image.
-      grid: rows and columns.
-      crop: the part of the image under the grid.
-
-    Returns:
-      bool [rows, columns].
-    """
+    """Return whether a box has the centre of each cell over the crop: bool [rows, columns]."""
     rows, columns = grid
     y = crop.top + (np.arange(rows)[:, None] + 0.5) / rows * (crop.bottom - crop.top)
     x = crop.left + (np.arange(columns)[None, :] + 0.5) / columns * (crop.right - crop.left)

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from sat_tf.config import ImageConfig
 from sat_tf.data.image_bytes import read_image
-from sat_tf.data.images import decode_image, load_image, resize_and_crop, visible_box
+from sat_tf.data.images import crop_objects, decode_image, load_image, resize_and_crop
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
 from sat_tf.vocabulary import PAD, Vocabulary, tokenize
@@ -31,20 +31,14 @@ _RECENT = 4096  # images that may be read ahead of an error, and more
 
 @dataclasses.dataclass(frozen=True)
 class TokenizedCaptions:
-    """The captions of a split as token ids.
+    """The captions of a split as token ids."""
 
-    Attributes:
-      tokens: ids of each caption, its end included: int32 [words + 1].
-      image: index of each caption's image: int64 [captions].
-      regions: for each caption, by index of the word, the grid cells of the objects that the word
-        mentions: bool [rows, columns]. None if regions are not wanted.
-      grid: rows and columns of the regions.
-    """
-
-    tokens: list[np.ndarray]
-    image: np.ndarray
+    tokens: list[np.ndarray]  # of each caption, its end included: int32 [words + 1]
+    image: np.ndarray  # index of each caption's image: int64 [captions]
+    # For each caption, by index of the word, the cells of the objects that the word mentions: bool
+    # [rows, columns]. None if they are not wanted.
     regions: list[dict[int, np.ndarray]] | None = None
-    grid: tuple[int, int] = (0, 0)
+    grid: tuple[int, int] = (0, 0)  # rows and columns of the regions
 
     @property
     def lengths(self) -> np.ndarray:
@@ -60,30 +54,25 @@ def tokenize_captions(
 ) -> TokenizedCaptions:
     """Return all captions of `records` as token ids, and the regions of their words if wanted.
 
-    Args:
-      records: of a split.
-      vocabulary: of the run.
-      max_words: captions of more words are left out; 0 keeps all.
-      regions_of: rows and columns of the encoder's grid, and how images are resized and cropped,
-        if regions are wanted. Captions of images without known objects have none.
+    Captions of more than `max_words` are left out; 0 keeps all. Regions need the rows and columns
+    of the encoder's grid, and how images are resized and cropped. Images without known objects have
+    none.
 
     Raises:
       UserError: regions are wanted, and no caption has one.
     """
+    grid, config = regions_of or ((0, 0), None)
     tokens, image, regions = [], [], []
     for index, record in enumerate(records):
+        objects = crop_objects(record.objects, config) if config else None
         for caption in record.captions:
             words = tokenize(caption)
             if max_words and len(words) > max_words:
                 continue
             tokens.append(np.asarray(vocabulary.encode(words), np.int32))
             image.append(index)
-            found: dict[int, np.ndarray] = {}
-            if regions_of and (objects := record.objects):
-                grid, crop = regions_of
-                visible = visible_box(objects.height, objects.width, crop)
-                found = objects.regions(words, grid, visible)
-            regions.append(found)
+            mentions = objects.visible_mentions(words, grid) if objects else {}
+            regions.append({word: seen.cells for word, seen in mentions.items()})
     images = np.asarray(image, np.int64)
     if not regions_of:
         return TokenizedCaptions(tokens, images)
@@ -92,7 +81,7 @@ def tokenize_captions(
         if not any(record.objects for record in records):
             what = f"--boxes has no training image, as {records[0].image_id!r}"
         raise UserError(f"--attention_supervision: {what}")
-    return TokenizedCaptions(tokens, images, regions, regions_of[0])
+    return TokenizedCaptions(tokens, images, regions, grid)
 
 
 def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
@@ -106,13 +95,7 @@ def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
 def bucket_by_length(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> BatchPlan:
     """Plan batches of captions of (nearly) equal length, in a new order each epoch.
 
-    Every caption comes once; the last partial batch is kept.
-
-    Args:
-      lengths: of the captions, int [captions].
-      batch_size: captions in a batch.
-      seed: of the run.
-      epoch: counted from 0.
+    Every caption, of `lengths` [captions], comes once; the last partial batch is kept.
     """
     random = np.random.default_rng([seed, epoch])
     shuffled = random.permutation(len(lengths))
@@ -125,13 +108,7 @@ def group_by_image(image: np.ndarray, batch_size: int, seed: int, epoch: int) ->
     """Plan batches that have all captions of their images, in a new order each epoch.
 
     A batch takes images until the captions of the next one would exceed `batch_size`, but at least
-    one image.
-
-    Args:
-      image: index of each caption's image, int [captions], the captions of an image in a row.
-      batch_size: captions in a batch.
-      seed: of the run.
-      epoch: counted from 0.
+    one image. `image` [captions] is the index of each caption's image, those of an image in a row.
     """
     random = np.random.default_rng([seed, epoch])
     groups = np.split(np.arange(len(image)), np.flatnonzero(np.diff(image)) + 1)
@@ -159,19 +136,19 @@ class ImageSource(abc.ABC):
     """Images or features of a split, by the indices of its images."""
 
     @abc.abstractmethod
-    def load(self, rows: tf.Tensor) -> Batch:
-        """Return `images` or `features` of the images with the indices `rows` [I]."""
-
-    @abc.abstractmethod
     def find_read_error(self) -> UserError | None:
         """Return what the user can correct after reading has failed, if it is that."""
+
+    @abc.abstractmethod
+    def _load(self, rows: tf.Tensor) -> Batch:
+        """Return `images` or `features` of the images with the indices `rows` [I]."""
 
     def attach(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """Add `images` or `features` to each element, of its image indices `rows`, and prefetch."""
 
         @tf.autograph.experimental.do_not_convert
         def add(element: Batch) -> Batch:
-            return {**element, **self.load(element["rows"])}
+            return {**element, **self._load(element["rows"])}
 
         dataset = dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return dataset.prefetch(tf.data.AUTOTUNE)
@@ -183,8 +160,7 @@ def _decoder(config: ImageConfig) -> Callable[[tf.Tensor], tf.Tensor]:
 
     It is traced once: each epoch's datasets would take longer to trace it than to read few images.
     """
-    size = config.image_size
-    spec = tf.TensorSpec([size, size, 3], tf.float32)
+    spec = tf.TensorSpec([config.image_size, config.image_size, 3], tf.float32)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def decode(images: tf.Tensor) -> tf.Tensor:
@@ -206,20 +182,19 @@ class ImageReader(ImageSource):
         # Rows of the images read last, the one that could not be read among them.
         self._recent: collections.deque[int] = collections.deque(maxlen=_RECENT)
 
-    def load(self, rows: tf.Tensor) -> Batch:
-        """See `ImageSource`."""
-        # In Python: what is no regular file could not be read safely, HEIC not be decoded.
-        encoded = tf.numpy_function(self._read, [rows], tf.string)
-        return {"images": _decoder(self._config)(tf.ensure_shape(encoded, [None]))}
-
     def find_read_error(self) -> UserError | None:
-        """See `ImageSource`: the image that was read last of those that can't be read."""
+        """Return the error of the image that was read last of those that can't be read."""
         for row in dict.fromkeys([*reversed(self._recent), *range(len(self._images))]):
             try:
                 load_image(self._images[row], compiled=True)
             except UserError as error:
                 return error
         return None
+
+    def _load(self, rows: tf.Tensor) -> Batch:
+        # In Python: what is no regular file could not be read safely, HEIC not be decoded.
+        encoded = tf.numpy_function(self._read, [rows], tf.string)
+        return {"images": _decoder(self._config)(tf.ensure_shape(encoded, [None]))}
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         self._recent.extend(rows.tolist())
@@ -242,13 +217,12 @@ class CachedFeatures(ImageSource):
         self._read_rows, self._shape = read_rows, shape
         self._error: UserError | None = None
 
-    def load(self, rows: tf.Tensor) -> Batch:
-        """See `ImageSource`."""
+    def _load(self, rows: tf.Tensor) -> Batch:
         features = tf.numpy_function(self._read, [rows], tf.float16)
         return {"features": tf.ensure_shape(features, [None, *self._shape])}
 
     def find_read_error(self) -> UserError | None:
-        """See `ImageSource`: the error of the cache."""
+        """Return the error of the cache."""
         return self._error
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
@@ -261,11 +235,7 @@ class CachedFeatures(ImageSource):
 
 
 def iter_batches(batches: Iterable[Any], *sources: ImageSource) -> Iterator[Any]:
-    """Yield the batches of a pipeline that reads from `sources`.
-
-    Raises:
-      UserError: something of a source can't be read.
-    """
+    """Yield the batches of a pipeline; `UserError` if something of its sources can't be read."""
     try:
         yield from batches
     except tf.errors.OpError as error:
@@ -293,14 +263,7 @@ def caption_batches(
     `tokens` int32 [B, T], padded; `captions` float32 [], the size of the whole minibatch; `first`
     int32 [], the position of the first caption in it; and, if the captions have them, `regions`
     bool [B, T, L]. Under a strategy with R replicas each minibatch comes as R elements that share
-    it.
-
-    Args:
-      captions: of the split.
-      plan: indices of the captions of each minibatch.
-      source: of the images.
-      skip: minibatches left out at the start.
-      context: of `tf.distribute`, if there are several replicas.
+    it; `context` says which are for this pipeline.
     """
     replicas = context.num_replicas_in_sync if context else 1
     pipelines = context.num_input_pipelines if context else 1
@@ -352,11 +315,7 @@ def image_batches(
 ) -> tf.data.Dataset:
     """Return images 0 … count-1 in order, each once: `rows` and what `source` adds.
 
-    Args:
-      count: number of images.
-      source: of the images.
-      batch_size: images in a batch.
-      shard: index and number of the workers that take turns with the batches.
+    Workers take turns with the batches; `shard` is the index of this one, and their number.
     """
-    rows = tf.data.Dataset.range(count).batch(batch_size).shard(shard[1], shard[0])
-    return source.attach(rows.map(tf.autograph.experimental.do_not_convert(lambda i: {"rows": i})))
+    rows = tf.data.Dataset.from_tensor_slices({"rows": tf.range(count, dtype=tf.int64)})
+    return source.attach(rows.batch(batch_size).shard(shard[1], shard[0]))

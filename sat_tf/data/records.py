@@ -15,30 +15,19 @@ MAX_LISTED_PROBLEMS = 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """An image with its captions.
+    """An image with its captions."""
 
-    Attributes:
-      image_id: name of the image as the data set writes it, unique in the data set.
-      image: path of a file, or the bytes of one.
-      captions: as written, not tokenized.
-      objects: with their boxes, if the data set or `--boxes` has them.
-      document_id: the `id` of the image in a document such as COCO's, by which files of results
-        name it; None: they use the name.
-    """
-
-    image_id: str
-    image: str | bytes
-    captions: tuple[str, ...]
-    objects: ObjectBoxes | None = None
+    image_id: str  # as the data set writes it, unique in the data set
+    image: str | bytes  # path of a file, or the bytes of one
+    captions: tuple[str, ...]  # as written, not tokenized
+    objects: ObjectBoxes | None = None  # if the data set or `--boxes` has them
+    # The `id` of the image in a document such as COCO's, by which files of results name it; None:
+    # they use `image_id`.
     document_id: int | str | None = None
 
 
 class SourceLocation(NamedTuple):
-    """A position in a file.
-
-    path: of the file.
-    position: number of a line, or an entry such as "annotations[17]"; "" is the whole file.
-    """
+    """A position in a file: a line, or an entry such as "annotations[17]"; "" is the whole file."""
 
     path: Path
     position: int | str = ""
@@ -57,14 +46,11 @@ class Problem(NamedTuple):
 
 
 class Problems(list[Problem]):
-    """Every problem found so far.
-
-    Attributes:
-      notes: how a data set was read that is not as documented, or lacks a part; nothing to correct.
-    """
+    """Every problem found so far."""
 
     def __init__(self) -> None:
         super().__init__()
+        # How a data set was read that is not as documented, or lacks a part; nothing to correct.
         self.notes: list[str] = []
 
     def add(self, location: SourceLocation, message: str) -> None:
@@ -85,17 +71,13 @@ class ValidatedSplits(NamedTuple):
 
 def describe_problems(problems: Sequence[Problem]) -> list[str]:
     """Return a line for each problem, location first, in the order of the files."""
-    ranks: dict[Path, int] = {}
-    for problem in problems:
-        ranks.setdefault(problem.location.path, len(ranks))
+    paths = [*dict.fromkeys(problem.location.path for problem in problems)]
 
     def sort_key(problem: Problem) -> tuple[int, list[int | str]]:
         path, position = problem.location
         # Text and numbers alternate, so that images[2] comes before images[10].
-        parts: list[int | str] = ["", position] if isinstance(position, int) else []
-        if isinstance(position, str):
-            parts = [int(x) if x.isdecimal() else x for x in re.split(r"(\d+)", position)]
-        return ranks[path], parts
+        parts = re.split(r"(\d+)", str(position))
+        return paths.index(path), [int(part) if part.isdecimal() else part for part in parts]
 
     ordered = sorted(problems, key=sort_key)
     return [printable(f"{problem.location}: {problem.message}") for problem in ordered]

@@ -1,10 +1,12 @@
 """Images that can't be read: found together before they are needed, listed, left out if wanted."""
 
 import concurrent.futures
+import contextlib
+import functools
 import os
 import sys
 import types
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +19,10 @@ from sat_tf.storage import LEFT_OUT_FILE, read_json, write_json, write_text
 LIST_FILE = "unreadable_images.txt"
 # Images of each split by name, as they are left out of a run.
 LeftOut = Mapping[str, Sequence[str]]
+_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+READERS = 16  # threads; most of their time goes into waiting for a disk or a network
+_IMAGES_PER_TASK = 64  # of a thread
 
 
 def find_unreadable(
@@ -28,44 +33,38 @@ def find_unreadable(
     """Return which images can't be read, by index, and an error message of each.
 
     Args:
-      records: of a split. Images in memory are made by this package, and are not checked.
+      records: those with images in memory, which this package has made, are not checked.
       decode: whether to decode every image, rather than those alone whose first or last bytes are
         unusual. Either way only images that `decode_image` rejects are returned.
       before_decoding: called if an image is going to be decoded, which needs TensorFlow.
     """
-    images = {i: one.image for i, one in enumerate(records) if isinstance(one.image, str)}
-    found: dict[int, str] = {}
+    paths = {i: one.image for i, one in enumerate(records) if isinstance(one.image, str)}
+    errors: dict[int, str | None] = dict.fromkeys(paths)
     if not decode:
-        # Most of the time goes into waiting for a disk or a network.
-        are_whole = _map(looks_whole, images.values(), 16, "checking")
-        images = {
-            i: images[i] for i, is_whole in zip(images, are_whole, strict=True) if not is_whole
-        }
-        errors = _map(_reading_error, images.values(), 16, "checking")
-        found = {i: error for i, error in zip(images, errors, strict=True) if error}
-        images = {i: path for i, path in images.items() if i not in found}
-    if images:
+        looked = map_in_threads(_look_at, [*paths.values()], READERS, "checking")
+        errors = dict(zip(paths, looked, strict=True))
+    if unknown := [i for i, error in errors.items() if error is None]:
         before_decoding()
-        errors = _map(_decoding_error, images.values(), os.cpu_count() or 1, "decoding")
-        found |= {i: error for i, error in zip(images, errors, strict=True) if error}
-    return dict(sorted(found.items()))
+        workers = os.cpu_count() or 1
+        decoded = map_in_threads(_decoding_error, [paths[i] for i in unknown], workers, "decoding")
+        errors |= zip(unknown, decoded, strict=True)
+    return {i: error for i, error in errors.items() if error}
 
 
 def describe_unreadable(
     errors: Sequence[str], total: int, advice: str, listing: Path | None = None
 ) -> str:
-    """Return a message about images that can't be read; more than 20 are written to a file.
+    """Return a message about images that can't be read, with a line of `errors` for each.
 
-    Args:
-      errors: a line for each, which names it.
-      total: number of images.
-      advice: what to do.
-      listing: file for the lines of all, if there is a place for one.
+    Lines of more than 20 are written to `listing`, if there is a place for one.
     """
     lines = [f"  {error}" for error in errors[:MAX_LISTED_PROBLEMS]]
     if len(errors) > MAX_LISTED_PROBLEMS:
-        more = f"  ... and {len(errors) - MAX_LISTED_PROBLEMS:,} more"
-        lines.append(f"{more}: see {listing}" if listing and _write(listing, errors) else more)
+        lines.append(f"  ... and {len(errors) - MAX_LISTED_PROBLEMS:,} more")
+        with contextlib.suppress(OSError):  # the first ones are printed all the same
+            if listing:
+                write_text(listing, "".join(f"{error}\n" for error in errors))
+                lines[-1] += f": see {listing}"
     heading = f"{len(errors):,} of {total:,} images can't be read:"
     return "\n".join([heading, *lines, advice])
 
@@ -87,7 +86,7 @@ def check_images(
       left_out: images that are left out without being checked.
       decode: see `find_unreadable`.
       listing: see `describe_unreadable`.
-      advice: see `describe_unreadable`.
+      advice: what to do, ends the error.
 
     Raises:
       UserError: images can't be read and are not to be left out, or no image of a split is left;
@@ -103,12 +102,12 @@ def check_images(
     total = sum(map(len, records.values()))
     if errors and not skip:
         raise UserError(describe_unreadable(errors, total, advice, listing))
-    for split, of_split in kept.items():
+    for split, left in kept.items():
         count = len(records[split])
-        if count and not of_split:
+        if count and not left:
             none = f"no image of the split {split} is left"
             raise UserError(describe_unreadable(errors, total, none, listing))
-        if dropped := count - len(of_split):
+        if dropped := count - len(left):
             print(
                 f"{split}: {dropped:,} of {count:,} images are left out (--skip_unreadable)",
                 file=sys.stderr,
@@ -149,11 +148,7 @@ def write_left_out(workdir: Path, names: LeftOut) -> None:
 
 
 def read_left_out(workdir: str | os.PathLike[str]) -> LeftOut:
-    """Read what `write_left_out` wrote.
-
-    Raises:
-      UserError: the file is damaged.
-    """
+    """Read what `write_left_out` wrote; raise `UserError` if the file is damaged."""
     path = Path(workdir) / LEFT_OUT_FILE
     if not path.exists():
         return {}
@@ -166,38 +161,39 @@ def read_left_out(workdir: str | os.PathLike[str]) -> LeftOut:
     return names
 
 
-def _map(
-    function: Callable[[str], _Result], paths: Collection[str], workers: int, what: str
+def map_in_threads(
+    function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, what: str
 ) -> list[_Result]:
-    """Return the results of a function for each path, in order, from several threads."""
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        results = pool.map(function, paths)
-        return [*progress_bar(results, desc=what, total=len(paths), unit="image", leave=False)]
+    """Return the results of a function for each item, in order, from several threads."""
+    # A few at a time: a task takes longer to pass on than many images to look at.
+    size = max(1, min(_IMAGES_PER_TASK, len(items) // (4 * workers)))
+    tasks = [items[start : start + size] for start in range(0, len(items), size)]
+    results: list[_Result] = []
+    with (
+        concurrent.futures.ThreadPoolExecutor(workers) as pool,
+        progress_bar(desc=what, total=len(items), unit="image", leave=False) as bar,
+    ):
+        for found in pool.map(lambda task: [*map(function, task)], tasks):
+            results += found
+            bar.update(len(found))
+    return results
 
 
-def _reading_error(path: str) -> str:
-    """Return why the bytes of an image can't be read or have no known format; "" if they have."""
-    try:
-        read_image(path)
-    except UserError as error:
-        return str(error)
-    return ""
+def _look_at(path: str) -> str | None:
+    """Return why an image can't be read; "" if it can; None if only decoding tells."""
+    return "" if looks_whole(path) else _error(read_image, path) or None
 
 
 def _decoding_error(path: str) -> str:
     """Return why an image can't be read; "" if it can."""
     from sat_tf.data.images import load_image  # imports TensorFlow, which takes seconds
 
+    return _error(functools.partial(load_image, compiled=True), path)
+
+
+def _error(read: Callable[[str], object], path: str) -> str:
     try:
-        load_image(path, compiled=True)
+        read(path)
     except UserError as error:
         return str(error)
     return ""
-
-
-def _write(path: Path, lines: Iterable[str]) -> bool:
-    try:
-        write_text(path, "".join(f"{line}\n" for line in lines))
-    except OSError:  # the first ones are printed all the same
-        return False
-    return True

@@ -86,16 +86,11 @@ def _interpolation_matrix(
 def blend_attention(
     image: np.ndarray, alpha: np.ndarray, smooth: bool = True, box: Box = WHOLE
 ) -> np.ndarray:
-    """Highlight the attended part of an image and darken the rest.
+    """Highlight the attended part of an image, [H, W, 3], 0..255, and darken the rest.
 
     Brightness is linear in alpha relative to uniform attention, alpha_i L, from 0 to `FULL`.
-    Uniform attention lights the whole image at 1 / `FULL`.
-
-    Args:
-      image: [H, W, 3], 0..255.
-      alpha: [rows, columns].
-      smooth: see `upsample_attention`.
-      box: see `upsample_attention`.
+    Uniform attention lights the whole image at 1 / `FULL`. Other arguments are those of
+    `upsample_attention`.
 
     Returns:
       uint8 [H, W, 3].
@@ -112,7 +107,6 @@ def attention_figure(
     words: Sequence[str],
     alphas: np.ndarray,
     betas: np.ndarray | None = None,
-    smooth: bool = True,
     box: Box = WHOLE,
 ) -> Figure:
     """Draw the image, then a panel for each word with its attention.
@@ -125,7 +119,6 @@ def attention_figure(
       words: T words.
       alphas: [T, rows, columns].
       betas: [T]; or None.
-      smooth: see `upsample_attention`.
       box: see `upsample_attention`.
     """
     if len(alphas) != len(words) or (betas is not None and len(betas) != len(words)):
@@ -138,7 +131,7 @@ def attention_figure(
     if words:
         _set_note(axes[0], f"dark: 0, bright: ≥ {FULL}× uniform")
     for step, (axis, word) in enumerate(zip(axes[1:], words, strict=False)):
-        axis.imshow(blend_attention(image, alphas[step], smooth, box), interpolation="bicubic")
+        axis.imshow(blend_attention(image, alphas[step], box=box), interpolation="bicubic")
         # A long word is set smaller, to be no wider than its panel.
         fitting = _PANEL_INCHES * _POINTS_PER_INCH / (_LETTER_WIDTH * max(1, len(word)))
         size = min(_WORD_POINTS, fitting)
@@ -156,13 +149,7 @@ def _set_note(axis: Axes, text: str) -> None:
 
 
 def _make_panels(rows: int, columns: int, panel_height: float) -> tuple[Figure, list[Axes]]:
-    """Return a new figure and its panels, row by row.
-
-    Args:
-      rows: of panels.
-      columns: of panels.
-      panel_height: in inches.
-    """
+    """Return a new figure and its panels, row by row; `panel_height` is in inches."""
     column_width = _PANEL_INCHES + _GAP_INCHES
     row_height = _WORD_INCHES + panel_height + _NOTE_INCHES
     width, height = columns * column_width + _GAP_INCHES, rows * row_height + _GAP_INCHES
@@ -201,11 +188,7 @@ def check_figure_path(path: str | os.PathLike[str]) -> None:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure in the format of the path's suffix.
-
-    Raises:
-      UserError: the suffix is not that of an image format.
-    """
+    """Write a figure in the format of the path's suffix, see `check_figure_path`."""
     check_figure_path(path)
     with atomic_path(path) as temporary, _missing_glyphs_reported_once():
         figure.savefig(temporary)

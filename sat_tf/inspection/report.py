@@ -7,7 +7,6 @@ its own styles and the images inside it, and nothing else.
 import base64
 import hashlib
 import html
-import importlib.resources
 import json
 import os
 import re
@@ -15,6 +14,7 @@ import string
 from collections.abc import Iterable
 from typing import Any, TextIO
 
+from sat_tf.inspection import STATIC
 from sat_tf.inspection.attention_record import AttentionRecord
 from sat_tf.storage import atomic_path
 
@@ -33,15 +33,11 @@ def write_report(
     subtitle: str = "",
     sort_by: str | None = None,
 ) -> None:
-    """Write a report atomically.
+    """Write a report atomically, with a heading and a sentence below it.
 
-    Args:
-      path: of the HTML file.
-      records: read one by one, so that they need not all be in memory.
-      title: heading of the page.
-      subtitle: sentence below the heading.
-      sort_by: name of a score, or `LOG_PROBABILITY`: images are first sorted by it, the lowest
-        first. None keeps their order. The reader can choose any other.
+    Records are read one by one, so that they need not all be in memory. Images are first sorted by
+    the score `sort_by`, or `LOG_PROBABILITY`, the lowest first; None keeps their order. The reader
+    can choose any other.
 
     Raises:
       ValueError: no image has a score of that name.
@@ -90,8 +86,7 @@ def _write_block(file: TextIO, role: str, value: dict[str, Any]) -> None:
 
 def read_static(name: str) -> str:
     """Return the text of a file in `static`."""
-    file = importlib.resources.files("sat_tf.inspection").joinpath("static", name)
-    return file.read_text(encoding="utf-8")
+    return (STATIC / name).read_text(encoding="utf-8")
 
 
 def join_scripts(*names: str) -> str:

@@ -35,15 +35,10 @@ def write_figure(record: AttentionRecord, step: int) -> None:
 
 
 def write_scores(scores: Mapping[str, float], step: int) -> None:
-    """Write losses and scores as curves, grouped as by `curve_tag`."""
+    """Write losses and scores as curves; TensorBoard groups tags by the part before the slash."""
     for name, value in scores.items():
-        tf.summary.scalar(curve_tag(name), value, step=step)
-
-
-def curve_tag(name: str) -> str:
-    """Return the tag of a loss or score: TensorBoard groups tags by the part before the slash."""
-    group = SCORES[name].group if name in SCORES else "training"
-    return f"{group}/{name.removeprefix('attention_')}"
+        group = SCORES[name].group if name in SCORES else "training"
+        tf.summary.scalar(f"{group}/{name.removeprefix('attention_')}", value, step=step)
 
 
 def safe_tag(image_id: str) -> str:

@@ -18,14 +18,13 @@ from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, UnprocessableEntity
 
-from sat_tf.inspection import FORMAT_VERSION, PLUGIN_NAME
+from sat_tf.inspection import FORMAT_VERSION, PLUGIN_NAME, STATIC
 from sat_tf.storage import finite_or_none
 
 # The only files that are served, listed before the first request: no part of a request becomes part
 # of a path.
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
-_STATIC = Path(__file__).parent / "static"
-_FILES = [file for file in sorted(_STATIC.iterdir()) if file.suffix in _TYPES]
+_FILES = [file for file in sorted(STATIC.iterdir()) if file.suffix in _TYPES]
 PAGE = 100  # images that are listed at a time
 # More steps than any series has: the data provider is asked for all of them.
 _EVERY_STEP = 2**31 - 1

@@ -57,10 +57,7 @@ def _entropies(maps: np.ndarray) -> np.ndarray:
 
 
 def normalized_entropy(alpha: np.ndarray) -> float:
-    """Compute the entropy of one map, [rows, columns], as `_entropies` does: 0 to 1.
-
-    NaN for a map of zeros.
-    """
+    """Compute the entropy of a map, [rows, columns], as `_entropies`; NaN for a map of zeros."""
     values = _entropies(np.asarray(alpha, np.float64).reshape(1, alpha.size))
     return abs(float(values[0])) if len(values) else math.nan  # abs: no -0.0
 
@@ -90,12 +87,11 @@ def attention_coverage(data: EvaluationData) -> Metric:
     100 where all cells get the same attention, 100 / L where one cell gets all of it; 0 for a grid
     of one cell.
     """
-    return _mean(
-        [
-            maps.shape[1] ** (_entropies(maps.sum(axis=0, keepdims=True)) - 1) * (maps.shape[1] > 1)
-            for maps in _maps(data)
-        ]
-    )
+    covered = []
+    for maps in _maps(data):
+        cells = maps.shape[1]
+        covered.append(cells ** (_entropies(maps.sum(axis=0, keepdims=True)) - 1) * (cells > 1))
+    return _mean(covered)
 
 
 @register("state_sensitivity", group=_GROUP, needs=(PAIRS,))
@@ -106,14 +102,11 @@ def state_sensitivity(data: EvaluationData) -> Metric:
 
 def _mean_beta(data: EvaluationData, is_content: bool) -> Metric:
     """Compute the mean beta of content words, or of function words."""
-    return _mean(
-        [
-            np.asarray(caption.betas, np.float64)[
-                [(word_class(word) == CONTENT) == is_content for word in caption.words]
-            ]
-            for caption in data.attended
-        ]
-    )
+    betas = []
+    for caption in data.attended:
+        is_counted = [(word_class(word) == CONTENT) == is_content for word in caption.words]
+        betas.append(np.asarray(caption.betas, np.float64)[is_counted])
+    return _mean(betas)
 
 
 for _name, _is_content in (("beta_content", True), ("beta_function", False)):
@@ -123,10 +116,7 @@ for _name, _is_content in (("beta_content", True), ("beta_function", False)):
 
 
 def beta_by_word_class(captions: Sequence["Caption"]) -> dict[str, float]:
-    """Return the mean beta, 0 to 1, of each class of words that occurs.
-
-    The classes are those of `sat_tf.vocabulary`.
-    """
+    """Return the mean beta, 0 to 1, of each class of words, see `word_class`, that occurs."""
     betas: dict[str, list[float]] = {}
     for caption in captions:
         for word, beta in zip(caption.words, caption.betas, strict=True):

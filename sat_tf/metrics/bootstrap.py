@@ -20,41 +20,27 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The difference between the scores of two systems on the same images.
-
-    difference: the second's less the first's.
-    interval: of the difference.
-    p: two-sided p-value, the share of resamples whose difference deviates from the mean of all by
-      as much as the difference itself does from 0 (as sacrebleu defines it).
-    """
+    """The second of two systems' scores on the same images less the first."""
 
     difference: float
     interval: Interval
+    # Two-sided p-value, the share of resamples whose difference deviates from the mean of all by as
+    # much as the difference itself does from 0 (as sacrebleu defines it).
     p: float
 
 
-def intervals(metrics: Mapping[str, Metric], seed: int = 0) -> dict[str, Interval]:
-    """Compute the 95 % interval of each score that can be resampled.
-
-    Args:
-      metrics: of the same images.
-      seed: of the resampling.
-    """
-    return {name: _interval(values) for name, values in _resample(metrics, seed).items()}
+def intervals(metrics: Mapping[str, Metric]) -> dict[str, Interval]:
+    """Compute the 95 % interval of each score that can be resampled, all of the same images."""
+    return {name: _interval(values) for name, values in _resample(metrics).items()}
 
 
-def differences(
-    first: Mapping[str, Metric], second: Mapping[str, Metric], seed: int = 0
-) -> dict[str, Difference]:
+def differences(first: Mapping[str, Metric], second: Mapping[str, Metric]) -> dict[str, Difference]:
     """Compare the scores that two systems share and that can be resampled: a paired bootstrap.
 
-    Args:
-      first: scores of one system.
-      second: of another, on the same images in the same order.
-      seed: of the resampling, which both share.
+    Both are of the same images in the same order.
     """
     resampled_first, resampled_second = (
-        _resample({name: system[name] for name in first if name in second}, seed)
+        _resample({name: system[name] for name in first if name in second})
         for system in (first, second)
     )
     found = {}
@@ -67,13 +53,13 @@ def differences(
     return found
 
 
-def _resample(metrics: Mapping[str, Metric], seed: int) -> dict[str, np.ndarray]:
+def _resample(metrics: Mapping[str, Metric]) -> dict[str, np.ndarray]:
     """Compute each score that can be resampled of the same resamples: float64 [R]."""
     metrics = {name: metric for name, metric in metrics.items() if metric.can_resample}
     if not metrics:
         return {}
     (size,) = {len(metric.statistics) for metric in metrics.values()}
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     sums: dict[str, list[np.ndarray]] = {name: [] for name in metrics}
     for _ in range(0, RESAMPLES, _CHUNK):
         # How often each image is in each resample: [_CHUNK, N]

@@ -31,46 +31,47 @@ def no_faithfulness() -> np.ndarray:
 
 
 def faithfulness(
-    before: float, covered: np.ndarray, after: float, fractions: Sequence[float] = FRACTIONS
+    before: np.ndarray, covered: np.ndarray, after: np.ndarray, fractions: Sequence[float]
 ) -> np.ndarray:
-    """Return what a word contributes to the scores.
+    """Return what words contribute to the scores.
 
     Args:
-      before: its log probability given the whole image, in nats.
-      covered: that given the image with shares of it covered, float [orders, fractions].
-      after: that given the covered image.
+      before: their log probabilities given the whole image, in nats, float [n].
+      covered: those given the image with shares of it covered, float [n, orders, fractions].
+      after: those given the covered image, float [n].
       fractions: the shares.
 
     Returns:
-      float64 [2 orders + 1]: of each order the fall of log p with the first fraction covered, and
-      the area under p as a function of the fraction; 1, the number of words.
+      float64 [n, 2 orders + 1]: of each order the fall of log p with the first fraction covered,
+      and the area under p as a function of the fraction; 1, the number of words.
     """
-    ends = np.full([len(ORDERS), 1], 1.0)
-    curves = np.exp(np.concatenate([before * ends, covered, after * ends], axis=1))
-    areas = np.trapezoid(curves, (0.0, *fractions, 1.0), axis=1)  # over the fractions: [orders]
-    return np.concatenate([before - covered[:, 0], areas, [1.0]])
+    shape = *covered.shape[:2], 1
+    first, last = (np.broadcast_to(end[:, None, None], shape) for end in (before, after))
+    curves = np.exp(np.concatenate([first, covered, last], axis=2), dtype=np.float64)
+    areas = np.trapezoid(curves, (0.0, *fractions, 1.0), axis=2)  # over the fractions: [n, orders]
+    falls = before[:, None] - covered[..., 0]
+    return np.concatenate([falls, areas, np.ones([len(before), 1])], axis=1)
 
 
 def _score(data: EvaluationData, column: int, scale: float) -> Metric:
     sums = np.asarray(data.faithfulness)
-    return ratio(sums[:, column].tolist(), sums[:, -1].tolist(), scale)
+    return ratio(sums[:, column], sums[:, -1], scale)
 
 
-def _register(name: str, column: int, scale: float, *, higher_is_better: bool = True) -> None:
+_SCORES = [
+    *((f"fall_{order}", column, 1.0) for column, order in enumerate(ORDERS)),
+    # Covering the most attended cells first deletes what matters; uncovering them first inserts it,
+    # which is the same curve as covering the least attended ones first.
+    ("deletion", len(ORDERS), 100.0),
+    ("insertion", len(ORDERS) + 1, 100.0),
+    ("deletion_random", len(ORDERS) + 2, 100.0),
+]
+for _name, _column, _scale in _SCORES:
     register(
-        name,
+        _name,
         group=GROUP,
         needs=(_MEASURED,),
-        higher_is_better=higher_is_better,
+        higher_is_better=_name != "deletion",
         can_monitor=False,
         in_validations=False,
-    )(functools.partial(_score, column=column, scale=scale))
-
-
-for _index, _order in enumerate(ORDERS):
-    _register(f"fall_{_order}", _index, 1.0)
-# Covering the most attended cells first deletes what matters; uncovering them first inserts it,
-# which is the same curve as covering the least attended ones first.
-_register("deletion", len(ORDERS), 100.0, higher_is_better=False)
-_register("insertion", len(ORDERS) + 1, 100.0)
-_register("deletion_random", len(ORDERS) + 2, 100.0)
+    )(functools.partial(_score, column=_column, scale=_scale))

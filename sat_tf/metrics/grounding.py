@@ -12,12 +12,13 @@ Captions are the generated ones, or the references, read by teacher forcing: sev
 and the same for every model.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sat_tf.data.objects import WHOLE, Box, ObjectBoxes, cells_inside
+from sat_tf.data.objects import ObjectBoxes
 from sat_tf.metrics.attention import ATTENTION
 from sat_tf.metrics.bootstrap import Interval
 from sat_tf.metrics.registry import EvaluationData, Metric, Need, ratio, register
@@ -49,76 +50,39 @@ _REFERENCES = Need(
 )
 
 
-class _Column(NamedTuple):
-    """Which of the sums of `grounding` a score is the ratio of."""
-
-    is_reference: bool
-    size: str
-    map: str
-    measure: str
-
-    @property
-    def name(self) -> str:
-        """Name of the score."""
-        own = _MEASURES[self.measure]
-        name = own if self.map == "alpha" else f"{self.measure}_{self.map}"
-        size = f"_{self.size}" if self.size else ""
-        return f"{'reference_' if self.is_reference else ''}{name}{size}"
-
-    def compute(self, data: EvaluationData) -> Metric:
-        """Compute the score from the sums of each image."""
-        images = data.reference_grounding if self.is_reference else data.shared(_generated)
-        sums = np.asarray(images)[:, SIZES.index(self.size), list(MAPS).index(self.map)]  # [N, 3]
-        column = list(_MEASURES).index(self.measure)
-        return ratio(sums[:, column].tolist(), sums[:, -1].tolist(), 100)
-
-
 def no_grounding() -> np.ndarray:
     """Return the sums of `grounding` of no word."""
     return np.zeros([len(SIZES), len(MAPS), len(_MEASURES) + 1])
 
 
-def grounding(
-    words: Sequence[str], alphas: np.ndarray, objects: ObjectBoxes, crop: Box = WHOLE
-) -> np.ndarray:
+def grounding(words: Sequence[str], alphas: np.ndarray, objects: ObjectBoxes | None) -> np.ndarray:
     """Compare the maps of a caption's words with the objects that they name.
 
     Args:
       words: n.
       alphas: [n, rows, columns], or [n + 1, rows, columns] with that of the end.
-      objects: of the image.
-      crop: the part of the image under the grid.
+      objects: of the image, if they are known.
 
     Returns:
       float64 [sizes, maps, 3]: sums over the words that name an object of this size of the two
       measures, and the number of these words. The last word has no map after it in n maps.
     """
     sums = no_grounding()
-    if not len(words):
+    if objects is None or not len(words):
         return sums
     alphas = np.asarray(alphas, np.float64)
     grid = alphas.shape[1:]
     uniform = np.full(grid, 1 / (grid[0] * grid[1]))
     ignorant = uniform, _centred(grid), alphas[: len(words)].mean(axis=0)  # mean over T
-    for word, indices in objects.visible_mentions(words, crop).items():
-        inside = cells_inside((objects.objects[i].box for i in indices), grid, crop)
-        area = max(objects.area(i) for i in indices)
+    for word, seen in objects.visible_mentions(words, grid).items():
+        area = max(map(objects.area, seen.indices))
         size = sum(area >= limit for limit in _LIMITS.values())  # its index in `SIZES`
         after = alphas[word + 1] if word + 1 < len(alphas) else None
         for column, weights in enumerate((alphas[word], after, *ignorant)):
             if weights is not None:
-                hit = inside[weights == weights.max()].mean()
-                sums[[0, size], column] += hit, weights[inside].sum(), 1
+                hit = seen.cells[weights == weights.max()].mean()
+                sums[[0, size], column] += hit, weights[seen.cells].sum(), 1
     return sums
-
-
-def _generated(data: EvaluationData) -> list[np.ndarray]:
-    """Return the `grounding` of each generated caption."""
-    crops = data.crops or [WHOLE] * len(data.objects)
-    return [
-        grounding(caption.words, caption.alphas, objects, crop) if objects else no_grounding()
-        for caption, objects, crop in zip(data.attended, data.objects, crops, strict=True)
-    ]
 
 
 def _centred(grid: tuple[int, int]) -> np.ndarray:
@@ -129,59 +93,68 @@ def _centred(grid: tuple[int, int]) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _columns() -> Iterator[_Column]:
-    """Yield the scores; of generated captions, which have few nouns, not by size."""
-    for measure in _MEASURES:
-        for map_ in MAPS:
-            if map_ != "after":
-                yield _Column(False, "", map_, measure)
-            for size in SIZES:
-                yield _Column(True, size, map_, measure)
+def _generated(data: EvaluationData) -> list[np.ndarray]:
+    """Return the `grounding` of each generated caption."""
+    pairs = zip(data.attended, data.objects, strict=True)
+    return [grounding(caption.words, caption.alphas, objects) for caption, objects in pairs]
 
 
-for _column in _columns():
-    _is_main = _column.map == "alpha" and not _column.size
-    register(
-        _column.name,
-        group=GROUP,
-        needs=(_REFERENCES if _column.is_reference else ATTENTION, BOXES),
-        can_monitor=_is_main,
-        in_validations=_is_main or not _column.is_reference,
-    )(_column.compute)
+def _name(of_references: bool, measure: str, map_: str, size: str) -> str:
+    name = _MEASURES[measure] if map_ == "alpha" else f"{measure}_{map_}"
+    return "_".join(filter(None, ("reference" * of_references, name, size)))
+
+
+def _score(data: EvaluationData, of_references: bool, measure: str, map_: str, size: str) -> Metric:
+    images = data.reference_grounding if of_references else data.shared(_generated)
+    sums = np.asarray(images)[:, SIZES.index(size), [*MAPS].index(map_)]  # [N, 3]
+    return ratio(sums[:, [*_MEASURES].index(measure)], sums[:, -1], 100)
+
+
+# Generated captions have few nouns: they are not scored by size.
+_KINDS = ((False, ""), *((True, size) for size in SIZES))
+
+for _measure, _map, (_of_references, _size) in itertools.product(_MEASURES, MAPS, _KINDS):
+    _is_main = _map == "alpha" and not _size
+    if _of_references or _map != "after":
+        register(
+            _name(_of_references, _measure, _map, _size),
+            group=GROUP,
+            needs=(_REFERENCES if _of_references else ATTENTION, BOXES),
+            can_monitor=_is_main,
+            in_validations=_is_main or not _of_references,
+        )(
+            functools.partial(
+                _score, of_references=_of_references, measure=_measure, map_=_map, size=_size
+            )
+        )
 
 
 def grounding_table(scores: Mapping[str, float], intervals: Mapping[str, Interval]) -> str:
-    """Format the scores of this module, with the 95 % intervals of those of all sizes.
+    """Format the scores of this module, a line for each map, and intervals of those of all sizes.
 
-    Returns:
-      A table with a line for each map; "" if there are none of these scores.
+    "" if there are none of these scores.
     """
 
-    def cell(column: _Column) -> str:
-        if column.name not in scores:
-            return ""
-        text = f"{scores[column.name]:.1f}"
-        if not column.size and column.name in intervals:
-            low, high = intervals[column.name]
-            text += f" [{low:.1f}, {high:.1f}]"
+    def cell(name: str, size: str) -> str:
+        text = f"{scores[name]:.1f}"
+        if not size and name in intervals:
+            text += " [{:.1f}, {:.1f}]".format(*intervals[name])
         return text
 
     lines = []
-    for is_reference, title in ((False, "generated captions"), (True, "reference captions")):
-        kinds = [
-            (measure, size) for measure in _MEASURES for size in SIZES[: 4 * is_reference or 1]
-        ]
-        rows = {title: [size or measure for measure, size in kinds]}
+    for of_references, title, sizes in (
+        (False, "generated captions", SIZES[:1]),
+        (True, "reference captions", SIZES),
+    ):
+        columns = [*itertools.product(_MEASURES, sizes)]
+        rows = [(title, [size or measure for measure, size in columns])]
         for map_, label in MAPS.items():
-            rows[f"  {label}"] = [cell(_Column(is_reference, size, map_, m)) for m, size in kinds]
-        if rows["  " + MAPS["alpha"]][0]:
-            lines += [
-                f"{label:<26}"
-                + "".join(
-                    f"{text:>{8 if size else 20}}"
-                    for text, (_, size) in zip(row, kinds, strict=True)
-                )
-                for label, row in rows.items()
-                if any(row)
-            ]
+            names = [_name(of_references, measure, map_, size) for measure, size in columns]
+            if names[0] in scores:
+                cells = [cell(name, size) for name, (_, size) in zip(names, columns, strict=True)]
+                rows.append((f"  {label}", cells))
+        widths = [8 if size else 20 for _, size in columns]
+        for label, cells in rows if len(rows) > 1 else ():
+            padded = (f"{text:>{width}}" for text, width in zip(cells, widths, strict=True))
+            lines.append(f"{label:<26}{''.join(padded)}")
     return "\n".join(lines)

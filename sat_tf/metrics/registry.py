@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from sat_tf.config import Config
-from sat_tf.data.objects import Box, ObjectBoxes
+from sat_tf.data.objects import ObjectBoxes
 from sat_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,16 +27,12 @@ _Compute = TypeVar("_Compute", bound=Callable[["EvaluationData"], "Metric"])
 
 
 class Metric(NamedTuple):
-    """A score of a corpus as a function of per-image statistics, so that it can be bootstrapped.
+    """A score of a corpus as a function of per-image statistics, so that it can be bootstrapped."""
 
-    statistics: what each image contributes, float64 [N, S].
-    compute: maps statistics summed over images, [..., S], to scores, [...].
-    can_resample: False for a score of the corpus as a whole, which has one row of statistics.
-    """
-
-    statistics: np.ndarray
+    statistics: np.ndarray  # what each image contributes, float64 [N, S]
+    # Maps statistics summed over images, [..., S], to scores, [...].
     compute: Callable[[np.ndarray], np.ndarray]
-    can_resample: bool = True
+    can_resample: bool = True  # a score of the corpus as a whole, with one row of statistics, can't
 
     @property
     def score(self) -> float:
@@ -44,7 +40,10 @@ class Metric(NamedTuple):
         return float(self.compute(self.statistics.sum(axis=0)))  # sum over N: [S]
 
 
-def ratio(numerators: Sequence[float], denominators: Sequence[float], scale: float = 1) -> Metric:
+_Numbers = Sequence[float] | np.ndarray
+
+
+def ratio(numerators: _Numbers, denominators: _Numbers, scale: float = 1) -> Metric:
     """Return `scale` times the ratio of two sums over images; 0 where there is nothing to count."""
 
     def compute(sums: np.ndarray) -> np.ndarray:
@@ -56,9 +55,9 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], scale: flo
     return Metric(statistics, compute)
 
 
-def mean(values: Sequence[float]) -> Metric:
-    """Return the mean over images of a score of single images."""
-    return ratio(values, [1.0] * len(values))
+def mean(values: _Numbers, scale: float = 1) -> Metric:
+    """Return `scale` times the mean over images of a score of single images."""
+    return ratio(values, np.ones(len(values)), scale)
 
 
 def corpus_score(value: float) -> Metric:
@@ -78,7 +77,6 @@ class EvaluationData:
     training_captions: Collection[str] = ()  # of all training images
     attended: "Sequence[Caption]" = ()  # the captions with their attention maps
     objects: Sequence[ObjectBoxes | None] = ()
-    crops: Sequence[Box] = ()  # the part of each image that the encoder sees; empty: the whole
     # Of the references of an image: the sum of log p of their tokens, ends included, and the number
     # of these tokens.
     log_likelihoods: Sequence[tuple[float, float]] = ()
@@ -114,9 +112,8 @@ class Need:
     is_in_run: Callable[[Config], bool] = lambda config: True  # in validations of a training run
 
 
-# (image numbers [B], captions) -> float32 [B]: the score of each caption against the references of
-# its image.
-Reward = Callable[[np.ndarray, Sequence[str]], np.ndarray]
+# (number of an image, caption) -> the score of the caption against the references of the image.
+Reward = Callable[[int, str], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +136,7 @@ class Score:
         return 0.0 if self.higher_is_better else math.inf
 
     def is_better(self, value: float, other: float) -> bool:
-        """Return whether a value is better than another."""
+        """Return whether `value` is better."""
         return value > other if self.higher_is_better else value < other
 
     @property
@@ -166,9 +163,7 @@ def register(name: str, **attributes: Any) -> Callable[[_Compute], _Compute]:
 def compute_scores(data: EvaluationData, monitor: str | None = None) -> dict[str, Metric]:
     """Compute every score that this installation and these data allow, by name.
 
-    Args:
-      data: captions and what is known of them.
-      monitor: the monitored score, in a validation, which leaves out scores that are not for it.
+    With a monitored score it is a validation, which leaves out scores that are not for it.
 
     Raises:
       UserError: the monitored score cannot be computed from these data.
@@ -192,11 +187,7 @@ def left_out() -> dict[str, str]:
 
 
 def check_scores(config: Config) -> None:
-    """Check that a training run can compute the scores of `--monitor` and `--self_critical`.
-
-    Raises:
-      UserError: there is no such score, or the run or the installation lacks what it needs.
-    """
+    """Raise `UserError` if a training run can't compute its `--monitor` or `--self_critical`."""
     monitors = [name for name, score in SCORES.items() if score.can_monitor]
     rewards = ["none", *(name for name, score in SCORES.items() if score.make_reward)]
     training = config.training
@@ -211,8 +202,20 @@ def check_scores(config: Config) -> None:
                 raise UserError(f"--{flag}={name} {need.reason}")
 
 
-def make_reward(name: str, references: Sequence[Sequence[str]]) -> Reward:
-    """Make the reward of `--self_critical=name` from the tokenized references of each image."""
+def make_reward(
+    name: str, references: Sequence[Sequence[str]]
+) -> Callable[[np.ndarray, Sequence[str]], np.ndarray]:
+    """Make the reward of `--self_critical=name` from the tokenized references of each image.
+
+    Returns:
+      A function from image numbers [B] and their captions to float32 [B].
+    """
     make = SCORES[name].make_reward
     assert make, f"{name} cannot be a reward"  # see `check_scores`
-    return make(references)
+    reward = make(references)
+
+    def rewards(images: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+        pairs = zip(images.tolist(), captions, strict=True)
+        return np.array([reward(image, caption) for image, caption in pairs], np.float32)
+
+    return rewards

@@ -1,8 +1,6 @@
 """Scores of whether captions of the embedded data set are true of their scenes, in percent."""
 
-from collections.abc import Sequence
-
-from sat_tf.metrics.registry import EvaluationData, Metric, Need, ratio, register
+from sat_tf.metrics.registry import EvaluationData, Metric, Need, mean, ratio, register
 from sat_tf.shapes.judge import Judgement, SceneObjects, judge, named_objects
 from sat_tf.shapes.scenes import Scene
 
@@ -22,10 +20,6 @@ def _judgements(data: EvaluationData) -> list[Judgement]:
     return [judge(caption.split(), scene) for caption, scene in pairs]
 
 
-def _percent(holds: Sequence[bool]) -> Metric:
-    return ratio(holds, [1.0] * len(holds), 100)
-
-
 @register("true_objects", group="truth", needs=(SCENES,))
 def true_objects(data: EvaluationData) -> Metric:
     """Compute the named objects that are in the scene; a colour and a shape after it name one."""
@@ -38,7 +32,7 @@ def true_objects(data: EvaluationData) -> Metric:
 @register("true_captions", group="truth", needs=(SCENES,))
 def true_captions(data: EvaluationData) -> Metric:
     """Compute the captions that are grammatical and true as a whole."""
-    return _percent([one.true for one in data.shared(_judgements)])
+    return mean([one.true for one in data.shared(_judgements)], 100)
 
 
 @register("true_relational", group="truth", needs=(SCENES,))
@@ -52,7 +46,7 @@ def true_relational(data: EvaluationData) -> Metric:
 @register("relational_captions", group="truth", needs=(SCENES,), can_monitor=False)
 def relational_captions(data: EvaluationData) -> Metric:
     """Compute the captions that state a relation."""
-    return _percent([one.relational for one in data.shared(_judgements)])
+    return mean([one.relational for one in data.shared(_judgements)], 100)
 
 
 @register("shuffled_true_captions", group="truth", needs=(SCENES,), can_monitor=False)
@@ -60,4 +54,5 @@ def shuffled_true_captions(data: EvaluationData) -> Metric:
     """Compute the captions that are true of the next image's scene: a baseline."""
     first, *others = _scenes(data)
     pairs = zip(data.captions, [*others, first], strict=True)
-    return _percent([bool(others) and judge(text.split(), scene).true for text, scene in pairs])
+    is_true = [bool(others) and judge(text.split(), scene).true for text, scene in pairs]
+    return mean(is_true, 100)

@@ -72,13 +72,7 @@ def sentence_bleu(caption: str, references: Sequence[str]) -> float:
 
 def _bleu_reward(references: Sequence[Sequence[str]]) -> Reward:
     """Make a reward of `sentence_bleu`, 0 to 10."""
-
-    def reward(rows: np.ndarray, captions: Sequence[str]) -> np.ndarray:
-        pairs = zip(rows, captions, strict=True)
-        scores = [sentence_bleu(caption, references[row]) / 10 for row, caption in pairs]
-        return np.asarray(scores, np.float32)
-
-    return reward
+    return lambda image, caption: sentence_bleu(caption, references[image]) / 10
 
 
 def _bleu_statistics(data: EvaluationData) -> np.ndarray:
@@ -137,20 +131,15 @@ def _cider_reward(references: Sequence[Sequence[str]]) -> Reward:
     # An n-gram of one image weighs as much as one of none: leaving it out saves memory.
     scorer.document_frequency = Counter({n: count for n, count in frequencies.items() if count > 1})
 
-    def score(rows: np.ndarray, captions: Sequence[str]) -> list[float]:
-        scorer.ctest, scorer.crefs = [], []
-        for row, caption in zip(rows, captions, strict=True):
-            scorer.cook_append(caption, references[row])
-        # The scorer takes the number of images from the length of this list, and reads only the
-        # entries that have a caption.
-        scorer.crefs += [None] * (len(references) - len(rows))
-        return scorer.compute_cider()
+    # The scorer takes the number of images from the length of a list of their references, of which
+    # it reads only those of the captions.
+    others = [None] * (len(references) - 1)
 
-    def reward(rows: np.ndarray, captions: Sequence[str]) -> np.ndarray:
-        size = len(references)
-        starts = range(0, len(rows), size)
-        parts = [score(rows[i : i + size], captions[i : i + size]) for i in starts]
-        return np.asarray([value for part in parts for value in part], np.float32)
+    def reward(image: int, caption: str) -> float:
+        scorer.ctest, scorer.crefs = [], []
+        scorer.cook_append(caption, references[image])
+        scorer.crefs += others
+        return float(scorer.compute_cider()[0])
 
     return reward
 
@@ -171,7 +160,7 @@ def rouge_l(data: EvaluationData) -> Metric:
     from pycocoevalcap.rouge.rouge import Rouge
 
     scorer, pairs = Rouge(), zip(data.captions, data.references, strict=True)
-    return mean([100.0 * scorer.calc_score([text], list(texts)) for text, texts in pairs])
+    return mean([scorer.calc_score([text], list(texts)) for text, texts in pairs], 100)
 
 
 @register("meteor", group=_GROUP, needs=(PACKAGE, JAVA), in_validations=False)
@@ -234,7 +223,7 @@ def mean_length(data: EvaluationData) -> Metric:
 def novel_captions(data: EvaluationData) -> Metric:
     """Compute the percentage of captions that are no training caption word by word."""
     known = data.training_captions
-    return mean([100.0 * (caption not in known) for caption in data.captions])
+    return mean([caption not in known for caption in data.captions], 100)
 
 
 @register("distinct_captions", group=_GROUP)

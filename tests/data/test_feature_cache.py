@@ -12,9 +12,8 @@ import pytest
 import tensorflow as tf
 
 from sat_tf.config import ImageConfig
-from sat_tf.data import feature_cache
+from sat_tf.data import feature_cache, pipeline
 from sat_tf.data.feature_cache import FeatureCache, find_cache
-from sat_tf.data.images import decode_image
 from sat_tf.data.records import Record
 from sat_tf.data.unreadable import LIST_FILE
 from sat_tf.errors import UserError
@@ -23,6 +22,7 @@ IMAGES = ImageConfig(image_size=12, resize="stretch")
 GRID = (2, 3, 5)
 COUNT, PER_SHARD = 23, 5
 RECORD_BYTES = int(np.prod(GRID)) * 2 + 4
+DECODER = pipeline._decoder
 
 
 class Encoder:
@@ -71,21 +71,11 @@ def expected(images: np.ndarray) -> np.ndarray:
     return Encoder()(images.astype(np.float32)).astype(np.float16)
 
 
-def decode_quickly(encoded: tf.Tensor) -> tf.Tensor:
-    """Decode without EXIF, whose tracing takes most of a test's time."""
-    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
-
-
 def fill(
-    folder: Path,
-    records: Sequence[Record],
-    encode=None,
-    fingerprint="f" * 64,
-    decode=decode_quickly,
+    folder: Path, records: Sequence[Record], encode=None, fingerprint="f" * 64
 ) -> FeatureCache:
-    with mock.patch.object(feature_cache, "decode_image", decode):
-        cache = FeatureCache(folder, records, fingerprint, GRID)
-        cache.fill(encode or Encoder(), IMAGES, batch_size=4)
+    cache = FeatureCache(folder, records, fingerprint, GRID)
+    cache.fill(encode or Encoder(), IMAGES, batch_size=4)
     return cache
 
 
@@ -103,9 +93,24 @@ def shard_with(cache: FeatureCache, index: int) -> tuple[Path, int]:
     raise AssertionError(f"no features of image {index}")
 
 
+def quick_decoder(config: ImageConfig):
+    """Decode what needs no resizing: TensorFlow takes seconds to optimize the whole decoder."""
+
+    def decode(encoded: tf.Tensor) -> tf.Tensor:
+        pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        return tf.cast(
+            tf.ensure_shape(pixels, [config.image_size, config.image_size, 3]), tf.float32
+        )
+
+    return lambda images: tf.map_fn(decode, images, fn_output_signature=tf.float32)
+
+
 @pytest.fixture(autouse=True, scope="module")
-def small_shards():
-    with mock.patch.object(feature_cache, "SHARD_BYTES", PER_SHARD * RECORD_BYTES):
+def small_shards_of_simple_images():
+    with (
+        mock.patch.object(feature_cache, "SHARD_BYTES", PER_SHARD * RECORD_BYTES),
+        mock.patch.object(pipeline, "_decoder", quick_decoder),
+    ):
         yield
 
 
@@ -127,11 +132,12 @@ def assert_reads_everything(cache: FeatureCache) -> None:
     np.testing.assert_array_equal(cache.read(np.arange(COUNT)), expected(pictures()))
 
 
-@pytest.mark.parametrize(("place", "decode"), [(in_files, decode_image), (None, decode_quickly)])
-def test_reads_the_encoder_s_output_in_any_order(tmp_path, place, decode):
+@pytest.mark.parametrize(("place", "decoder"), [(in_files, DECODER), (None, quick_decoder)])
+def test_reads_the_encoder_s_output_in_any_order(tmp_path, monkeypatch, place, decoder):
+    monkeypatch.setattr(pipeline, "_decoder", decoder)
     images = pictures()
     records = place(images, tmp_path / "images") if place else in_memory(images)
-    cache = fill(tmp_path / "cache", records, decode=decode)
+    cache = fill(tmp_path / "cache", records)
     order = np.random.default_rng(2).integers(0, COUNT, 60)
     read = cache.read(order)
     assert read.dtype == np.float16
@@ -303,9 +309,8 @@ def test_two_processes_that_encode_the_same_images_write_the_same_files(tmp_path
     first, second = (
         FeatureCache(tmp_path / "cache", in_memory(pictures()), "f" * 64, GRID) for _ in range(2)
     )
-    with mock.patch.object(feature_cache, "decode_image", decode_quickly):
-        first.fill(Encoder(), IMAGES)
-        second.fill(Encoder(), IMAGES)
+    first.fill(Encoder(), IMAGES)
+    second.fill(Encoder(), IMAGES)
     assert len(shards_of(first.folder)) == 5
     assert_reads_everything(first)
 

@@ -116,11 +116,10 @@ def test_heic_and_avif_are_converted(make, tmp_path):
 
 
 def test_heic_and_avif_that_can_t_be_read_say_what_to_install(monkeypatch):
-    def not_installed(_):
+    def not_installed(*_):
         raise ImportError
 
-    monkeypatch.setattr(image_bytes, "_open_heic", not_installed)
-    monkeypatch.setattr(image_bytes, "_open_avif", not_installed)
+    monkeypatch.setattr(image_bytes, "_open", not_installed)
     for kind, what in ((b"heic", r"HEIC: .*sat_tf\[heic\]"), (b"avif", r"AVIF: .*Pillow")):
         with pytest.raises(UserError, match=f"the bytes: is {what}"):
             read_image(b"\0\0\0\x1cftyp" + kind + bytes(20))

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from sat_tf.data.objects import Box, NamedBox, ObjectBoxes, cells_inside, intersect
+from sat_tf.data.objects import WHOLE, Box, NamedBox, ObjectBoxes, cells_inside, intersect
 
 WORDS = ["a", "dog"]
 
 
-def dogs(*boxes):
+def dogs(*boxes, crop=WHOLE):
     """Objects that the second word of any caption mentions."""
     objects = [NamedBox("dog", box) for box in boxes]
-    return ObjectBoxes(100, 200, objects, lambda words: {1: range(len(boxes))})
+    return ObjectBoxes(100, 200, objects, lambda words: {1: range(len(boxes))}, crop=crop)
 
 
 def test_cells_are_those_whose_centre_lies_in_a_box():
@@ -37,17 +37,21 @@ def test_the_grid_covers_the_crop():
 
 def test_objects_outside_of_the_crop_are_not_mentioned():
     crop = Box(0.0, 0.25, 1.0, 0.75)
-    assert dogs(Box(0, 0, 1, 0.25), Box(0, 0.75, 1, 1)).regions(WORDS, (2, 2), crop) == {}
-    assert dogs(Box(0.2, 0.4, 0.8, 0.4)).regions(WORDS, (2, 2), crop) == {}  # no area
-    half_visible = dogs(Box(0, 0, 1, 0.25), Box(0, 0, 1, 0.5))
-    assert half_visible.visible_mentions(WORDS, crop) == {1: [1]}
-    assert half_visible.visible_mentions(WORDS) == {1: [0, 1]}
-    assert half_visible.regions(WORDS, (2, 2), crop)[1].tolist() == [[True, False], [True, False]]
+    outside = dogs(Box(0, 0, 1, 0.25), Box(0, 0.75, 1, 1), crop=crop)
+    assert outside.visible_mentions(WORDS, (2, 2)) == {}
+    without_area = dogs(Box(0.2, 0.4, 0.8, 0.4), crop=crop)
+    assert without_area.visible_mentions(WORDS, (2, 2)) == {}
+    boxes = Box(0, 0, 1, 0.25), Box(0, 0, 1, 0.7)
+    (seen,) = dogs(*boxes, crop=crop).visible_mentions(WORDS, (2, 2)).values()
+    assert seen.indices == [1]
+    assert seen.cells.tolist() == [[True, True], [True, True]]  # of the whole: the left ones
+    (seen,) = dogs(*boxes).visible_mentions(WORDS, (2, 2)).values()
+    assert seen.indices == [0, 1]
 
 
 def test_an_object_between_the_centres_is_mentioned_without_a_cell():
-    small = dogs(Box(0.4, 0.4, 0.6, 0.6)).regions(WORDS, (2, 2))
-    assert not small[1].any()
+    (seen,) = dogs(Box(0.4, 0.4, 0.6, 0.6)).visible_mentions(WORDS, (2, 2)).values()
+    assert not seen.cells.any()
 
 
 def test_intersection_of_boxes():

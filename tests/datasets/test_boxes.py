@@ -5,7 +5,7 @@ import pytest
 from box_files import entity, make_entities, make_instances
 
 from sat_tf.config import DataConfig, ImageConfig
-from sat_tf.data.images import visible_box
+from sat_tf.data.images import crop_objects
 from sat_tf.data.objects import Box
 from sat_tf.data.pipeline import tokenize_captions
 from sat_tf.datasets import check_splits, load_splits
@@ -47,17 +47,16 @@ def dogs(tmp_path):
 
 def cells(objects, images):
     """The columns, in fourths of the crop, of the object that "dog" mentions."""
-    crop = visible_box(objects.height, objects.width, images)
-    regions = objects.regions(["a", "dog"], (1, 4), crop)
-    return {i: np.flatnonzero(region).tolist() for i, region in regions.items()}
+    mentions = crop_objects(objects, images).visible_mentions(["a", "dog"], (1, 4))
+    return {i: np.flatnonzero(seen.cells).tolist() for i, seen in mentions.items()}
 
 
 def test_a_crop_shows_the_middle_of_each_image(config_of, dogs):
     config = config_of(dogs, dev=("square.jpg", "wide.jpg", "none.jpg"))
     square, wide, none = (record.objects for record in load_splits(config, ("dev",))["dev"])
     assert none is None
-    assert visible_box(square.height, square.width, CROP) == Box(0, 0, 1, 1)
-    assert visible_box(wide.height, wide.width, CROP) == Box(0, 0.25, 1, 0.75)
+    assert crop_objects(square, CROP).crop == Box(0, 0, 1, 1)
+    assert crop_objects(wide, CROP).crop == Box(0, 0.25, 1, 0.75)
     assert (cells(square, CROP), cells(wide, CROP)) == ({1: [2, 3]}, {1: [0, 1]})
     assert (cells(square, STRETCH), cells(wide, STRETCH)) == ({1: [2, 3]}, {1: [1]})
 

@@ -1,5 +1,7 @@
 """Pointing and attention correctness on maps and boxes whose scores are known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from evaluation_data import attended_data, evaluation_data, metrics_of
@@ -14,8 +16,8 @@ from sat_tf.shapes.scenes import make_scene
 NAMES = [name for name, score in SCORES.items() if score.group == GROUP]
 
 
-def metrics_at(captions, objects, crops=None):
-    data = attended_data(captions, objects=objects, crops=crops)
+def metrics_at(captions, objects):
+    data = attended_data(captions, objects=objects)
     return metrics_of(data, names=NAMES)
 
 
@@ -187,7 +189,8 @@ def test_the_null_location_is_in_no_box():
 def test_objects_outside_the_crop_do_not_count():
     alphas = np.array([[[1.0, 0.0], [0.0, 0.0]]])
     right = Box(0, 0.5, 1, 1)
-    metrics = metrics_at([AttendedCaption(["dog"], alphas)], [knows({"dog": [LEFT_HALF]})], [right])
+    known = dataclasses.replace(knows({"dog": [LEFT_HALF]}), crop=right)
+    metrics = metrics_at([AttendedCaption(["dog"], alphas)], [known])
     assert metrics["pointing_accuracy"].statistics.tolist() == [[0, 0]]
 
 

@@ -1,5 +1,7 @@
 """The objects of a scene, and the words that mention them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -22,9 +24,9 @@ def test_boxes_are_fractions_of_height_and_width():
 
 def test_nouns_have_the_region_of_their_object():
     words = ["a", "red", "star", "is", "below", "a", "red", "circle"]
-    regions = scene_objects(SCENE).regions(words, (4, 8))
-    assert sorted(regions) == [2, 7]
-    assert np.argwhere(regions[7]).tolist() == [[0, 1], [0, 2]]
+    mentions = scene_objects(SCENE).visible_mentions(words, (4, 8))
+    assert sorted(mentions) == [2, 7]
+    assert np.argwhere(mentions[7].cells).tolist() == [[0, 1], [0, 2]]
 
 
 def test_words_that_are_no_caption_name_objects():
@@ -42,5 +44,6 @@ def test_objects_are_called_by_colour_and_shape():
     ("crop", "cells"), [(Box(0, 0, 1, 1), [1, 2]), (Box(0, 0, 0.5, 0.5), [2, 3, 4, 5])]
 )
 def test_a_scene_of_which_a_part_is_seen(crop, cells):
-    regions = scene_objects(SCENE).regions(["a", "red", "circle"], (4, 8), crop)
-    assert sorted({int(column) for _, column in np.argwhere(regions[2])}) == cells
+    objects = dataclasses.replace(scene_objects(SCENE), crop=crop)
+    seen = objects.visible_mentions(["a", "red", "circle"], (4, 8))[2]
+    assert sorted({int(column) for _, column in np.argwhere(seen.cells)}) == cells
