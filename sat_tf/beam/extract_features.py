@@ -3,12 +3,12 @@
 import base64
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sat_tf import flags
-from sat_tf.beam.supervisor import check_beam_flags, run_in_child
+from sat_tf.beam.supervisor import LOG_FILE, check_beam_flags, run_pipelines
 from sat_tf.config import Config
 from sat_tf.errors import UserError
 from sat_tf.progress import activity, progress_bar
@@ -24,8 +24,7 @@ computed again: if the command is stopped, or killed, the same command resumes i
 Flags after -- are Beam's, such as --direct_num_workers=4 --direct_running_mode=multi_processing
 for four processes of this machine, or --runner=NAME."""
 
-# In the folder of a cache, while it is filled.
-WORK, LOG_FILE = "work", "workers.log"
+WORK = "work"  # in the folder of a cache, while it is filled
 _MOST_DEATHS = 3  # of processes one after the other, before a part is finished
 
 
@@ -96,39 +95,41 @@ def encode(
     """
     work = folder / WORK
     shutil.rmtree(work, ignore_errors=True)
-    parts = [images[start : start + per_part] for start in range(0, len(images), per_part)]
-    for number, part in enumerate(parts):
+    sizes = {}
+    for number, start in enumerate(range(0, len(images), per_part)):
         # JSON has no bytes.
         content = [
             one if isinstance(one, str) else {"base64": base64.b64encode(one).decode()}
-            for one in part
+            for one in images[start : start + per_part]
         ]
-        write_text(work / f"{number:06}.json", json.dumps(content))
-    deaths, bar = 0, progress_bar(total=len(images), desc="encoding", unit="image")
-    with bar:
-        # A worker removes the file of a part that is finished.
-        while left := sorted(int(path.stem) for path in work.glob("*.json")):
-            outcome = run_in_child(
-                "sat_tf.beam.pipeline:encode_parts",
-                *(str(folder), fingerprint, config, left, beam_flags),
-                log=folder / LOG_FILE,
-                poll=lambda: bar.update(
-                    len(images) - sum(len(parts[int(p.stem)]) for p in work.glob("*.json")) - bar.n
-                ),
-            )
-            if outcome is not None:
-                break
-            deaths = deaths + 1 if len(left) == sum(1 for _ in work.glob("*.json")) else 0
-            if deaths >= _MOST_DEATHS:
-                raise UserError(
-                    f"{deaths} processes died one after the other before a part was encoded: is "
-                    f"there memory enough? {folder / LOG_FILE} may tell more; what is encoded is "
-                    "kept, and the same command resumes"
-                )
-            bar.write(
-                f"a process died ({folder / LOG_FILE} may tell why); restarting", file=sys.stderr
-            )
+        write_text(part_path(folder, number), json.dumps(content))
+        sizes[number] = len(content)
+
+    def left() -> list[int]:
+        """The parts that are not encoded: a worker removes the file of one that is."""
+        return sorted(int(path.stem) for path in work.glob("*.json"))
+
+    def remaining() -> tuple[Any, ...] | None:
+        parts = left()
+        return (folder, fingerprint, config, parts, beam_flags) if parts else None
+
+    def progress() -> int:
+        to_come = sum(sizes[part] for part in left())
+        bar.update(len(images) - to_come - bar.n)
+        return to_come
+
+    with progress_bar(total=len(images), desc="encoding", unit="image") as bar:
+        run_pipelines(
+            "sat_tf.beam.pipeline:encode_parts",
+            *(remaining, progress, folder, bar, _MOST_DEATHS),
+            "is there memory enough? Try fewer workers",
+        )
     shutil.rmtree(work, ignore_errors=True)
+
+
+def part_path(folder: Path, part: int) -> Path:
+    """Return the file of a part of the images that are to be encoded, in the folder of a cache."""
+    return folder / WORK / f"{part:06}.json"
 
 
 if __name__ == "__main__":

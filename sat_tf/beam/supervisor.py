@@ -1,6 +1,6 @@
-"""Run a pipeline in a process of its own, which may be killed without this one.
+"""Run pipelines in processes of their own, which may be killed without this one.
 
-Run as a program, this file is that process: it receives what to call by standard input and sends
+Run as a program, this file is such a process: it receives what to call by standard input and sends
 the result by standard output. Not by `multiprocessing`, whose helper process warns on standard
 error of what killed processes have left.
 """
@@ -10,18 +10,22 @@ import importlib
 import importlib.util
 import os
 import pickle
-import select
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sat_tf.errors import UserError, printable, reason
 
+LOG_FILE = "workers.log"
 _POLL_SECONDS = 0.5
+# Progress is looked for in a folder that may take long to list, for one of so many parts of time.
+_POLL_SHARE = 50
 # The status of a process that ends because a worker of its runner has.
 _WORKER_DIED = 70
 
@@ -43,8 +47,57 @@ def check_beam_flags(arguments: list[str]) -> list[str]:
     return arguments
 
 
+def run_pipelines(
+    function: str,
+    remaining: Callable[[], tuple[Any, ...] | None],
+    progress: Callable[[], Any],
+    folder: Path,
+    bar: Any,
+    most_deaths: int,
+    advice: str,
+) -> Counter[str]:
+    """Run pipelines until nothing is left to do, each in a process; return the sum of counters.
+
+    Args:
+      function: see `run_in_child`.
+      remaining: returns the arguments of the function for what is left to do; None if nothing is.
+      progress: updates the bar and returns what has been done, for a comparison.
+      folder: of the output, which gets the log.
+      bar: of the images.
+      most_deaths: processes that may die one after the other without progress.
+      advice: what to do if more do.
+
+    Raises:
+      UserError: see `run_in_child`; or that many have died.
+    """
+    counters, deaths, before = Counter[str](), 0, progress()
+    try:
+        while arguments := remaining():
+            if deaths == most_deaths:
+                raise UserError(
+                    f"{deaths} processes died one after the other before an image was finished: "
+                    f"{advice}. {folder / LOG_FILE} may tell more"
+                )
+            found = run_in_child(function, *arguments, log=folder / LOG_FILE, poll=progress)
+            done = progress()
+            if found is None:
+                deaths = deaths + 1 if done == before else 0
+                why = f"{folder / LOG_FILE} may tell why"
+                bar.write(f"a process died ({why}); restarting", file=sys.stderr)
+            counters.update(found or {})
+            before = done
+    except BaseException:  # Ctrl-C too
+        bar.write(
+            f"stopped after {bar.n:,} of {bar.total:,} images, which are kept in {folder}: give "
+            "the same command again to resume",
+            file=sys.stderr,
+        )
+        raise
+    return counters
+
+
 def run_in_child(
-    function: str, *arguments: Any, log: Path, poll: Callable[[], None] = lambda: None
+    function: str, *arguments: Any, log: Path, poll: Callable[[], Any] = lambda: None
 ) -> dict[str, int] | None:
     """Call a function in a new process; return its result, or None if the process was killed.
 
@@ -55,19 +108,18 @@ def run_in_child(
       *arguments: of the function.
       log: file for what the process and its workers print: the runner's notices are of no interest
         before something fails.
-      poll: called twice a second while it runs.
+      poll: called about twice a second while it runs.
 
     Raises:
       UserError: the function raised an exception; has the first line of its message.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "sat_tf.beam.supervisor"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # also a group of processes, to be killed as one
         )
     assert process.stdin and process.stdout
@@ -75,14 +127,16 @@ def run_in_child(
         with contextlib.suppress(BrokenPipeError):  # it was killed already
             pickle.dump((function, arguments), process.stdin)
             process.stdin.flush()
-        while not select.select([process.stdout], [], [], _POLL_SECONDS)[0]:
+        pause = _POLL_SECONDS
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(pause)
+            started = time.monotonic()
             poll()
-        try:
-            found, message = pickle.load(process.stdout)
-        except (EOFError, pickle.UnpicklingError):
+            pause = max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - started))
+        if process.returncode:
             return None
-        finally:
-            poll()
+        found, message = pickle.load(process.stdout)
         if message:
             raise UserError(message)
         return dict(found)
