@@ -6,7 +6,9 @@ writes the run. A process without others is a group of one, whose methods return
 
 import contextlib
 import functools
+import io
 import itertools
+import os
 import pickle
 import re
 import signal
@@ -51,7 +53,7 @@ class Workers:
       timeout: seconds that it waits for the others.
 
     Attributes:
-      index: see above.
+      index: of this worker.
       count: number of workers.
     """
 
@@ -87,16 +89,14 @@ class Workers:
         """
         if self.count == 1:
             return [value]
+        # Collectives carry no strings: four bytes are an int32, and the last ones are filled up.
         content = pickle.dumps(value)
-        # Collectives carry no strings: four bytes are an int32. The first one is their number.
-        size = -(-len(content) // 4)
-        padded = np.frombuffer(content.ljust(4 * size, b"\0"), np.int32)
-        everything = self._all_gather(np.insert(padded, 0, size)).numpy()
+        ours = np.frombuffer(content + b"\0" * (-len(content) % 4), np.int32)
+        everything = io.BytesIO(self._all_gather(ours).numpy().tobytes())
         values = []
-        while len(everything):
-            size, everything = everything[0], everything[1:]
-            values.append(pickle.loads(everything[:size].tobytes()))
-            everything = everything[size:]
+        for _ in range(self.count):
+            values.append(pickle.load(everything))
+            everything.seek(-everything.tell() % 4, os.SEEK_CUR)
         return values
 
     @functools.cached_property
@@ -155,7 +155,7 @@ class Workers:
         failed = [index for index, message in enumerate(errors) if message]
         if failed:
             first = errors[failed[0]]
-            where = "" if len(failed) == self.count else f"{self._name(failed[0])}: "
+            where = "" if len(failed) == self.count else f"{_names(self._tasks, failed[:1])}: "
             raise UserError(f"{where}{first}")
 
     def chief_first(self, function: Callable[[], _Value]) -> _Value:
@@ -181,7 +181,7 @@ class Workers:
         """
         ours, *others = self.gather(dict(facts))
         lines = [
-            f"  {self._name(index)} has other {name}{_values(theirs[name], ours[name])}"
+            f"  {_names(self._tasks, [index])} has other {name}{_values(theirs[name], ours[name])}"
             for index, theirs in enumerate(others, start=1)
             for name in ours
             if theirs[name] != ours[name]
@@ -235,7 +235,7 @@ class Workers:
         }
         # The chief is the one who knows of all: without it errors have no names.
         missing = sorted(found - {self.index}) or [0] * (not self.is_chief)
-        return f"{' and '.join(map(self._name, missing)) or 'a worker'} {how}"
+        return f"{_names(self._tasks, missing) or 'a worker'} {how}"
 
     def _barrier_error(self) -> str:
         """Return TensorFlow's message about the workers that do not come to a barrier."""
@@ -247,9 +247,6 @@ class Workers:
         except tf.errors.OpError as error:
             return error.message
         return ""
-
-    def _name(self, index: int) -> str:
-        return f"worker {index} ({self._tasks[index].address})"
 
 
 ALONE = Workers()
@@ -283,14 +280,9 @@ def join_workers(cluster: str, timeout: float) -> Workers:
 
 
 def _meet(tasks: Sequence[Task], index: int, seconds: float) -> None:
-    """Wait until all workers take connections.
+    """Wait until all workers take connections, as this one does meanwhile.
 
     TensorFlow would wait for them without a limit, and nothing could interrupt it.
-
-    Args:
-      tasks: of the workers.
-      index: of this one, which takes connections meanwhile.
-      seconds: after which it gives up.
 
     Raises:
       TryAgainError: some have not come, or this worker's port is in use.
@@ -299,17 +291,15 @@ def _meet(tasks: Sequence[Task], index: int, seconds: float) -> None:
     try:
         listener = socket.create_server(("", port))
     except OSError as error:
-        raise TryAgainError(
-            f"port {port} of worker {index}, this one, can't be used: {error.strerror}"
-        ) from None
+        message = f"port {port} of worker {index}, this one, can't be used: {error.strerror}"
+        raise TryAgainError(message) from None
     absent, end = set(range(len(tasks))) - {index}, time.monotonic() + seconds
     with listener:
         while absent := {i for i in absent if not _listens(tasks[i].address)}:
             if time.monotonic() > end:
-                names = " and ".join(f"worker {i} ({tasks[i].address})" for i in sorted(absent))
                 raise TryAgainError(
-                    f"{names} did not come within {seconds:.0f} s (--worker_timeout): start all "
-                    "workers"
+                    f"{_names(tasks, sorted(absent))} did not come within {seconds:.0f} s "
+                    "(--worker_timeout): start all workers"
                 )
             time.sleep(0.5)
 
@@ -339,6 +329,11 @@ def _ending_after(seconds: float) -> Iterator[None]:
 def is_of_another_worker(error: tf.errors.OpError) -> bool:
     """Return whether an error says that another worker is missing."""
     return isinstance(error, _LOST) or "Collective ops is aborted" in error.message
+
+
+def _names(tasks: Sequence[Task], indices: Sequence[int]) -> str:
+    """Return what errors call workers."""
+    return " and ".join(f"worker {index} ({tasks[index].address})" for index in indices)
 
 
 def _values(theirs: str, ours: str) -> str:

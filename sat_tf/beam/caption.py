@@ -5,17 +5,16 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sat_tf import flags
 from sat_tf.beam.manifest import Manifest, open_manifest
-from sat_tf.beam.shards import attempted, finished, read_commit, verify
-from sat_tf.beam.supervisor import check_beam_flags, run_pipelines
+from sat_tf.beam.shards import finished, read_commit, verify
+from sat_tf.beam.supervisor import LOG_FILE, check_beam_flags, run_pipelines
 from sat_tf.config import Setting
 from sat_tf.errors import UserError
-from sat_tf.progress import progress_bar
 from sat_tf.storage import check_folder, read_json, sole_writer, split_paths
 
 USAGE = """python -m sat_tf.beam.caption --export_dir=OUT --input=IMAGES --output=DIR
@@ -32,9 +31,6 @@ Flags after -- are Beam's, such as --direct_num_workers=4 --direct_running_mode=
 for four processes of this machine, or --runner=NAME."""
 
 MODEL_CARD = "model_card.json"
-# Processes that die one after the other before the work is given up; to find an image that kills
-# takes up to six.
-_MOST_DEATHS = 10
 _DIGEST_CHARACTERS = 16
 
 
@@ -74,7 +70,7 @@ def main(argv: list[str]) -> int:
 
 
 def caption(manifest: Manifest, export_dir: str, batch_size: int, beam_flags: Sequence[str]) -> int:
-    """Caption the shards that are not finished; return the exit status.
+    """Caption the shards that are not finished; print what was done and return the exit status.
 
     Args:
       manifest: of the output.
@@ -85,50 +81,27 @@ def caption(manifest: Manifest, export_dir: str, batch_size: int, beam_flags: Se
     Raises:
       UserError: shards fail, or processes die whatever they work on.
     """
-    output, started = manifest.output, time.monotonic()
-    before, failed = finished(output), dict[int, str]()
-
-    def remaining() -> tuple[Any, ...] | None:
-        done, alone = finished(output), []
-        for shard, attempts in attempted(output).items():
-            if shard in done:  # its process died after the commit
-                attempts.path.unlink()
-                continue
-            if attempts.error:
-                failed[shard] = attempts.error
-            if attempts.trying or attempts.error:
-                attempts.end(died=attempts.trying is not None)
-            if attempts.is_alone:
-                alone.append(shard)
-        left = [i for i in range(manifest.num_shards) if i not in done and i not in failed]
-        if together := [shard for shard in left if shard not in alone]:
-            return manifest, export_dir, batch_size, together, beam_flags
-        return (manifest, export_dir, batch_size, left, []) if left else None
-
-    def progress() -> tuple[int, int]:
-        done = finished(output)
-        bar.update(sum(map(manifest.size, done)) - bar.n)
-        return len(done), sum(attempts.passed for attempts in attempted(output).values())
-
-    bar = progress_bar(
-        total=manifest.num_images,
-        initial=sum(map(manifest.size, before)),
-        desc="captioning",
-        unit="image",
+    output, before, started = manifest.output, finished(manifest.output), time.monotonic()
+    counters, failed = run_pipelines(
+        *("caption", manifest, (export_dir, batch_size), beam_flags),
+        *(output / LOG_FILE, "captioning"),
+        "Try a smaller --decode_batch_size or fewer workers",
     )
-    try:
-        with bar:
-            counters = run_pipelines(
-                "sat_tf.beam.pipeline:caption_shards",
-                *(remaining, progress, output, bar, _MOST_DEATHS),
-                "is there memory enough? Try a smaller --decode_batch_size or fewer workers",
-            )
-    except BaseException:  # Ctrl-C too: what was in progress did not end its process
-        for attempts in attempted(output).values():
-            attempts.end(died=False)
-        raise
-    rate = (bar.n - bar.initial) / (time.monotonic() - started)
-    totals = print_totals(manifest, before, counters, rate)
+    seconds, totals, rates = time.monotonic() - started, Counter[str](), []
+    made = 0
+    for shard in finished(output):
+        commit = read_commit(manifest, shard)
+        totals.update(captioned=commit["captioned"], broken=commit["broken"])
+        if shard not in before:
+            made += manifest.size(shard)
+            rates.append(manifest.size(shard) / max(commit["seconds"], 1e-3))
+    if counters["shards"]:
+        print(
+            f"Beam's counters: {counters['shards']:,} shards, {counters['read']:,} images read, "
+            f"{counters['captioned']:,} captioned, {counters['broken']:,} broken; "
+            f"{min(rates):,.0f} to {max(rates):,.0f} images a second in a worker while it "
+            f"captions, {made / seconds:.1f} in all, with loading"
+        )
     if failed:
         shard, error = next(iter(failed.items()))
         raise UserError(
@@ -143,34 +116,6 @@ def caption(manifest: Manifest, export_dir: str, batch_size: int, beam_flags: Se
             file=sys.stderr,
         )
     return 1 if broken else 0
-
-
-def print_totals(
-    manifest: Manifest, before: Collection[int], counters: Mapping[str, int], rate: float
-) -> Counter[str]:
-    """Print what this call has done; return how many images of the output are captioned or broken.
-
-    Args:
-      manifest: of the output.
-      before: shards that were finished before.
-      counters: Beam's, of the pipelines that ran to their end.
-      rate: images a second.
-    """
-    totals, rates = Counter[str](), []
-    for shard in finished(manifest.output):
-        commit = read_commit(manifest, shard)
-        counts = {name: commit[name] for name in ("captioned", "broken")}
-        totals.update(counts)
-        if shard not in before:
-            rates.append(sum(counts.values()) / max(commit["seconds"], 1e-3))
-    if counters.get("shards"):
-        print(
-            f"Beam's counters: {counters['shards']:,} shards, {counters['read']:,} images read, "
-            f"{counters['captioned']:,} captioned, {counters['broken']:,} broken; "
-            f"{min(rates):,.0f} to {max(rates):,.0f} images a second in a worker while it "
-            f"captions, {rate:.1f} in all, with loading"
-        )
-    return totals
 
 
 def model_digest(export_dir: str | Path) -> str:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from sat_tf.beam.manifest import Input, Manifest, names_of
 from sat_tf.beam.records import read_rows
-from sat_tf.beam.shards import KILLER, Row
+from sat_tf.beam.shards import KILLER, Attempts, Row
 from sat_tf.data.image_bytes import read_image
 from sat_tf.data.images import load_image
 from sat_tf.errors import UserError, printable
@@ -28,16 +28,18 @@ Serve = Callable[..., dict[str, tf.Tensor]]
 class _Image(NamedTuple):
     """An image of a shard.
 
-    row: its number in the shard.
     path: its path, or FILE:ROW.
     name: that a record gives it; "" if none.
     source: path of the file, or its bytes; None for a row without an image.
+    reason: why it has no caption; "" if it may have one.
+    data: bytes of the file, once it is read.
     """
 
-    row: int
     path: str
     name: str
     source: str | bytes | None
+    reason: str = ""
+    data: bytes = b""
 
 
 @functools.cache
@@ -48,72 +50,82 @@ def load_export(export_dir: str) -> Serve:
     return signatures["serving_default"]
 
 
-def caption_rows(
-    serve: Serve,
-    manifest: Manifest,
-    shard: int,
-    rows: range,
-    killers: Collection[int],
-    batch_size: int,
-) -> Iterator[Row]:
-    """Yield a caption or a dead letter of each image; images are read while others are captioned.
+def caption_shard(
+    serve: Serve, manifest: Manifest, shard: int, attempts: Attempts, batch_size: int
+) -> list[Row]:
+    """Return a caption or a dead letter of each image; batches are read while others are captioned.
 
     Args:
       serve: of the SavedModel.
       manifest: of the output.
       shard: its number.
-      rows: of the shard, those to be captioned.
-      killers: rows that end the process: they become dead letters unread.
+      attempts: at the shard, among them the images that become dead letters unread; note what is in
+        progress.
       batch_size: images captioned at a time.
     """
-    images = _images(manifest.inputs_of(shard), rows)
-    digests = {"model": manifest.model, "search": manifest.search}
+    inputs, found = manifest.inputs_of(shard), list[Row]()
+    if attempts.row is not None:
+        images = _images(inputs, attempts.row, attempts.killers)
+        for row in range(attempts.row, manifest.size(shard)):
+            attempts.begin(row)  # before the image is read
+            _caption([_read(next(images))], serve, manifest)
+    attempts.begin()
+    images = _images(inputs, 0, attempts.killers)
 
-    def read_batch() -> list[tuple[_Image, bytes, str]]:
-        chosen = [*itertools.islice(images, batch_size)]
-        reasons = [KILLER if image.row in killers else "" for image in chosen]
-        return [*pool.map(_read, chosen, reasons)]
+    def read_batch() -> list[_Image]:
+        return [*pool.map(_read, itertools.islice(images, batch_size))]
 
     with concurrent.futures.ThreadPoolExecutor(1 + _READERS) as pool:
         following = pool.submit(read_batch)
         while batch := following.result():
             following = pool.submit(read_batch)
-            readable = [data for _, data, reason in batch if not reason]
-            captions = _captions(serve, readable, manifest.attention)
-            for (_, path, name, _), data, reason in batch:
-                caption = None if reason else next(captions)
-                if caption is None:
-                    yield {"path": path, "reason": reason or _why_not_decoded(data)}
-                else:
-                    named = {"image_id": name} if name else {}
-                    yield {"path": path, **named, **caption, **digests}
+            found += _caption(batch, serve, manifest)
+    return found
 
 
-def _images(inputs: Sequence[Input], rows: range) -> Iterator[_Image]:
-    """Yield the images of these rows; files of many without one of them are not opened."""
+def _images(inputs: Sequence[Input], start: int, killers: Collection[int]) -> Iterator[_Image]:
+    """Yield the images of a shard, not yet read, from a row on."""
     first = 0
     for one in inputs:
         paths = names_of(one)
-        if first < rows.stop and first + len(paths) > rows.start:
+        following = first + len(paths)
+        if following > start:
             found: Iterable[Any] = [("", one)] if isinstance(one, str) else read_rows(one)
             for row, (path, (name, source)) in enumerate(zip(paths, found, strict=True), first):
-                if row in rows:
-                    yield _Image(row, path, name, source)
-        first += len(paths)
+                if row >= start:
+                    yield _Image(path, name, source, KILLER if row in killers else "")
+        first = following
 
 
-def _read(image: _Image, reason: str) -> tuple[_Image, bytes, str]:
-    """Return an image, its bytes and why it has none."""
-    source, data = image.source, b""
+def _read(image: _Image) -> _Image:
+    """Read an image; what can't be read gets a reason."""
+    source = image.source
+    if image.reason:
+        return image
     if source is None:
-        reason = reason or "is a row without an image"
-    elif not reason:
-        try:
-            data = read_image(source)
-        except UserError as error:
-            shown = printable(source) if isinstance(source, str) else "the bytes"
-            reason = str(error).removeprefix(f"{shown}: ")
-    return image, data, reason
+        return image._replace(reason="is a row without an image")
+    try:
+        return image._replace(data=read_image(source))
+    except UserError as error:
+        shown = printable(source) if isinstance(source, str) else "the bytes"
+        return image._replace(reason=str(error).removeprefix(f"{shown}: "))
+
+
+def _caption(images: Sequence[_Image], serve: Serve, manifest: Manifest) -> list[Row]:
+    """Return a caption or a dead letter of each image that was read."""
+    readable = [image.data for image in images if not image.reason]
+    captions = _captions(serve, readable, manifest.attention)
+    rows = []
+    for image in images:
+        caption = None if image.reason else next(captions)
+        if caption is None:
+            row = {"path": image.path, "reason": image.reason or _why_not_decoded(image.data)}
+        else:
+            name = {"image_id": image.name} if image.name else {}
+            digests = {"model": manifest.model, "search": manifest.search}
+            row = {"path": image.path, **name, **caption, **digests}
+        rows.append(row)
+    return rows
 
 
 def _captions(serve: Serve, images: Sequence[bytes], attention: bool) -> Iterator[Row | None]:

@@ -18,7 +18,7 @@ EXAMPLE_IMAGE, EXAMPLE_NAME = "image/encoded", "image/filename"
 PARQUET_IMAGE, PARQUET_NAME = "image", "path"
 
 # A TFRecord is the length of its data (8 bytes), a checksum of that (4), the data and theirs (4).
-_LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
+_HEADER_BYTES, _CHECKSUM_BYTES = 12, 4
 _PARQUET_BATCH = 16  # rows held in memory at a time
 
 
@@ -53,15 +53,16 @@ def count_rows(path: str) -> int:
     if _is_parquet(path):
         with _open_parquet(path) as file:
             return int(file.metadata.num_rows)
-    return sum(1 for _ in _offsets(path))
+    return sum(1 for _ in _tfrecords(path))
 
 
 def ranges(path: str, starts: list[int], total: int) -> Iterator[RecordRange]:
     """Divide a file of `total` rows; yield a range for each of `starts`, increasing first rows."""
     counts = {start: stop - start for start, stop in itertools.pairwise([*starts, total])}
-    # Rows of Parquet need no search.
-    offsets = dict.fromkeys(starts, 0).items() if _is_parquet(path) else enumerate(_offsets(path))
-    for row, offset in offsets:
+    if _is_parquet(path):
+        yield from (RecordRange(path, start, count) for start, count in counts.items())
+        return
+    for row, (offset, _) in enumerate(_tfrecords(path)):
         if row in counts:
             yield RecordRange(path, row, counts[row], offset)
 
@@ -86,21 +87,21 @@ def _is_parquet(path: str) -> bool:
     return match is not None and match[1].lower() == "parquet"
 
 
-def _offsets(path: str) -> Iterator[int]:
-    """Yield the byte at which each row of a TFRecord begins."""
+def _tfrecords(path: str, offset: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield the byte at which each row of a TFRecord begins, and the length of its data."""
     try:
         with open(path, "rb") as file:
-            size, offset = os.fstat(file.fileno()).st_size, 0
+            size = os.fstat(file.fileno()).st_size
             while offset < size:
                 file.seek(offset)
-                (length,) = struct.unpack("<Q", file.read(_LENGTH_BYTES).ljust(8, b"\xff"))
-                following = offset + _LENGTH_BYTES + _CHECKSUM_BYTES + length + _CHECKSUM_BYTES
+                (length,) = struct.unpack_from("<Q", file.read(_HEADER_BYTES).ljust(8, b"\xff"))
+                following = offset + _HEADER_BYTES + length + _CHECKSUM_BYTES
                 if following > size:
                     raise UserError(
                         f"{printable(path)}: is cut off, compressed, or no TFRecord (byte "
                         f"{offset:,} of {size:,}): write it again, without compression"
                     )
-                yield offset
+                yield offset, length
                 offset = following
     except OSError as error:
         raise UserError(f"{printable(path)}: {error.strerror}") from None
@@ -114,14 +115,10 @@ def _read_tfrecord(rows: RecordRange) -> Iterator[tuple[str, bytes | None]]:
         return values[0] if values else None
 
     with open(rows.file, "rb") as file:
-        file.seek(rows.offset)
-        while header := file.read(_LENGTH_BYTES):
-            (length,) = struct.unpack("<Q", header)
-            file.seek(_CHECKSUM_BYTES, os.SEEK_CUR)
-            data = file.read(length)
-            file.seek(_CHECKSUM_BYTES, os.SEEK_CUR)
+        for offset, length in _tfrecords(rows.file, rows.offset):
+            file.seek(offset + _HEADER_BYTES)
             try:
-                features = tf.train.Example.FromString(data).features.feature
+                features = tf.train.Example.FromString(file.read(length)).features.feature
             except Exception:  # of protobuf, which has several kinds
                 yield "", None
                 continue

@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ ATTEMPTS = "attempts"
 _DEATHS_IN_COMPANY = 2
 # An image alone in progress when so many processes died becomes a dead letter.
 _DEATHS_ALONE = 2
-_PARTS = 32  # of a range that ended its process
 KILLER = f"ended its process {_DEATHS_ALONE} times, with no other image in progress"
 _LISTED = 5  # problems that a message shows
 
@@ -38,26 +36,24 @@ class Attempts:
     """What has been tried of a shard that is not finished.
 
     A shard that was in progress at two deaths, among other shards or not, is tried alone in its
-    process. If that dies too, the shard is divided into ranges, each of which is tried alone; one
-    that ends its process is divided again, down to one image.
+    process. If that dies too, its images are tried one by one, and then the shard without those
+    that ended their process twice.
 
     Attributes:
       path: of the file, which holds the others.
-      deaths: of processes while the shard was in progress beside others.
-      trying: rows [start, stop) in progress, if any.
-      pending: ranges to be tried alone before the shard.
-      passed: number of ranges that were tried and did not end their process.
-      suspect: the image that ended its process once, alone; -1: none.
-      killers: images that did so twice.
+      in_progress: whether a process is at work on it, or has died at it.
+      deaths: of processes that worked on the shard as a whole.
+      row: the image that is to be tried now, if they are tried one by one.
+      deaths_at_row: of processes that worked on this image.
+      killers: images that ended their process twice.
       error: message of the exception that ended the last attempt.
     """
 
     path: Path
+    in_progress: bool = False
     deaths: int = 0
-    trying: tuple[int, int] | None = None
-    pending: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    passed: int = 0
-    suspect: int = -1
+    row: int | None = None
+    deaths_at_row: int = 0
     killers: list[int] = dataclasses.field(default_factory=list)
     error: str = ""
 
@@ -66,18 +62,20 @@ class Attempts:
         """Whether nothing else may be in progress beside it."""
         return self.deaths >= _DEATHS_IN_COMPANY
 
+    @property
+    def passed(self) -> int:
+        """The number of images that were tried one by one and did not end their process."""
+        return (self.row or 0) - len(self.killers)
+
     @classmethod
     def load(cls, output: Path, shard: int) -> "Attempts":
         """Read the attempts at a shard; none if there is no file."""
         path = _attempt_path(output, shard)
         if not path.exists():
             return cls(path)
-        content = read_json(path, "the attempts at a shard")
         try:
-            pending = [(start, stop) for start, stop in content.pop("pending")]
-            trying = content.pop("trying")
-            return cls(path, **content, pending=pending, trying=trying and (trying[0], trying[1]))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            return cls(path, **read_json(path, "the attempts at a shard"))
+        except TypeError:
             raise UserError(f"{path}: is damaged: delete it") from None
 
     def save(self) -> None:
@@ -86,43 +84,30 @@ class Attempts:
         del content["path"]
         write_json(self.path, content)
 
-    def ranges(self, size: int) -> Iterator[tuple[int, int]]:
-        """Yield the rows to be tried, those of the whole shard last, noted as in progress."""
-        for trying in [*self.pending, (0, size)]:
-            self.trying = trying
-            self.save()
-            yield trying
-            self.trying, self.suspect = None, -1
-            self.pending = self.pending[1:]
-            self.passed += 1
+    def begin(self, row: int | None = None) -> None:
+        """Note that the shard as a whole, or one image of it, is in progress."""
+        if row != self.row:
+            self.row, self.deaths_at_row = row, 0
+        self.in_progress = True
+        self.save()
 
     def end(self, *, died: bool, error: str = "") -> None:
         """Note that nothing is in progress any more: its process died, it failed or was stopped."""
-        if died and not self.is_alone:
+        if died and self.row is None:
             self.deaths += 1
-        elif died and self.trying:
-            start, stop = self.trying
-            self.pending = [one for one in self.pending if one != self.trying]
-            if stop - start > 1:
-                self.pending[:0] = _parts(start, stop)
-            elif self.suspect == start:
-                self.killers.append(start)
-                self.suspect = -1
-            else:
-                self.suspect = start
-                self.pending.insert(0, (start, stop))
-        self.trying, self.error = None, error
+            # Once: what kills after it is no image.
+            self.row = 0 if self.deaths == _DEATHS_IN_COMPANY + 1 else None
+        elif died and self.row is not None:
+            self.deaths_at_row += 1
+            if self.deaths_at_row == _DEATHS_ALONE:
+                self.killers.append(self.row)
+                self.row, self.deaths_at_row = self.row + 1, 0
+        self.in_progress, self.error = False, error
         self.save()
 
 
 def _attempt_path(output: Path, shard: int) -> Path:
     return output / ATTEMPTS / f"{shard:05}.json"
-
-
-def _parts(start: int, stop: int) -> list[tuple[int, int]]:
-    count = min(_PARTS, stop - start)
-    bounds = [start + part * (stop - start) // count for part in range(count + 1)]
-    return [*itertools.pairwise(bounds)]
 
 
 def attempted(output: Path) -> dict[int, Attempts]:

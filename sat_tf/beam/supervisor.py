@@ -16,14 +16,19 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sat_tf.beam.manifest import Manifest
+from sat_tf.beam.shards import attempted, finished
 from sat_tf.errors import UserError, printable, reason
+from sat_tf.progress import progress_bar
 
 LOG_FILE = "workers.log"
 _POLL_SECONDS = 0.5
+# To find an image that kills takes five.
+_MOST_DEATHS = 10
 # Progress is looked for in a folder that may take long to list, for one of so many parts of time.
 _POLL_SHARE = 50
 # The status of a process that ends because a worker of its runner has.
@@ -49,51 +54,83 @@ def check_beam_flags(arguments: list[str]) -> list[str]:
 
 def run_pipelines(
     function: str,
-    remaining: Callable[[], tuple[Any, ...] | None],
-    progress: Callable[[], Any],
-    folder: Path,
-    bar: Any,
-    most_deaths: int,
+    manifest: Manifest,
+    arguments: Sequence[Any],
+    beam_flags: Sequence[str],
+    log: Path,
+    what: str,
     advice: str,
-) -> Counter[str]:
-    """Run pipelines until nothing is left to do, each in a process; return the sum of counters.
+) -> tuple[Counter[str], dict[int, str]]:
+    """Run pipelines, each in a process, until all shards of a manifest are finished or have failed.
 
     Args:
-      function: see `run_in_child`.
-      remaining: returns the arguments of the function for what is left to do; None if nothing is.
-      progress: updates the bar and returns what has been done, for a comparison.
-      folder: of the output, which gets the log.
-      bar: of the images.
-      most_deaths: processes that may die one after the other without progress.
-      advice: what to do if more do.
+      function: see `sat_tf.beam.pipeline.run_pipeline`.
+      manifest: the first argument of the function.
+      arguments: further ones.
+      beam_flags: of the runner.
+      log: file for what processes print.
+      what: is done, for the progress bar.
+      advice: what to do if processes die whatever they work on.
+
+    Returns:
+      The sum of Beam's counters, and the error of each shard that has failed.
 
     Raises:
-      UserError: see `run_in_child`; or that many have died.
+      UserError: see `run_in_child`; or processes die one after the other without progress.
     """
-    counters, deaths, before = Counter[str](), 0, progress()
-    try:
-        while arguments := remaining():
-            if deaths == most_deaths:
-                raise UserError(
-                    f"{deaths} processes died one after the other before an image was finished: "
-                    f"{advice}. {folder / LOG_FILE} may tell more"
-                )
-            found = run_in_child(function, *arguments, log=folder / LOG_FILE, poll=progress)
-            done = progress()
-            if found is None:
-                deaths = deaths + 1 if done == before else 0
-                why = f"{folder / LOG_FILE} may tell why"
-                bar.write(f"a process died ({why}); restarting", file=sys.stderr)
-            counters.update(found or {})
-            before = done
-    except BaseException:  # Ctrl-C too
-        bar.write(
-            f"stopped after {bar.n:,} of {bar.total:,} images, which are kept in {folder}: give "
-            "the same command again to resume",
-            file=sys.stderr,
-        )
-        raise
-    return counters
+    output, counters, failed = manifest.output, Counter[str](), dict[int, str]()
+
+    def remaining() -> tuple[list[int], Sequence[str]]:
+        """The shards of the next pipeline, and its flags; those to be tried alone come last."""
+        done, alone = finished(output), []
+        for shard, attempts in attempted(output).items():
+            if shard in done:  # its process died after the commit
+                attempts.path.unlink()
+                continue
+            if attempts.error:
+                failed[shard] = attempts.error
+            if attempts.in_progress or attempts.error:
+                attempts.end(died=attempts.in_progress)
+            if attempts.is_alone:
+                alone.append(shard)
+        left = [i for i in range(manifest.num_shards) if i not in done and i not in failed]
+        together = [shard for shard in left if shard not in alone]
+        return (together, beam_flags) if together else (left, ())
+
+    def progress() -> tuple[int, list[int]]:
+        """Update the bar; return what changes when an image has not ended its process."""
+        done = finished(output)
+        bar.update(sum(map(manifest.size, done)) - bar.n)
+        return len(done), [attempts.passed for attempts in attempted(output).values()]
+
+    deaths, initial = 0, sum(map(manifest.size, finished(output)))
+    with progress_bar(total=manifest.num_images, initial=initial, desc=what, unit="image") as bar:
+        try:
+            before = progress()
+            while (todo := remaining())[0]:
+                if deaths == _MOST_DEATHS:
+                    raise UserError(
+                        f"{deaths} processes died one after the other before an image was "
+                        f"finished: is there memory enough? {advice}. {log} may tell more"
+                    )
+                pipeline = ("sat_tf.beam.pipeline:run_pipeline", function, *todo, manifest)
+                found = run_in_child(*pipeline, *arguments, log=log, poll=progress)
+                now = progress()
+                if found is None:
+                    deaths = deaths + 1 if now == before else 0
+                    bar.write(f"a process died ({log} may tell why); restarting", file=sys.stderr)
+                counters.update(found or {})
+                before = now
+        except BaseException:  # Ctrl-C too: what was in progress did not end its process
+            for attempts in attempted(output).values():
+                attempts.end(died=False)
+            bar.write(
+                f"stopped after {bar.n:,} of {bar.total:,} images, which are kept: give the same "
+                "command again to resume",
+                file=sys.stderr,
+            )
+            raise
+    return counters, failed
 
 
 def run_in_child(

@@ -9,10 +9,9 @@ import pytest
 from command_line import call, call_process
 from record_files import write_hugging_face, write_tfrecord
 
-from sat_tf.beam import caption, export_model
+from sat_tf.beam import caption, export_model, pipeline
 from sat_tf.beam.manifest import Manifest, open_manifest
-from sat_tf.beam.pipeline import caption_shard, caption_shards
-from sat_tf.beam.shards import Attempts, finished, verify
+from sat_tf.beam.shards import KILLER, Attempts, finished, verify
 from sat_tf.errors import UserError
 from sat_tf.storage import LOCK_FILE, exclusive_lock
 
@@ -24,8 +23,8 @@ def in_process(monkeypatch):
     """Pipelines run in this process, which loads the model once."""
 
     def run(function, *arguments, log, poll):
-        assert function == "sat_tf.beam.pipeline:caption_shards"
-        counters = caption_shards(*arguments)
+        assert function == "sat_tf.beam.pipeline:run_pipeline"
+        counters = pipeline.run_pipeline(*arguments)
         poll()
         return counters
 
@@ -120,7 +119,8 @@ def test_a_file_that_has_changed_fails_its_shards_alone(
     for shard in range(2):
         (tmp_path / "out" / f"done-{shard:05}-of-00002.json").unlink()
     write_hugging_face(table, rows[:4])
-    caption_shards(Manifest.load(tmp_path / "out"), str(export_dir), 2, [0, 1], [])
+    manifest = Manifest.load(tmp_path / "out")
+    pipeline.run_pipeline("caption", [0, 1], [], manifest, str(export_dir), 2)
     assert finished(tmp_path / "out") == {0}
     error = Attempts.load(tmp_path / "out", 1).error
     assert error == f"{table}: has lost rows since the manifest was written"
@@ -134,59 +134,63 @@ class DyingModel:
     """Captions by name, and dies of some images."""
 
     def __init__(self, killers=(), broken=()):
-        self.killers, self.broken, self.deaths = killers, broken, 0
+        self.killers, self.broken = killers, broken
 
-    def caption_rows(self, serve, manifest, shard, rows, killers, batch_size):
-        paths = manifest.inputs_of(shard)
-        for row in rows:
-            if row in killers:
-                yield {"path": paths[row], "reason": export_model.KILLER}
-            elif paths[row] in self.killers:
-                self.deaths += 1
-                raise Killed
-            elif paths[row] in self.broken:
-                raise ValueError("no memory")
-            else:
-                yield {"path": paths[row], "caption": paths[row]}
+    def read(self, path):
+        if path in self.killers:
+            raise Killed
+        return path.encode()
+
+    def caption(self, serve, images, attention):
+        names = [image.decode() for image in images]
+        if {*names} & {*self.broken}:
+            raise ValueError("no memory")
+        return iter([{"caption": name} for name in names])
 
 
 @pytest.fixture
 def run_with(monkeypatch, tmp_path):
-    """Let a model caption in place of a pipeline; return the exit status."""
+    """Let a model caption in place of pipelines; return the exit status and how many died."""
 
     def finish(model, num_shards):
-        def run(function, manifest, export_dir, batch_size, shards, flags, log, poll):
+        deaths = []
+
+        def run(_, function, shards, beam_flags, *arguments, log, poll):
             try:
                 for shard in shards:
-                    caption_shard(shard, manifest, export_dir, batch_size)
+                    pipeline.caption(shard, *arguments)
             except Killed:
+                deaths.append(shards)
                 return None
             poll()
             return {}
 
         monkeypatch.setattr("sat_tf.beam.supervisor.run_in_child", run)
         monkeypatch.setattr(export_model, "load_export", lambda _: None)
-        monkeypatch.setattr(export_model, "caption_rows", model.caption_rows)
+        monkeypatch.setattr(export_model, "read_image", model.read)
+        monkeypatch.setattr(export_model, "_captions", model.caption)
         paths = [f"{number}.jpg" for number in range(200)]
         manifest = open_manifest(
             tmp_path, paths, num_shards, model="", search="", output_format="jsonl", attention=False
         )
-        return caption.caption(manifest, "", 1, [])
+        return caption.caption(manifest, "", 8, []), len(deaths)
 
     return finish
 
 
 def test_images_that_kill_become_dead_letters_and_no_others(run_with, tmp_path):
     model = DyingModel({"0.jpg", "77.jpg", "78.jpg"})
-    assert run_with(model, 4) == 1
+    status, deaths = run_with(model, 4)
+    assert status == 1
     assert {line["path"] for line in lines(tmp_path, "dead_letters")} == model.killers
+    assert {line["reason"] for line in lines(tmp_path, "dead_letters")} == {KILLER}
     assert verify(Manifest.load(tmp_path)) == {"captions": 197, "dead_letters": 3}
-    assert model.deaths <= 18
+    assert deaths <= 2 * 3 + 3 * 2  # of two shards as a whole, of three images
     assert not list((tmp_path / "attempts").iterdir())
 
 
 def test_processes_that_always_die_end_the_command(run_with):
-    model = DyingModel({f"{number}.jpg" for number in range(200)})
+    model = DyingModel({f"{number}.jpg" for number in range(190)})
     with pytest.raises(UserError, match="10 processes died one after the other"):
         run_with(model, 1)
 
@@ -197,7 +201,7 @@ def test_a_shard_that_fails_is_named_and_the_others_are_finished(run_with, tmp_p
     ):
         run_with(DyingModel(broken={"60.jpg"}), 4)
     assert len(lines(tmp_path, "captions")) == 150
-    assert run_with(DyingModel(), 4) == 0
+    assert run_with(DyingModel(), 4) == (0, 0)
     assert verify(Manifest.load(tmp_path)) == {"captions": 200, "dead_letters": 0}
 
 
