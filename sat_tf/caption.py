@@ -124,12 +124,7 @@ def caption_files(
 ) -> Iterator["AttentionRecord"]:
     """Yield each image with its captions; print an error for one that can't be read.
 
-    Args:
-      captioner: one run or an ensemble.
-      paths: of the image files.
-      text: a sentence to score as the caption of each image, in place of a search.
-      batch_size: images captioned at a time.
-      prints: whether captions are printed, which shows the progress on a terminal.
+    A bar shows the progress, unless the caller prints captions on a terminal.
     """
     from sat_tf.inspection.attention_record import AttentionRecord
 
@@ -172,14 +167,7 @@ def write_captions(
     """Write captions in COCO's results format; return the exit status.
 
     Until all are made, they are kept in TARGET.partial, a text file with one JSON object a line:
-    first what they depend on, then each image.
-
-    Args:
-      captioner: one run or an ensemble.
-      ids: of the images, by their paths.
-      target: the file to write.
-      search: see `search_of`; captions of another search are discarded.
-      batch_size: images captioned at a time.
+    first what they depend on (`search_of`), then each image. `ids` are those of the images by path.
     """
     partial = Path(f"{target}.partial")
     captions = read_partial(partial, search)

@@ -152,12 +152,8 @@ class Worker(subprocess.Popen[str]):
     """A running worker, in a session of its own with the processes that it starts.
 
     The first worker writes to standard output and standard error as they are, so that a terminal
-    shows its progress; lines of the others start with their index.
-
-    Args:
-      command: the program and its arguments.
-      addresses: of all workers, "host:port".
-      index: of this one.
+    shows its progress; lines of the others start with their index. Addresses are those of all
+    workers, "host:port".
     """
 
     def __init__(self, command: Sequence[str], addresses: Sequence[str], index: int) -> None:

@@ -82,17 +82,13 @@ def exclusive_lock(path: Path) -> Iterator[None]:
     """
     import portalocker  # imports asyncio, which takes a tenth of a second
 
-    lock = portalocker.Lock(path, fail_when_locked=True)
     try:
-        lock.acquire()
+        with portalocker.Lock(path, fail_when_locked=True):
+            yield
     except portalocker.AlreadyLocked:
         raise BlockingIOError(errno.EWOULDBLOCK, "is locked", str(path)) from None
     except portalocker.LockException as error:
         raise OSError(errno.ENOLCK, str(error), str(path)) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

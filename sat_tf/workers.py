@@ -84,8 +84,7 @@ class Workers:
     def gather(self, value: _Value) -> list[_Value]:
         """Return the values of all workers, in their order, once all have given theirs.
 
-        Args:
-          value: can be pickled.
+        They can be pickled.
         """
         if self.count == 1:
             return [value]
@@ -120,8 +119,7 @@ class Workers:
     def share(self, results: Iterable[_Value]) -> list[_Value]:
         """Return the results of work that the workers take turns with, in its order.
 
-        Args:
-          results: of this worker's part, computed here: items `index`, `index + count` and so on.
+        Those of this worker, of items `index`, `index + count` and so on, are computed here.
         """
         with self.together():
             ours = list(results)
@@ -171,10 +169,7 @@ class Workers:
         return results[0]
 
     def compare(self, facts: Mapping[str, str]) -> None:
-        """Check that the workers agree.
-
-        Args:
-          facts: what must be the same on all of them, by what it is called in an error.
+        """Check that facts, named as in an error, are the same on all workers.
 
         Raises:
           UserError: workers differ; says in what, and which.

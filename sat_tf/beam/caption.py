@@ -72,12 +72,6 @@ def main(argv: list[str]) -> int:
 def caption(manifest: Manifest, export_dir: str, batch_size: int, beam_flags: Sequence[str]) -> int:
     """Caption the shards that are not finished; print what was done and return the exit status.
 
-    Args:
-      manifest: of the output.
-      export_dir: of the SavedModel.
-      batch_size: images captioned at a time.
-      beam_flags: of the runner.
-
     Raises:
       UserError: shards fail, or processes die whatever they work on.
     """

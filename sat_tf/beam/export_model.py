@@ -55,13 +55,7 @@ def caption_shard(
 ) -> list[Row]:
     """Return a caption or a dead letter of each image; batches are read while others are captioned.
 
-    Args:
-      serve: of the SavedModel.
-      manifest: of the output.
-      shard: its number.
-      attempts: at the shard, among them the images that become dead letters unread; note what is in
-        progress.
-      batch_size: images captioned at a time.
+    The attempts note what is in progress. Killers among them become dead letters unread.
     """
     inputs, found = manifest.inputs_of(shard), list[Row]()
     if attempts.row is not None:

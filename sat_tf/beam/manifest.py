@@ -21,6 +21,8 @@ from sat_tf.storage import atomic_path, read_json, write_json
 MANIFEST_FILE, INPUTS_FILE = "manifest.json", "inputs.jsonl"
 FORMAT_VERSION = 1
 IMAGES_PER_SHARD = 1000  # unless a number of shards is given
+_DEPENDS_ON = ("model", "search", "output_format", "attention")
+_SHOWN = 16  # characters of a digest
 
 # An image file, or rows of a file that holds many.
 Input = str | RecordRange
@@ -61,17 +63,6 @@ class Manifest:
             _first_image(one, self.num_images, self.num_shards) for one in (shard, shard + 1)
         )
         return following - first
-
-    def facts(self) -> dict[str, Any]:
-        """Return what no later start of the command may change, by its name in an error."""
-        return {
-            "numbers": f"{self.num_images:,} images in {self.num_shards:,} shards",
-            "inputs": self.inputs[:16],
-            "model": self.model,
-            "search": self.search,
-            "output_format": self.output_format,
-            "attention": self.attention,
-        }
 
     def inputs_of(self, shard: int) -> list[Input]:
         """Read the inputs of a shard."""
@@ -154,11 +145,13 @@ def open_manifest(
 
 
 def _compare(found: Manifest, manifest: Manifest) -> None:
-    for (name, theirs), ours in zip(found.facts().items(), manifest.facts().values(), strict=True):
+    """Raise `UserError` if another start of the command had other inputs or another model."""
+    for name in ("num_images", "num_shards", "inputs", *_DEPENDS_ON):
+        theirs, ours = (str(getattr(one, name))[:_SHOWN] for one in (found, manifest))
         if theirs != ours:
             raise UserError(
-                f"--output={manifest.output}: holds work of other {name} ({theirs}, here {ours}): "
-                "give the same, or another --output"
+                f"--output={manifest.output}: holds work of another {name} ({theirs}, here {ours}):"
+                " give the same, or another --output"
             )
 
 

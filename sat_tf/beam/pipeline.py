@@ -34,14 +34,7 @@ _loading = threading.Lock()  # a process loads a model once, whatever the number
 def run_pipeline(
     function: str, elements: Sequence[int], beam_flags: Sequence[str], *arguments: Any
 ) -> dict[str, int]:
-    """Call a function of this file for each element in a pipeline; return Beam's counters.
-
-    Args:
-      function: its name.
-      elements: numbers of shards.
-      beam_flags: of the runner.
-      *arguments: of the function, after the element.
-    """
+    """Call a function of this file, by its name, for each element; return Beam's counters."""
     # Of two flags the last one counts.
     pipeline = beam.Pipeline(options=PipelineOptions([_RUNNER, *beam_flags]))
     numbers = pipeline | beam.Create(elements) | beam.Reshuffle()

@@ -123,13 +123,9 @@ def shard_path(manifest: Manifest, kind: str, shard: int) -> Path:
 
 
 def write_shard(manifest: Manifest, shard: int, rows: list[Row], seconds: float) -> None:
-    """Write the files of a shard, its commit file last; forget the attempts at it.
+    """Write captions and dead letters of a shard, and its commit file; forget the attempts at it.
 
-    Args:
-      manifest: of the output.
-      shard: its number.
-      rows: captions and dead letters, in the order of the inputs.
-      seconds: that they took.
+    The order of the rows is that of the inputs; they took so many seconds.
     """
     letters = [row for row in rows if "reason" in row]
     captions = [row for row in rows if "reason" not in row]

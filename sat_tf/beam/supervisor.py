@@ -97,16 +97,18 @@ def run_pipelines(
         together = [shard for shard in left if shard not in alone]
         return (together, beam_flags) if together else (left, ())
 
-    def progress() -> tuple[int, list[int]]:
-        """Update the bar; return what changes when an image has not ended its process."""
-        done = finished(output)
-        bar.update(sum(map(manifest.size, done)) - bar.n)
-        return len(done), [attempts.passed for attempts in attempted(output).values()]
+    def update_bar() -> None:
+        bar.update(sum(map(manifest.size, finished(output))) - bar.n)
+
+    def state() -> tuple[int, list[int]]:
+        """What changes when an image has not ended its process."""
+        update_bar()
+        return bar.n, [attempts.passed for attempts in attempted(output).values()]
 
     deaths, initial = 0, sum(map(manifest.size, finished(output)))
     with progress_bar(total=manifest.num_images, initial=initial, desc=what, unit="image") as bar:
         try:
-            before = progress()
+            before = state()
             while (todo := remaining())[0]:
                 if deaths == _MOST_DEATHS:
                     raise UserError(
@@ -114,8 +116,8 @@ def run_pipelines(
                         f"finished: is there memory enough? {advice}. {log} may tell more"
                     )
                 pipeline = ("sat_tf.beam.pipeline:run_pipeline", function, *todo, manifest)
-                found = run_in_child(*pipeline, *arguments, log=log, poll=progress)
-                now = progress()
+                found = run_in_child(*pipeline, *arguments, log=log, poll=update_bar)
+                now = state()
                 if found is None:
                     deaths = deaths + 1 if now == before else 0
                     bar.write(f"a process died ({log} may tell why); restarting", file=sys.stderr)

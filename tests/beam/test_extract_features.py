@@ -36,7 +36,8 @@ def in_process(monkeypatch):
     def run(_, function, shards, *arguments, log, poll):
         assert function == "encode"
         if outcomes:
-            run_pipeline(function, shards[: outcomes.pop()], *arguments)
+            if finished := shards[: outcomes.pop()]:
+                run_pipeline(function, finished, *arguments)
             return None
         return run_pipeline(function, shards, *arguments)
 

@@ -47,12 +47,12 @@ def test_the_same_inputs_resume(tmp_path):
 @pytest.mark.parametrize(
     ("paths", "num_shards", "changed", "message"),
     [
-        (["b.jpg", "a.jpg"], 0, {}, r"of other inputs \(\w{16}, here \w{16}\)"),
-        (["a.jpg", "b.jpg"], 2, {}, r"\(2 images in 1 shards, here 2 images in 2"),
-        (["a.jpg"], 0, {}, r"\(2 images in 1 shards, here 1 images in 1"),
-        (["a.jpg", "b.jpg"], 0, {"model": "n"}, r"of other model \(m, here n\)"),
-        (["a.jpg", "b.jpg"], 0, {"search": "n"}, "of other search"),
-        (["a.jpg", "b.jpg"], 0, {"attention": True}, "of other attention"),
+        (["b.jpg", "a.jpg"], 0, {}, r"of another inputs \(\w{16}, here \w{16}\)"),
+        (["a.jpg", "b.jpg"], 2, {}, r"of another num_shards \(1, here 2\)"),
+        (["a.jpg"], 0, {}, r"of another num_images \(2, here 1\)"),
+        (["a.jpg", "b.jpg"], 0, {"model": "n"}, r"of another model \(m, here n\)"),
+        (["a.jpg", "b.jpg"], 0, {"search": "n"}, "of another search"),
+        (["a.jpg", "b.jpg"], 0, {"attention": True}, "of another attention"),
     ],
 )
 def test_other_work_in_the_same_folder_is_rejected(tmp_path, paths, num_shards, changed, message):
