@@ -21,7 +21,6 @@ from sat_tf.storage import atomic_path, read_json, write_json
 MANIFEST_FILE, INPUTS_FILE = "manifest.json", "inputs.jsonl"
 FORMAT_VERSION = 1
 IMAGES_PER_SHARD = 1000  # unless a number of shards is given
-_DEPENDS_ON = ("model", "search", "output_format", "attention")
 _SHOWN = 16  # characters of a digest
 
 # An image file, or rows of a file that holds many.
@@ -96,6 +95,12 @@ def names_of(one: Input) -> list[str]:
     return [f"{one.file}:{row}" for row in range(one.first, one.first + one.count)]
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def open_manifest(
     output: str | Path, paths: Sequence[str], num_shards: int, **depends_on: Any
 ) -> Manifest:
@@ -122,19 +127,17 @@ def open_manifest(
     if not num_shards:
         num_shards = found.num_shards if found else -(-total // IMAGES_PER_SHARD)
     bounds = [_first_image(shard, total, num_shards) for shard in range(num_shards + 1)]
-    digest, offsets, size = hashlib.sha256(), list[int](), 0
-    with atomic_path(output / INPUTS_FILE) as temporary, temporary.open("wb") as file:
-        for position, one in _divide(paths, counts, bounds):
-            if position == bounds[len(offsets)]:
-                offsets.append(size)
-            line = dataclasses.asdict(one) if isinstance(one, RecordRange) else one
-            encoded = json.dumps(line).encode() + b"\n"
-            digest.update(encoded)
-            size += file.write(encoded)
-        file.flush()
-        manifest = Manifest(
-            output, total, digest.hexdigest(), **depends_on, offsets=(*offsets, size)
-        )
+    offsets: list[int] = []
+    with atomic_path(output / INPUTS_FILE) as temporary:
+        with temporary.open("wb") as file:
+            for position, one in _divide(paths, counts, bounds):
+                if position == bounds[len(offsets)]:
+                    offsets.append(file.tell())
+                line = dataclasses.asdict(one) if isinstance(one, RecordRange) else one
+                file.write(json.dumps(line).encode() + b"\n")
+            offsets.append(file.tell())
+        inputs = file_digest(temporary)
+        manifest = Manifest(output, total, inputs, **depends_on, offsets=tuple(offsets))
         if found:  # the inputs that are there stay if they are others
             _compare(found, manifest)
     if not found:
@@ -146,7 +149,10 @@ def open_manifest(
 
 def _compare(found: Manifest, manifest: Manifest) -> None:
     """Raise `UserError` if another start of the command had other inputs or another model."""
-    for name in ("num_images", "num_shards", "inputs", *_DEPENDS_ON):
+    for name in (
+        *("num_images", "num_shards", "inputs"),
+        *("model", "search", "output_format", "attention"),
+    ):
         theirs, ours = (str(getattr(one, name))[:_SHOWN] for one in (found, manifest))
         if theirs != ours:
             raise UserError(

@@ -6,7 +6,6 @@ command what was in progress when a process died.
 """
 
 import dataclasses
-import hashlib
 import itertools
 import json
 import os
@@ -14,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from sat_tf.beam.manifest import INPUTS_FILE, Manifest, names_of
+from sat_tf.beam.manifest import INPUTS_FILE, Manifest, file_digest, names_of
 from sat_tf.errors import UserError, printable
 from sat_tf.progress import progress_bar
 from sat_tf.storage import atomic_path, read_json, write_json
@@ -135,7 +134,7 @@ def write_shard(manifest: Manifest, shard: int, rows: list[Row], seconds: float)
         if of_kind:
             with atomic_path(path) as temporary:
                 _write_rows(temporary, of_kind, kind, manifest.attention)
-                digests[path.name] = _digest(temporary)
+                digests[path.name] = file_digest(temporary)
     commit = {
         "captioned": len(captions),
         "broken": len(letters),
@@ -168,7 +167,7 @@ def verify(manifest: Manifest) -> Counter[str]:
     Raises:
       UserError: it does not; says how many shards are not finished or wrong, and the first ones.
     """
-    if _digest(manifest.output / INPUTS_FILE) != manifest.inputs:
+    if file_digest(manifest.output / INPUTS_FILE) != manifest.inputs:
         raise UserError(
             f"{manifest.output / INPUTS_FILE}: is not as it was written: start in a new --output"
         )
@@ -197,7 +196,7 @@ def _verify_shard(manifest: Manifest, shard: int) -> dict[str, int]:
     names = {}
     for kind in ("captions", "dead_letters"):
         path = shard_path(manifest, kind, shard)
-        if digests.get(path.name) != (_digest(path) if path.exists() else None):
+        if digests.get(path.name) != (file_digest(path) if path.exists() else None):
             raise UserError(f"{path.name}: is not as it was committed: {advice}")
         names[kind] = _read_names(path) if path.exists() else []
     found = Counter(itertools.chain(*names.values()))
@@ -210,11 +209,6 @@ def _verify_shard(manifest: Manifest, shard: int) -> dict[str, int]:
             f"{advice}"
         )
     return {kind: len(of_kind) for kind, of_kind in names.items()}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _text(name: str) -> str:
