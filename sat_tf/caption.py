@@ -56,12 +56,11 @@ def main(argv: list[str]) -> int:
             raise UserError(f"--{name} is not for --captions: give two commands")
     if options.image_info and not options.captions:
         raise UserError("--image_info is for --captions")
-    check_target(options.captions, "captions")
-    check_target(options.report, "report")
+    for name in ("captions", "report", "figure"):
+        check_target(getattr(options, name), name)
     if options.figure:
         from sat_tf.inspection.figures import check_figure_path
 
-        check_target(options.figure, "figure")
         check_figure_path(options.figure)
     configs = [override(Config.load(workdir), **overrides) for workdir in workdirs]
     decoding = configs[0].decoding

@@ -185,9 +185,6 @@ class Captioner:
 
         Captions of a beam search are ordered: finished ones before those that were cut at the
         maximum length, then by score.
-
-        Args:
-          images: from `read_image`.
         """
         decoded = self._generator.generate(self._batches(images), self.config.decoding)
         return make_captions(decoded, self.vocabulary, self._grids)
@@ -195,9 +192,7 @@ class Captioner:
     def score_text(self, images: Sequence[Image], text: str) -> list[Caption]:
         """Score a given sentence as the caption of each image, with its attention.
 
-        Args:
-          images: from `read_image`.
-          text: words that are not in the vocabulary are read as `<unk>`.
+        Words that are not in the vocabulary are read as `<unk>`.
 
         Raises:
           UserError: the text has no word.

@@ -15,7 +15,7 @@ from sat_tf.beam.shards import finished, read_commit, verify
 from sat_tf.beam.supervisor import LOG_FILE, check_beam_flags, run_pipelines
 from sat_tf.config import Setting
 from sat_tf.errors import UserError
-from sat_tf.storage import check_folder, read_json, sole_writer, split_paths
+from sat_tf.storage import check_target, read_json, sole_writer, split_paths
 
 USAGE = """python -m sat_tf.beam.caption --export_dir=OUT --input=IMAGES --output=DIR
            [-- --BEAM_FLAG=VALUE ...]
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     card = read_json(Path(options.export_dir) / MODEL_CARD, "the model card of an export")
     arguments = split_paths(options.input) if options.input else []
     paths = find_images(arguments, options.images_from)
-    check_folder(options.output, "output")
+    check_target(options.output, "output", "folder")
     output.mkdir(parents=True, exist_ok=True)
     with sole_writer(output, f"--output={output}: another command is writing there"):
         manifest = open_manifest(
