@@ -136,7 +136,7 @@ class ServingSignatures:
 
     def from_bytes(self, image_bytes: tf.Tensor) -> Outputs:
         """Caption image files: string [B]."""
-        return self._caption(*preprocess(image_bytes, self._run.config.images, self._max_pixels))
+        return self._caption(*_preprocess(image_bytes, self._run.config.images, self._max_pixels))
 
     def from_images(self, images: tf.Tensor) -> Outputs:
         """Caption decoded images of one size: uint8 [B, H, W, 3], RGB."""
@@ -186,20 +186,10 @@ class ServingSignatures:
         return {**outputs, "attention_box": boxes, "decoded": decoded}
 
 
-def preprocess(
+def _preprocess(
     image_bytes: tf.Tensor, config: ImageConfig, max_pixels: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Decode, resize and crop image files; what can't be decoded is masked.
-
-    Args:
-      image_bytes: string [B].
-      config: of the images.
-      max_pixels: images of more are rejected before they are decoded.
-
-    Returns:
-      The encoder's inputs float32 [B, S, S, 3], the part of each image that they cover float32
-      [B, 4] and whether the image was decoded bool [B]; zero where it was not.
-    """
+    """Return inputs [B, S, S, 3], attention boxes [B, 4], `decoded` [B]; zero where it is not."""
     side = config.image_size
 
     @tf.autograph.experimental.do_not_convert

@@ -84,3 +84,11 @@ def test_processes_that_always_die_end_the_command(arguments, tmp_path, in_proce
 def test_without_a_cache_there_is_nothing_to_do(arguments):
     done = call("beam.extract_features", *arguments, "--nocache_features")
     assert "--nocache_features leaves nothing to cache" in done.stderr
+
+
+def test_images_in_memory_become_files(tmp_path):
+    manifest = extract_features._divide(tmp_path / "work", ["a.jpg", b"x", b"y"], 2, "")
+    paths = [path for shard in range(manifest.num_shards) for path in manifest.inputs_of(shard)]
+    assert manifest.num_shards == 2
+    assert paths[0] == "a.jpg"
+    assert [Path(path).read_bytes() for path in paths[1:]] == [b"x", b"y"]
