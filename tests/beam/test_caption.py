@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from unittest import mock
 
 import pyarrow.parquet
 import pytest
@@ -11,7 +12,7 @@ from record_files import write_hugging_face, write_tfrecord
 
 from sat_tf.beam import caption, export_model, pipeline
 from sat_tf.beam.manifest import Manifest, open_manifest
-from sat_tf.beam.shards import KILLER, Attempts, finished, verify
+from sat_tf.beam.shards import KILLER, Attempts, attempted, finished, verify
 from sat_tf.errors import UserError
 from sat_tf.storage import LOCK_FILE, exclusive_lock
 
@@ -193,6 +194,17 @@ def test_processes_that_always_die_end_the_command(run_with):
     model = DyingModel({f"{number}.jpg" for number in range(190)})
     with pytest.raises(UserError, match="10 processes died one after the other"):
         run_with(model, 1)
+
+
+def test_a_stop_condemns_nothing(run_with, tmp_path, monkeypatch, capsys):
+    model = DyingModel()
+    monkeypatch.setattr(model, "read", mock.Mock(side_effect=KeyboardInterrupt))
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            run_with(model, 4)
+    assert capsys.readouterr().err.count("stopped after 0 of 200 images") == 3
+    assert [attempts.deaths for attempts in attempted(tmp_path).values()] == [0]
+    assert run_with(DyingModel(), 4) == (0, 0)
 
 
 def test_a_shard_that_fails_is_named_and_the_others_are_finished(run_with, tmp_path):
