@@ -8,6 +8,7 @@ import contextlib
 import functools
 import io
 import itertools
+import math
 import os
 import pickle
 import re
@@ -266,11 +267,15 @@ def join_workers(cluster: str, timeout: float) -> Workers:
     options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
     with activity(f"worker {index}: waiting for all {len(tasks)} workers"):
         _meet(tasks, index, timeout)
+        # Nothing interrupts the strategy while it waits: the process is killed after that time.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(math.ceil(timeout))
         try:
-            with _ending_after(timeout):
-                strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+            strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
         except tf.errors.OpError as error:
             raise TryAgainError(f"the workers have not come together: {reason(error)}") from error
+        finally:
+            signal.alarm(0)
     return Workers(strategy, tasks, index, timeout)
 
 
@@ -307,18 +312,6 @@ def _listens(address: str) -> bool:
     except OSError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _ending_after(seconds: float) -> Iterator[None]:
-    """Let the process be killed if the body, which nothing interrupts, is not left in time."""
-    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def is_of_another_worker(error: tf.errors.OpError) -> bool:
