@@ -1,17 +1,13 @@
 """Caption image files with a run, or score a sentence as their caption."""
 
-import concurrent.futures
 import dataclasses
 import json
 import math
-import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
 
 from sat_tf import flags
 from sat_tf.config import Config, override
@@ -21,7 +17,7 @@ from sat_tf.storage import BEST, check_target, split_paths, write_json, write_te
 from sat_tf.vocabulary import tokenize
 
 if TYPE_CHECKING:
-    from sat_tf.captioner import Captioner, Image
+    from sat_tf.captioner import Captioner
     from sat_tf.inspection.attention_record import AttentionRecord
     from sat_tf.model.generation import Caption
 
@@ -61,12 +57,11 @@ def main(argv: list[str]) -> int:
             raise UserError(f"--{name} is not for --captions: give two commands")
     if options.image_info and not options.captions:
         raise UserError("--image_info is for --captions")
-    check_target(options.captions, "captions")
-    check_target(options.report, "report")
+    for name in ("captions", "report", "figure"):
+        check_target(getattr(options, name), name)
     if options.figure:
         from sat_tf.inspection.figures import check_figure_path
 
-        check_target(options.figure, "figure")
         check_figure_path(options.figure)
     configs = [override(Config.load(workdir), **overrides) for workdir in workdirs]
     decoding = configs[0].decoding
@@ -84,8 +79,8 @@ def main(argv: list[str]) -> int:
     with activity(f"loading {' and '.join(workdirs)}"):
         captioner = Captioner.load(*workdirs, **overrides)
     if options.captions:
-        unfinished = UnfinishedCaptions(options.captions, search_of(workdirs, configs))
-        return write_captions(captioner, ids, unfinished, options.decode_batch_size)
+        search = search_of(workdirs, configs)
+        return write_captions(captioner, ids, options.captions, search, options.decode_batch_size)
     for word in tokenize(text):
         if word not in captioner.vocabulary:
             print(f"warning: --text: {word} is not in the vocabulary: <unk>", file=sys.stderr)
@@ -129,95 +124,25 @@ def caption_files(
 ) -> Iterator["AttentionRecord"]:
     """Yield each image with its captions; print an error for one that can't be read.
 
-    Args:
-      captioner: one run or an ensemble.
-      paths: of the image files.
-      text: a sentence to score as the caption of each image, in place of a search.
-      batch_size: images captioned at a time.
-      prints: whether captions are printed, which shows the progress on a terminal.
+    A bar shows the progress, unless the caller prints captions on a terminal.
     """
     from sat_tf.inspection.attention_record import AttentionRecord
 
-    def read(path: str) -> "Image | None":
-        try:
-            return captioner.read_image(path, compiled=len(paths) > batch_size)
-        except UserError as error:
-            tqdm.write(f"error: {printable(error)}", file=sys.stderr)
-            return None
-
     shows_bar = len(paths) > batch_size and not (prints and sys.stdout.isatty())
-    bar = progress_bar(
-        total=len(paths), desc="captioning", unit="image", delay=0, disable=not shows_bar
-    )
-    with bar, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(paths), batch_size):
-            chosen = paths[start : start + batch_size]
-            images = [
-                (path, image)
-                for path, image in zip(chosen, pool.map(read, chosen), strict=True)
-                if image
-            ]
-            if images:
-                batch = [image for _, image in images]
-                found: Sequence[Sequence[Caption]] = (
-                    captioner.caption_images(batch)
-                    if not text
-                    else [(caption,) for caption in captioner.score_text(batch, text)]
-                )
-                for (path, image), captions in zip(images, found, strict=True):
-                    yield AttentionRecord(path, image.thumbnail, captions)
-            bar.update(len(chosen))
-
-
-class UnfinishedCaptions:
-    """The captions made so far for `--captions`, kept in FILE.partial until all are made.
-
-    A text file with one JSON object a line: first what the captions depend on, then each image.
-
-    Args:
-      target: FILE.
-      search: what the captions depend on; those of another search are discarded.
-
-    Attributes:
-      target: FILE.
-      path: FILE.partial.
-      captions: by the path of the image.
-    """
-
-    def __init__(self, target: str, search: Mapping[str, Any]) -> None:
-        self.target, self.path = target, Path(f"{target}.partial")
-        self.captions: dict[str, str] = {}
-        if self.path.exists():
-            self._read(search)
-        # Written anew, without a line that was cut when the computer failed.
-        lines = [search, *({"image": p, "caption": c} for p, c in self.captions.items())]
-        write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
-        self._file = self.path.open("a", encoding="ascii")
-
-    def _read(self, search: Mapping[str, Any]) -> None:
-        with self.path.open(encoding="ascii", errors="replace") as lines:
-            try:
-                if json.loads(next(lines, "{}")) != search:
-                    print(f"{self.path}: of another run or search; not used", file=sys.stderr)
-                    return
-                for line in lines:
-                    entry = json.loads(line)
-                    self.captions[entry["image"]] = entry["caption"]
-            except (ValueError, KeyError, TypeError):
-                pass  # cut here
-        print(f"{self.path}: has {len(self.captions):,} captions; resuming", file=sys.stderr)
-
-    def add(self, image: str, caption: str) -> None:
-        """Add the caption of an image."""
-        self.captions[image] = caption
-        self._file.write(json.dumps({"image": image, "caption": caption}) + "\n")
-        self._file.flush()
-
-    def close(self, *, finished: bool) -> None:
-        """Close the file, and remove it if all captions are made."""
-        self._file.close()
-        if finished:
-            self.path.unlink()
+    found = captioner.caption_files(paths, text, batch_size)
+    with progress_bar(
+        zip(paths, found, strict=True),
+        total=len(paths),
+        desc="captioning",
+        unit="image",
+        delay=0,
+        disable=not shows_bar,
+    ) as bar:
+        for path, (image, captions) in bar:
+            if isinstance(image, UserError):
+                bar.write(f"error: {printable(image)}", file=sys.stderr)
+            else:
+                yield AttentionRecord(path, image.thumbnail, captions)
 
 
 def search_of(workdirs: Sequence[str], configs: Sequence[Config]) -> dict[str, Any]:
@@ -235,43 +160,67 @@ def search_of(workdirs: Sequence[str], configs: Sequence[Config]) -> dict[str, A
 def write_captions(
     captioner: "Captioner",
     ids: Mapping[str, int | str],
-    unfinished: UnfinishedCaptions,
+    target: str,
+    search: Mapping[str, Any],
     batch_size: int,
 ) -> int:
     """Write captions in COCO's results format; return the exit status.
 
-    Args:
-      captioner: one run or an ensemble.
-      ids: of the images, by their paths.
-      unfinished: the captions that are made already, and the file to write to.
-      batch_size: images captioned at a time.
+    Until all are made, they are kept in TARGET.partial, a text file with one JSON object a line:
+    first what they depend on (`search_of`), then each image. `ids` are those of the images by path.
     """
-    todo = [path for path in ids if path not in unfinished.captions]
+    partial = Path(f"{target}.partial")
+    captions = read_partial(partial, search)
+    # Written anew, without a line that was cut when the computer failed.
+    lines = [search, *({"image": p, "caption": c} for p, c in captions.items())]
+    write_text(partial, "".join(json.dumps(line) + "\n" for line in lines))
+    todo = [path for path in ids if path not in captions]
     try:
-        for record in caption_files(captioner, todo, batch_size=batch_size, prints=False):
-            unfinished.add(record.image_id, record.captions[0].text)
+        with partial.open("a", encoding="ascii") as file:
+            for record in caption_files(captioner, todo, batch_size=batch_size, prints=False):
+                entry = {"image": record.image_id, "caption": record.captions[0].text}
+                print(json.dumps(entry), file=file, flush=True)
+                captions[record.image_id] = entry["caption"]
     except BaseException:  # Ctrl-C too
-        unfinished.close(finished=False)
         print(
-            f"stopped after {len(unfinished.captions):,} captions, which are kept in "
-            f"{unfinished.path}: give the same command again to resume",
+            f"stopped after {len(captions):,} captions, which are kept in {partial}: give the same "
+            "command again to resume",
             file=sys.stderr,
         )
         raise
-    made = [path for path in ids if path in unfinished.captions]
+    made = [path for path in ids if path in captions]
     lacking = len(ids) - len(made)
     if made:
-        results = [{"image_id": ids[p], "caption": unfinished.captions[p]} for p in made]
-        write_json(unfinished.target, results)
-        print(f"{unfinished.target}: captions of {len(made):,} images")
-    unfinished.close(finished=not lacking or not made)
+        write_json(target, [{"image_id": ids[path], "caption": captions[path]} for path in made])
+        print(f"{target}: captions of {len(made):,} images")
     if made and lacking:
         print(
             f"warning: images that can't be read, and are not in it: {lacking:,}; once they can, "
-            f"the same command captions them alone ({unfinished.path})",
+            f"the same command captions them alone ({partial})",
             file=sys.stderr,
         )
+    else:
+        partial.unlink()
     return 1 if lacking else 0
+
+
+def read_partial(path: Path, search: Mapping[str, Any]) -> dict[str, str]:
+    """Return the captions of an unfinished file by the image's path; none of another search."""
+    captions: dict[str, str] = {}
+    if not path.exists():
+        return captions
+    with path.open(encoding="ascii", errors="replace") as lines:
+        try:
+            if json.loads(next(lines, "{}")) != search:
+                print(f"{path}: of another run or search; not used", file=sys.stderr)
+                return captions
+            for line in lines:
+                entry = json.loads(line)
+                captions[entry["image"]] = entry["caption"]
+        except (ValueError, KeyError, TypeError):
+            pass  # cut here
+    print(f"{path}: has {len(captions):,} captions; resuming", file=sys.stderr)
+    return captions
 
 
 def _line(caption: "Caption", with_words: bool, with_log_prob: bool) -> str:

@@ -1,8 +1,9 @@
 """Caption and score with the best weights of finished runs."""
 
+import concurrent.futures
 import os
 import types
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -139,23 +140,51 @@ class Captioner:
         Raises:
           UserError: a file cannot be read as an image.
         """
-        captions: list[Caption] = []
-        for start in range(0, len(paths), _BATCH):
-            images = [
-                self.read_image(path, compiled=len(paths) > _BATCH)
-                for path in paths[start : start + _BATCH]
-            ]
-            captions += (found[0] for found in self.caption_images(images))
+        captions = []
+        for image, found in self.caption_files(paths):
+            if isinstance(image, UserError):
+                raise image
+            captions.append(found[0])
         return captions
+
+    def caption_files(
+        self, paths: Sequence[str | os.PathLike[str]], text: str = "", batch_size: int = _BATCH
+    ) -> Iterator[tuple[Image | UserError, Sequence[Caption]]]:
+        """Yield the image of each file and its captions, see `caption_images`.
+
+        Args:
+          paths: of the files, which several threads read.
+          text: a sentence to score as the caption of each image, in place of a search.
+          batch_size: images captioned at a time.
+
+        Yields:
+          In place of an image that can't be read, and which has no captions, the error.
+        """
+
+        def read(path: str | os.PathLike[str]) -> Image | UserError:
+            try:
+                return self.read_image(path, compiled=len(paths) > batch_size)
+            except UserError as error:
+                return error
+
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(paths), batch_size):
+                images = [*pool.map(read, paths[start : start + batch_size])]
+                batch = [image for image in images if isinstance(image, Image)]
+                captions: Sequence[Sequence[Caption]] = ()
+                if batch and text:
+                    captions = [(caption,) for caption in self.score_text(batch, text)]
+                elif batch:
+                    captions = self.caption_images(batch)
+                following = iter(captions)
+                for image in images:
+                    yield image, next(following) if isinstance(image, Image) else ()
 
     def caption_images(self, images: Sequence[Image]) -> list[tuple[Caption, ...]]:
         """Return up to `beam_size` captions of each image, or `num_samples` sampled ones.
 
         Captions of a beam search are ordered: finished ones before those that were cut at the
         maximum length, then by score.
-
-        Args:
-          images: from `read_image`.
         """
         decoded = self._generator.generate(self._batches(images), self.config.decoding)
         return make_captions(decoded, self.vocabulary, self._grids)
@@ -163,9 +192,7 @@ class Captioner:
     def score_text(self, images: Sequence[Image], text: str) -> list[Caption]:
         """Score a given sentence as the caption of each image, with its attention.
 
-        Args:
-          images: from `read_image`.
-          text: words that are not in the vocabulary are read as `<unk>`.
+        Words that are not in the vocabulary are read as `<unk>`.
 
         Raises:
           UserError: the text has no word.
@@ -212,15 +239,13 @@ class Captioner:
         from sat_tf.evaluator import Evaluator
         from sat_tf.metrics.text import training_captions
 
-        own, left_out = self.config.data, self.runs[0].left_out
-        loaded = load_splits(data or own, (split,), may_lack_objects=True)
-        skip = (data or own).skip_unreadable
-        if data:
-            records = check_images(loaded, skip, decode=skip)[split]
-        else:
-            records = check_images(loaded, skip, left_out=left_out, decode=skip)[split]
-        if (data or own).boxes and not any(record.objects for record in records):
-            print(printable(f"--boxes={(data or own).boxes} has no boxes of the split {split}"))
+        own, scored = self.config.data, data or self.config.data
+        left_out = {} if data else self.runs[0].left_out
+        loaded = load_splits(scored, (split,), may_lack_objects=True)
+        skip = scored.skip_unreadable
+        records = check_images(loaded, skip, left_out=left_out, decode=skip)[split]
+        if scored.boxes and not any(record.objects for record in records):
+            print(printable(f"--boxes={scored.boxes} has no boxes of the split {split}"))
         known: Collection[str] = ()
         if not data and split != "train" and "train" in available_splits(own):
             # A machine may have the images of this split only; then novelty is not scored.

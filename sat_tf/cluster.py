@@ -7,14 +7,7 @@ from typing import Any, NamedTuple
 
 from sat_tf.errors import UserError
 
-_SLURM = (
-    "STEP_NODELIST",
-    "STEP_TASKS_PER_NODE",
-    "PROCID",
-    "NODEID",
-    "LOCALID",
-    "JOB_ID",
-)
+_SLURM = ("STEP_NODELIST", "STEP_TASKS_PER_NODE", "PROCID", "NODEID", "LOCALID", "JOB_ID")
 
 
 class Task(NamedTuple):

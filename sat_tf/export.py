@@ -5,7 +5,7 @@ from pathlib import Path
 from sat_tf import flags
 from sat_tf.config import Config, override
 from sat_tf.errors import UserError, in_current_folder
-from sat_tf.storage import check_new_folder, is_pattern, split_paths
+from sat_tf.storage import check_target, is_pattern, split_paths
 
 USAGE = """python -m sat_tf.export --workdir=RUN --export_dir=OUT [--precision=bfloat16]
 
@@ -18,7 +18,7 @@ def main(argv: list[str]) -> None:
     """Export, verify what was written, and print how to inspect it."""
     options = flags.FLAGS
     # Before the work, so that a mistake costs none of it.
-    check_new_folder(options.export_dir, "export_dir")
+    check_target(options.export_dir, "export_dir", "new folder")
     overrides = flags.overrides()
     if is_pattern(Path(options.export_dir).absolute()):
         raise UserError(

@@ -7,7 +7,7 @@ from typing import Any
 from sat_tf import flags
 from sat_tf.config import Config, from_flat, settings, to_arguments
 from sat_tf.errors import UserError
-from sat_tf.storage import check_new_folder
+from sat_tf.storage import check_target
 from sat_tf.vocabulary import SPECIAL, tokenize
 
 USAGE = """python -m sat_tf.import_arctic --npz=MODEL.npz --options=MODEL.npz.pkl \\
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     """Write the run and print how to use it."""
     options = flags.FLAGS
     # Before the work, so that a mistake costs none of it.
-    check_new_folder(options.workdir, "workdir")
+    check_target(options.workdir, "workdir", "new folder")
     given = flags.overrides()
     if "encoder" not in given:
         raise UserError(

@@ -77,16 +77,10 @@ class StopRequests:
 
 
 def launch(command: Sequence[str], count: int, max_restarts: int, requests: StopRequests) -> int:
-    """Run workers, all again when one fails, and return the exit status.
+    """Run `count` workers, all again when one fails, and return the exit status.
 
     It is 0 if all workers ended with 0; that of a user's error; 75 if restarts are used up; 128
     and the number of the signal that asked to stop.
-
-    Args:
-      command: of a worker.
-      count: of workers.
-      max_restarts: how often all are started again.
-      requests: signals that ask to stop, while it runs.
     """
     restarts = 0
     while not requests.received:
@@ -95,8 +89,8 @@ def launch(command: Sequence[str], count: int, max_restarts: int, requests: Stop
             break
         if failure is None:
             return 0
-        if failure.status in _LASTING_ERRORS:
-            return failure.status
+        if failure.returncode in _LASTING_ERRORS:
+            return int(failure.returncode)
         if restarts == max_restarts:
             _print_line(sys.stderr, f"{failure}; no restart is left of {max_restarts}")
             return os.EX_TEMPFAIL
@@ -126,16 +120,22 @@ def run_workers(command: Sequence[str], count: int, requests: StopRequests) -> "
             time.sleep(_POLL)
             ended = [worker for worker in running if worker.has_ended()]
             running = [worker for worker in running if worker not in ended]
-            failed += (worker for worker in ended if worker.status)
+            failed += (worker for worker in ended if worker.returncode)
             if len(requests.received) > stopped:
                 stopped = len(requests.received)
-                _pass_on(running, kills=stopped > 1)
+                if stopped == 1:
+                    _print_line(
+                        sys.stderr, "stopping; the workers save their state (again: kill them)"
+                    )
+                for worker in running:
+                    worker.terminate() if stopped == 1 else worker.kill()
             elif failed and not stopped:
                 # Not after a request to stop: saving takes some workers longer than others.
                 deadline = min(deadline, time.monotonic() + _GRACE)
     finally:
         _end(workers)
-    return min(failed, key=_rank, default=None)
+    likeliest_cause = {**dict.fromkeys(_LASTING_ERRORS, 0), os.EX_TEMPFAIL: 2}
+    return min(failed, key=lambda one: likeliest_cause.get(one.returncode, 1), default=None)
 
 
 def free_addresses(count: int) -> list[str]:
@@ -148,31 +148,21 @@ def free_addresses(count: int) -> list[str]:
         return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
 
 
-class Worker:
+class Worker(subprocess.Popen[str]):
     """A running worker, in a session of its own with the processes that it starts.
 
     The first worker writes to standard output and standard error as they are, so that a terminal
-    shows its progress; lines of the others start with their index.
-
-    Args:
-      command: the program and its arguments.
-      addresses: of all workers, "host:port".
-      index: of this one.
-
-    Attributes:
-      index: of this worker.
-      status: exit status; minus the number of the signal that ended it; None while it runs.
-      seconds: from its start until it was seen to have ended.
+    shows its progress; lines of the others start with their index. Addresses are those of all
+    workers, "host:port".
     """
 
     def __init__(self, command: Sequence[str], addresses: Sequence[str], index: int) -> None:
         task = {"type": "worker", "index": index}
         config = json.dumps({"cluster": {"worker": addresses}, "task": task})
         output = None if index == 0 else subprocess.PIPE
-        self.index, self.seconds = index, 0.0
-        self.status: int | None = None
-        self._started = time.monotonic()
-        self._process = subprocess.Popen(
+        self.index, self._started = index, time.monotonic()
+        self._seconds: float | None = None  # until it was seen to have ended
+        super().__init__(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -183,7 +173,7 @@ class Worker:
             # Ctrl-C in the terminal must reach the launcher alone, which passes it on once.
             start_new_session=True,
         )
-        streams = ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr))
+        streams = ((self.stdout, sys.stdout), (self.stderr, sys.stderr))
         self._relays = [
             threading.Thread(target=_relay, args=(source, target, index), daemon=True)
             for source, target in streams
@@ -193,28 +183,23 @@ class Worker:
             thread.start()
 
     def __str__(self) -> str:
-        status = self.status or 0
+        status = self.returncode
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        return f"worker {self.index} {how} after {self.seconds:,.0f} s"
+        return f"worker {self.index} {how} after {self._seconds:,.0f} s"
 
     def has_ended(self) -> bool:
         """Return whether the worker has ended; kill what it has left running."""
-        if self.status is None and self._process.poll() is not None:
-            self.status = self._process.returncode
-            self.seconds = time.monotonic() - self._started
+        if self._seconds is None and self.poll() is not None:
+            self._seconds = time.monotonic() - self._started
             self.kill()
             for thread in self._relays:
                 thread.join(_AFTER_SIGTERM)
-        return self.status is not None
-
-    def terminate(self) -> None:
-        """Ask the worker to save and end."""
-        self._process.terminate()
+        return self._seconds is not None
 
     def kill(self) -> None:
         """Kill the worker and the processes that it started."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
 
 
 def _command(arguments: Sequence[str]) -> list[str]:
@@ -240,21 +225,6 @@ def _defaults(count: int, index: int) -> dict[str, str]:
     variables = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
     # In a pipe Python holds back lines until it has 8 kB of them.
     return variables if index == 0 else {**variables, "PYTHONUNBUFFERED": "1"}
-
-
-def _rank(worker: Worker) -> int:
-    """Return a smaller number for a failed worker that is more likely to be the cause."""
-    if worker.status in _LASTING_ERRORS:
-        return 0
-    return 2 if worker.status == os.EX_TEMPFAIL else 1
-
-
-def _pass_on(running: Sequence[Worker], *, kills: bool) -> None:
-    """Let workers save and end, or kill them."""
-    if not kills:
-        _print_line(sys.stderr, "stopping; the workers save their state (again: kill them)")
-    for worker in running:
-        worker.kill() if kills else worker.terminate()
 
 
 def _end(workers: Sequence[Worker]) -> None:

@@ -54,8 +54,7 @@ class _Lines:
 def activity(what: str) -> Iterator[None]:
     """Show on standard error what takes seconds: on a terminal until it ends, in a file as a line.
 
-    Args:
-      what: is done in the body, which shows no bar.
+    The body shows no bar.
     """
     line, stream = f"{what} ...", sys.stderr
     on_terminal = stream.isatty()

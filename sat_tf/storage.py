@@ -82,17 +82,13 @@ def exclusive_lock(path: Path) -> Iterator[None]:
     """
     import portalocker  # imports asyncio, which takes a tenth of a second
 
-    lock = portalocker.Lock(path, fail_when_locked=True)
     try:
-        lock.acquire()
+        with portalocker.Lock(path, fail_when_locked=True):
+            yield
     except portalocker.AlreadyLocked:
         raise BlockingIOError(errno.EWOULDBLOCK, "is locked", str(path)) from None
     except portalocker.LockException as error:
         raise OSError(errno.ENOLCK, str(error), str(path)) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager
@@ -162,32 +158,23 @@ def split_paths(value: str) -> list[str]:
     return paths
 
 
-def check_target(path: str, flag: str) -> None:
-    """Raise `UserError`, naming the flag, if `path` is not empty and can't be written as a file."""
+def check_target(path: str, flag: str, kind: str = "file") -> None:
+    """Raise `UserError` if the value of a flag, unless it is empty, is no place to write to.
+
+    A "file" and a "folder" may be there already, a "new folder" may not.
+    """
     if not path:
         return
-    if Path(path).is_dir():
-        raise UserError(f"--{flag}={path}: is a folder; name a file")
-    _check_writable(path, flag)
-
-
-def check_new_folder(path: str, flag: str) -> None:
-    """Raise `UserError`, naming the flag, if no folder can be created at `path`."""
-    if os.path.lexists(path):
-        raise UserError(f"--{flag}={path}: is there already; name a new folder")
-    _check_writable(path, flag)
-
-
-def check_folder(path: str, flag: str) -> None:
-    """Raise `UserError`, naming the flag, if `path` is no folder that files can be written to."""
-    if os.path.lexists(path) and not os.path.isdir(path):
-        raise UserError(f"--{flag}={path}: is no folder; name a folder")
-    _check_writable(os.path.join(path, "file"), flag)
-
-
-def _check_writable(path: str, flag: str) -> None:
-    """Raise `UserError` if the nearest existing folder above `path` is not writable."""
-    above = next(folder for folder in Path(path).absolute().parents if os.path.lexists(folder))
+    is_there, is_folder = os.path.lexists(path), os.path.isdir(path)
+    wrong = {
+        "file": is_folder and "is a folder; name a file",
+        "folder": is_there and not is_folder and "is no folder; name a folder",
+        "new folder": is_there and "is there already; name a new folder",
+    }
+    if wrong[kind]:
+        raise UserError(f"--{flag}={path}: {wrong[kind]}")
+    folders = Path(path, "file" if kind == "folder" else "").absolute().parents
+    above = next(folder for folder in folders if os.path.lexists(folder))
     try:
         # Not by permissions: some file systems reject everybody.
         with tempfile.TemporaryDirectory(dir=above, prefix=_TEMPORARY):

@@ -6,7 +6,10 @@ writes the run. A process without others is a group of one, whose methods return
 
 import contextlib
 import functools
+import io
 import itertools
+import math
+import os
 import pickle
 import re
 import signal
@@ -51,7 +54,7 @@ class Workers:
       timeout: seconds that it waits for the others.
 
     Attributes:
-      index: see above.
+      index: of this worker.
       count: number of workers.
     """
 
@@ -82,21 +85,18 @@ class Workers:
     def gather(self, value: _Value) -> list[_Value]:
         """Return the values of all workers, in their order, once all have given theirs.
 
-        Args:
-          value: can be pickled.
+        They can be pickled.
         """
         if self.count == 1:
             return [value]
+        # Collectives carry no strings: four bytes are an int32, and the last ones are filled up.
         content = pickle.dumps(value)
-        # Collectives carry no strings: four bytes are an int32. The first one is their number.
-        size = -(-len(content) // 4)
-        padded = np.frombuffer(content.ljust(4 * size, b"\0"), np.int32)
-        everything = self._all_gather(np.insert(padded, 0, size)).numpy()
+        ours = np.frombuffer(content + b"\0" * (-len(content) % 4), np.int32)
+        everything = io.BytesIO(self._all_gather(ours).numpy().tobytes())
         values = []
-        while len(everything):
-            size, everything = everything[0], everything[1:]
-            values.append(pickle.loads(everything[:size].tobytes()))
-            everything = everything[size:]
+        for _ in range(self.count):
+            values.append(pickle.load(everything))
+            everything.seek(-everything.tell() % 4, os.SEEK_CUR)
         return values
 
     @functools.cached_property
@@ -120,8 +120,7 @@ class Workers:
     def share(self, results: Iterable[_Value]) -> list[_Value]:
         """Return the results of work that the workers take turns with, in its order.
 
-        Args:
-          results: of this worker's part, computed here: items `index`, `index + count` and so on.
+        Those of this worker, of items `index`, `index + count` and so on, are computed here.
         """
         with self.together():
             ours = list(results)
@@ -155,7 +154,7 @@ class Workers:
         failed = [index for index, message in enumerate(errors) if message]
         if failed:
             first = errors[failed[0]]
-            where = "" if len(failed) == self.count else f"{self._name(failed[0])}: "
+            where = "" if len(failed) == self.count else f"{_names(self._tasks, failed[:1])}: "
             raise UserError(f"{where}{first}")
 
     def chief_first(self, function: Callable[[], _Value]) -> _Value:
@@ -171,17 +170,14 @@ class Workers:
         return results[0]
 
     def compare(self, facts: Mapping[str, str]) -> None:
-        """Check that the workers agree.
-
-        Args:
-          facts: what must be the same on all of them, by what it is called in an error.
+        """Check that facts, named as in an error, are the same on all workers.
 
         Raises:
           UserError: workers differ; says in what, and which.
         """
         ours, *others = self.gather(dict(facts))
         lines = [
-            f"  {self._name(index)} has other {name}{_values(theirs[name], ours[name])}"
+            f"  {_names(self._tasks, [index])} has other {name}{_values(theirs[name], ours[name])}"
             for index, theirs in enumerate(others, start=1)
             for name in ours
             if theirs[name] != ours[name]
@@ -235,7 +231,7 @@ class Workers:
         }
         # The chief is the one who knows of all: without it errors have no names.
         missing = sorted(found - {self.index}) or [0] * (not self.is_chief)
-        return f"{' and '.join(map(self._name, missing)) or 'a worker'} {how}"
+        return f"{_names(self._tasks, missing) or 'a worker'} {how}"
 
     def _barrier_error(self) -> str:
         """Return TensorFlow's message about the workers that do not come to a barrier."""
@@ -247,9 +243,6 @@ class Workers:
         except tf.errors.OpError as error:
             return error.message
         return ""
-
-    def _name(self, index: int) -> str:
-        return f"worker {index} ({self._tasks[index].address})"
 
 
 ALONE = Workers()
@@ -274,23 +267,22 @@ def join_workers(cluster: str, timeout: float) -> Workers:
     options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
     with activity(f"worker {index}: waiting for all {len(tasks)} workers"):
         _meet(tasks, index, timeout)
+        # Nothing interrupts the strategy while it waits: the process is killed after that time.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(math.ceil(timeout))
         try:
-            with _ending_after(timeout):
-                strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+            strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
         except tf.errors.OpError as error:
             raise TryAgainError(f"the workers have not come together: {reason(error)}") from error
+        finally:
+            signal.alarm(0)
     return Workers(strategy, tasks, index, timeout)
 
 
 def _meet(tasks: Sequence[Task], index: int, seconds: float) -> None:
-    """Wait until all workers take connections.
+    """Wait until all workers take connections, as this one does meanwhile.
 
     TensorFlow would wait for them without a limit, and nothing could interrupt it.
-
-    Args:
-      tasks: of the workers.
-      index: of this one, which takes connections meanwhile.
-      seconds: after which it gives up.
 
     Raises:
       TryAgainError: some have not come, or this worker's port is in use.
@@ -299,17 +291,15 @@ def _meet(tasks: Sequence[Task], index: int, seconds: float) -> None:
     try:
         listener = socket.create_server(("", port))
     except OSError as error:
-        raise TryAgainError(
-            f"port {port} of worker {index}, this one, can't be used: {error.strerror}"
-        ) from None
+        message = f"port {port} of worker {index}, this one, can't be used: {error.strerror}"
+        raise TryAgainError(message) from None
     absent, end = set(range(len(tasks))) - {index}, time.monotonic() + seconds
     with listener:
         while absent := {i for i in absent if not _listens(tasks[i].address)}:
             if time.monotonic() > end:
-                names = " and ".join(f"worker {i} ({tasks[i].address})" for i in sorted(absent))
                 raise TryAgainError(
-                    f"{names} did not come within {seconds:.0f} s (--worker_timeout): start all "
-                    "workers"
+                    f"{_names(tasks, sorted(absent))} did not come within {seconds:.0f} s "
+                    "(--worker_timeout): start all workers"
                 )
             time.sleep(0.5)
 
@@ -324,21 +314,14 @@ def _listens(address: str) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _ending_after(seconds: float) -> Iterator[None]:
-    """Let the process be killed if the body, which nothing interrupts, is not left in time."""
-    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def is_of_another_worker(error: tf.errors.OpError) -> bool:
     """Return whether an error says that another worker is missing."""
     return isinstance(error, _LOST) or "Collective ops is aborted" in error.message
+
+
+def _names(tasks: Sequence[Task], indices: Sequence[int]) -> str:
+    """Return what errors call workers."""
+    return " and ".join(f"worker {index} ({tasks[index].address})" for index in indices)
 
 
 def _values(theirs: str, ours: str) -> str:

@@ -355,33 +355,41 @@ def test_caption_rejects_what_captions_exclude(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_caption_prints_a_name_that_is_not_unicode(run, photographs, tmp_path):
-    odd = os.fsdecode(bytes(tmp_path) + b"/gr\xf6sse.png")
+@pytest.fixture(scope="module")
+def odd_name(photographs, tmp_path_factory):
+    """An image whose name is not Unicode."""
+    odd = os.fsdecode(bytes(tmp_path_factory.mktemp("odd")) + b"/gr\xf6sse.png")
     try:
-        shutil.copy(photographs / "0.png", odd)
+        return shutil.copy(photographs / "0.png", odd)
     except OSError:
         pytest.skip("the file system has no such names")
-    images = [odd, str(photographs / "0.png")]
+
+
+@pytest.fixture(scope="module")
+def printed(run, photographs, odd_name):
+    """Two captions of each of two images, by a process that has imported nothing before."""
+    images = [odd_name, str(photographs / "0.png")]
+    done = call_process("caption", f"--workdir={run}", "--num_return_sequences=2", *images)
+    assert done.returncode == 0, done.stderr
+    assert "loading TensorFlow ..." in done.stderr
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def test_caption_takes_a_name_that_is_not_unicode(run, photographs, odd_name, printed, tmp_path):
+    images = [odd_name, str(photographs / "0.png")]
     written = tmp_path / "captions.json"
     assert call("caption", f"--workdir={run}", f"--captions={written}", *images).returncode == 0
     assert [entry["image_id"] for entry in json.loads(written.read_text())] == images
-    done = call_process("caption", f"--workdir={run}", *images)
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
-    assert first.startswith(f"{tmp_path}/gr\\udcf6sse.png\t")
-    assert second.startswith(images[1])
-    assert "loading TensorFlow ..." in done.stderr
+    shown = odd_name.encode(errors="backslashreplace").decode()
+    assert "\\udcf6" in shown
+    assert [line[0] for line in printed] == [shown] * 2 + images[1:] * 2
 
 
-def test_caption_prints_several_with_their_log_probabilities(run, photographs):
-    image = str(photographs / "0.png")
-    # In a new process, which has imported nothing that a saved encoder needs.
-    done = call_process("caption", f"--workdir={run}", "--num_return_sequences=2", image)
-    assert done.returncode == 0, done.stderr
-    lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert [line[0] for line in lines] == [image] * 2
-    assert lines[0][1] != lines[1][1]
-    assert float(lines[0][2]) > float(lines[1][2])
+def test_caption_prints_several_with_their_log_probabilities(printed):
+    for first, second in (printed[:2], printed[2:]):
+        assert first[0] == second[0]
+        assert first[1] != second[1]
+        assert float(first[2]) > float(second[2])
 
 
 def test_caption_scores_a_sentence(run, photographs, tmp_path):

@@ -292,7 +292,7 @@ def test_a_signal_during_the_pause_starts_nothing(monkeypatch):
 
     def fail(*_):
         runs.append(len(runs))
-        return types.SimpleNamespace(status=75)
+        return types.SimpleNamespace(returncode=75)
 
     monkeypatch.setattr(launch, "_LONGEST_PAUSE", 60)
     monkeypatch.setattr(launch, "run_workers", fail)

@@ -75,13 +75,13 @@ def test_written_json_ends_in_a_newline(tmp_path):
     assert json.loads(text) == {}
 
 
-@pytest.mark.parametrize("check", [storage.check_target, storage.check_new_folder])
-def test_where_nothing_can_be_written_is_told_before_the_work(tmp_path, check):
+@pytest.mark.parametrize("kind", ["file", "folder", "new folder"])
+def test_where_nothing_can_be_written_is_told_before_the_work(tmp_path, kind):
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "file" / "x.json", "/proc/x/y.json"):
         with pytest.raises(UserError, match=f"--output={path}: nothing can be written there"):
-            check(str(path), "output")
-    check(str(tmp_path / "new" / "folders" / "x.json"), "output")
+            storage.check_target(str(path), "output", kind)
+    storage.check_target(str(tmp_path / "new" / "folders" / "x.json"), "output", kind)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -89,16 +89,16 @@ def test_a_new_folder_is_one_that_is_not_there(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for path in (tmp_path, tmp_path / "link"):
         with pytest.raises(UserError, match="is there already"):
-            storage.check_new_folder(str(path), "export_dir")
+            storage.check_target(str(path), "export_dir", "new folder")
 
 
 def test_a_folder_to_write_to_may_be_there(tmp_path):
     (tmp_path / "file").write_text("")
     for name in ("", "new", "new/below"):
-        storage.check_folder(str(tmp_path / name), "output")
+        storage.check_target(str(tmp_path / name), "output", "folder")
     for name in ("file", "file/below"):
         with pytest.raises(UserError, match="--output="):
-            storage.check_folder(str(tmp_path / name), "output")
+            storage.check_target(str(tmp_path / name), "output", "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -28,8 +28,25 @@ def results(call, count=2):
 
 
 @pytest.fixture(scope="module")
-def exchanged():
-    return results("exchange(w)")
+def folder(tmp_path_factory):
+    """The folder of an uninterrupted run."""
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    """What the two workers have exchanged, and how they have trained after it."""
+    return results(f"exchange(w), p.train(w, {str(folder)!r})")
+
+
+@pytest.fixture(scope="module")
+def exchanged(both):
+    return [of_worker[0] for of_worker in both]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(both):
+    return [of_worker[1] for of_worker in both]
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -76,14 +93,8 @@ def alone():
     return worker_processes.steps(ALONE)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, results(f"train(w, {str(folder)!r})")
-
-
-def test_the_chief_alone_writes(uninterrupted):
-    folder, (chief, other) = uninterrupted
+def test_the_chief_alone_writes(uninterrupted, folder):
+    chief, other = uninterrupted
     assert chief["finished"] and other["finished"]
     assert chief["losses"] == other["losses"]
     assert chief["saved_at"] == other["saved_at"]  # where both call save
@@ -91,8 +102,8 @@ def test_the_chief_alone_writes(uninterrupted):
     assert len([*(folder / "run" / "tensorboard").iterdir()]) == 1
 
 
-def test_a_run_of_two_workers_is_that_of_one(uninterrupted, tmp_path):
-    folder, (chief, _) = uninterrupted
+def test_a_run_of_two_workers_is_that_of_one(uninterrupted, folder, tmp_path):
+    chief, _ = uninterrupted
     shutil.copytree(folder / "data", tmp_path / "data")
     shutil.copytree(folder / "cache", tmp_path / "cache")
     losses = worker_processes.train(ALONE, tmp_path)["losses"]
@@ -107,10 +118,11 @@ def test_a_run_of_two_workers_is_that_of_one(uninterrupted, tmp_path):
         np.testing.assert_allclose(value, states[1][name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_a_killed_worker_is_named_and_the_run_resumes_bit_exactly(uninterrupted, tmp_path):
-    folder, (chief, _) = uninterrupted
+def test_a_killed_worker_is_named_and_the_run_resumes_bit_exactly(uninterrupted, folder, tmp_path):
+    chief, _ = uninterrupted
     shutil.copytree(folder / "data", tmp_path / "data")
-    first, killed = worker_processes.run_workers(f"train(w, {str(tmp_path)!r}, killed_after=5)")
+    shutil.copytree(folder / "cache", tmp_path / "cache")
+    first, killed = worker_processes.run_workers(f"train(w, {str(tmp_path)!r}, killed_after=3)")
     assert killed[0] == -9
     assert first[0] == 75
     (error,) = [line for line in first[2].splitlines() if line.startswith("error")]
@@ -118,7 +130,7 @@ def test_a_killed_worker_is_named_and_the_run_resumes_bit_exactly(uninterrupted,
     assert "same command again on all workers" in error
     assert "Traceback" not in first[2]
     resumed, _ = results(f"train(w, {str(tmp_path)!r})")
-    assert resumed["losses"] == chief["losses"][4:]  # saved after 4 steps
+    assert resumed["losses"] == chief["losses"][2:]  # saved after 2 steps, before a validation
     assert_equal_states(tmp_path / "run", folder / "run")
     assert metrics_without_seconds(tmp_path / "run") == metrics_without_seconds(folder / "run")
 

@@ -35,7 +35,7 @@ def run_workers(call: str, count: int = 2, timeout: float = 300.0) -> list[tuple
         command = [
             sys.executable,
             "-c",
-            f"import worker_processes as p; p.main(lambda w: p.{call})",
+            f"import worker_processes as p; p.main(lambda w: (p.{call}))",
         ]
         processes.append(
             subprocess.Popen(

@@ -1,18 +1,15 @@
 """Fill the feature cache before training, by many workers."""
 
-import base64
-import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from sat_tf import flags
-from sat_tf.beam.supervisor import check_beam_flags, run_in_child
-from sat_tf.config import Config
+from sat_tf.beam.manifest import Manifest, open_manifest
+from sat_tf.beam.supervisor import LOG_FILE, check_beam_flags, run_pipelines
 from sat_tf.errors import UserError
-from sat_tf.progress import activity, progress_bar
-from sat_tf.storage import ENCODER_FILE, sole_writer, write_text
+from sat_tf.progress import activity
+from sat_tf.storage import ENCODER_FILE, sole_writer
 
 USAGE = """python -m sat_tf.beam.extract_features [--flagfile=FILE] [--SETTING=VALUE ...]
            [-- --BEAM_FLAG=VALUE ...]
@@ -24,9 +21,7 @@ computed again: if the command is stopped, or killed, the same command resumes i
 Flags after -- are Beam's, such as --direct_num_workers=4 --direct_running_mode=multi_processing
 for four processes of this machine, or --runner=NAME."""
 
-# In the folder of a cache, while it is filled.
-WORK, LOG_FILE = "work", "workers.log"
-_MOST_DEATHS = 3  # of processes one after the other, before a part is finished
+WORK = "work"  # in the folder of a cache, while it is filled
 
 
 def main(argv: list[str]) -> None:
@@ -62,7 +57,13 @@ def main(argv: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with sole_writer(folder, f"{folder}: another command is filling this cache"):
             save_encoder(encoder, folder / ENCODER_FILE)
-            encode(folder, fingerprint, config, missing, cache.images_per_shard, beam_flags)
+            manifest = _divide(folder / WORK, missing, cache.images_per_shard, fingerprint)
+            run_pipelines(
+                *("encode", manifest, [config], beam_flags),
+                *(folder / LOG_FILE, "encoding"),
+                "Try fewer workers",
+            )
+            shutil.rmtree(manifest.output)
         lacking = len(FeatureCache(folder, records, fingerprint, cache.shape).missing)
         if lacking:
             raise UserError(
@@ -73,62 +74,20 @@ def main(argv: list[str]) -> None:
         print(f"{split}: features of {len(of_split):,} images are cached")
 
 
-def encode(
-    folder: Path,
-    fingerprint: str,
-    config: Config,
-    images: Sequence[str | bytes],
-    per_part: int,
-    beam_flags: Sequence[str],
-) -> None:
-    """Encode images into a cache.
-
-    Args:
-      folder: of the cache, which has the encoder.
-      fingerprint: of the encoder and the image settings.
-      config: of the encoder and the images.
-      images: paths of files, or the bytes of some.
-      per_part: images of each part, which becomes a file of the cache.
-      beam_flags: of the runner.
-
-    Raises:
-      UserError: the pipeline fails, or processes die before they have finished a part.
-    """
-    work = folder / WORK
+def _divide(
+    work: Path, images: Sequence[str | bytes], per_shard: int, fingerprint: str
+) -> Manifest:
+    """Return a manifest of images, whose shards become files of the cache, in a new folder."""
     shutil.rmtree(work, ignore_errors=True)
-    parts = [images[start : start + per_part] for start in range(0, len(images), per_part)]
-    for number, part in enumerate(parts):
-        # JSON has no bytes.
-        content = [
-            one if isinstance(one, str) else {"base64": base64.b64encode(one).decode()}
-            for one in part
-        ]
-        write_text(work / f"{number:06}.json", json.dumps(content))
-    deaths, bar = 0, progress_bar(total=len(images), desc="encoding", unit="image")
-    with bar:
-        # A worker removes the file of a part that is finished.
-        while left := sorted(int(path.stem) for path in work.glob("*.json")):
-            outcome = run_in_child(
-                "sat_tf.beam.pipeline:encode_parts",
-                *(str(folder), fingerprint, config, left, beam_flags),
-                log=folder / LOG_FILE,
-                poll=lambda: bar.update(
-                    len(images) - sum(len(parts[int(p.stem)]) for p in work.glob("*.json")) - bar.n
-                ),
-            )
-            if outcome is not None:
-                break
-            deaths = deaths + 1 if len(left) == sum(1 for _ in work.glob("*.json")) else 0
-            if deaths >= _MOST_DEATHS:
-                raise UserError(
-                    f"{deaths} processes died one after the other before a part was encoded: is "
-                    f"there memory enough? {folder / LOG_FILE} may tell more; what is encoded is "
-                    "kept, and the same command resumes"
-                )
-            bar.write(
-                f"a process died ({folder / LOG_FILE} may tell why); restarting", file=sys.stderr
-            )
-    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    paths = []
+    for number, image in enumerate(images):
+        if isinstance(image, bytes):
+            (work / f"{number}").write_bytes(image)
+            image = str(work / f"{number}")
+        paths.append(image)
+    depends_on = {"model": fingerprint, "search": "", "output_format": "npy", "attention": False}
+    return open_manifest(work, paths, -(-len(paths) // per_shard), **depends_on)
 
 
 if __name__ == "__main__":

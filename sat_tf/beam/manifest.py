@@ -21,6 +21,7 @@ from sat_tf.storage import atomic_path, read_json, write_json
 MANIFEST_FILE, INPUTS_FILE = "manifest.json", "inputs.jsonl"
 FORMAT_VERSION = 1
 IMAGES_PER_SHARD = 1000  # unless a number of shards is given
+_SHOWN = 16  # characters of a digest
 
 # An image file, or rows of a file that holds many.
 Input = str | RecordRange
@@ -31,6 +32,7 @@ class Manifest:
     """What is to be done, and what its results depend on.
 
     Attributes:
+      output: the folder, which is not in the file.
       num_images: of all inputs.
       inputs: SHA-256 of `inputs.jsonl`.
       model: digest of the model, see `sat_tf.beam.caption.model_digest`.
@@ -40,6 +42,7 @@ class Manifest:
       offsets: byte of `inputs.jsonl` at which each shard begins, and its size at the end.
     """
 
+    output: Path
     num_images: int
     inputs: str
     model: str
@@ -55,20 +58,18 @@ class Manifest:
 
     def size(self, shard: int) -> int:
         """Return the number of images of a shard."""
-        return _start(shard + 1, self) - _start(shard, self)
+        first, following = (
+            _first_image(one, self.num_images, self.num_shards) for one in (shard, shard + 1)
+        )
+        return following - first
 
-    def inputs_of(self, output: str | Path, shard: int) -> list[Input]:
-        """Read the inputs of a shard from the output's folder."""
+    def inputs_of(self, shard: int) -> list[Input]:
+        """Read the inputs of a shard."""
         begin, end = self.offsets[shard : shard + 2]
-        with open(Path(output) / INPUTS_FILE, "rb") as file:
+        with open(self.output / INPUTS_FILE, "rb") as file:
             file.seek(begin)
-            lines = file.read(end - begin).splitlines()
-        found = map(json.loads, lines)
-        return [RecordRange(**one) if isinstance(one, dict) else one for one in found]
-
-    def names(self, output: str | Path, shard: int) -> list[str]:
-        """Return the `path` by which the output names each image of a shard, in order."""
-        return [name for one in self.inputs_of(output, shard) for name in names_of(one)]
+            found = map(json.loads, file.read(end - begin).splitlines())
+            return [RecordRange(**one) if isinstance(one, dict) else one for one in found]
 
     @classmethod
     def load(cls, output: str | Path) -> "Manifest":
@@ -82,16 +83,22 @@ class Manifest:
         try:
             if content.pop("format_version") != FORMAT_VERSION:
                 raise UserError(f"{path}: is of another version of sat_tf; give another --output")
-            return cls(**{**content, "offsets": tuple(content["offsets"])})
+            return cls(Path(output), **{**content, "offsets": tuple(content["offsets"])})
         except (AttributeError, KeyError, TypeError):
             raise UserError(f"{path}: is no manifest of bulk work; give another --output") from None
 
 
 def names_of(one: Input) -> list[str]:
-    """Return the `path` of each image of an input: its path, or FILE:ROW."""
+    """Return the `path` by which the output names each image of an input: its path, or FILE:ROW."""
     if isinstance(one, str):
         return [one]
     return [f"{one.file}:{row}" for row in range(one.first, one.first + one.count)]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_manifest(
@@ -119,57 +126,43 @@ def open_manifest(
         raise UserError(f"--num_shards={num_shards}: there are only {total:,} images")
     if not num_shards:
         num_shards = found.num_shards if found else -(-total // IMAGES_PER_SHARD)
-    bounds = [shard * total // num_shards for shard in range(num_shards + 1)]
-    digest, offsets, size = hashlib.sha256(), [], 0
-    with atomic_path(output / INPUTS_FILE) as temporary, temporary.open("wb") as file:
-        for begins_shard, one in _divide(paths, counts, bounds):
-            if begins_shard:
-                offsets.append(size)
-            line = dataclasses.asdict(one) if isinstance(one, RecordRange) else one
-            encoded = json.dumps(line).encode() + b"\n"
-            digest.update(encoded)
-            size += file.write(encoded)
-        file.flush()
-        inputs = digest.hexdigest()
-        if found:
-            _compare(found, output, total, num_shards, inputs, depends_on)
-    manifest = Manifest(num_images=total, inputs=inputs, offsets=(*offsets, size), **depends_on)
+    bounds = [_first_image(shard, total, num_shards) for shard in range(num_shards + 1)]
+    offsets: list[int] = []
+    with atomic_path(output / INPUTS_FILE) as temporary:
+        with temporary.open("wb") as file:
+            for position, one in _divide(paths, counts, bounds):
+                if position == bounds[len(offsets)]:
+                    offsets.append(file.tell())
+                line = dataclasses.asdict(one) if isinstance(one, RecordRange) else one
+                file.write(json.dumps(line).encode() + b"\n")
+            offsets.append(file.tell())
+        inputs = file_digest(temporary)
+        manifest = Manifest(output, total, inputs, **depends_on, offsets=tuple(offsets))
+        if found:  # the inputs that are there stay if they are others
+            _compare(found, manifest)
     if not found:
         content = {"format_version": FORMAT_VERSION, **dataclasses.asdict(manifest)}
+        del content["output"]
         write_json(output / MANIFEST_FILE, content)
     return manifest
 
 
-def _compare(
-    found: Manifest,
-    output: Path,
-    total: int,
-    num_shards: int,
-    inputs: str,
-    depends_on: dict[str, Any],
-) -> None:
-    where = f"--output={output}: holds work"
-    if found.inputs != inputs and found.num_shards == num_shards:
-        raise UserError(
-            f"{where} on other inputs ({found.num_images:,} images, here {total:,}): give the same "
-            "--input, or another --output"
-        )
-    if found.num_shards != num_shards:
-        raise UserError(
-            f"{where} in {found.num_shards:,} shards on {found.num_images:,} images, here "
-            f"{num_shards:,} on {total:,}: give the same --input and --num_shards, or another "
-            "--output"
-        )
-    for name, value in depends_on.items():
-        if getattr(found, name) != value:
+def _compare(found: Manifest, manifest: Manifest) -> None:
+    """Raise `UserError` if another start of the command had other inputs or another model."""
+    for name in (
+        *("num_images", "num_shards", "inputs"),
+        *("model", "search", "output_format", "attention"),
+    ):
+        theirs, ours = (str(getattr(one, name))[:_SHOWN] for one in (found, manifest))
+        if theirs != ours:
             raise UserError(
-                f"{where} of another {name} ({getattr(found, name)}, here {value}): give the same "
-                "one, or another --output"
+                f"--output={manifest.output}: holds work of another {name} ({theirs}, here {ours}):"
+                " give the same, or another --output"
             )
 
 
-def _start(shard: int, manifest: Manifest) -> int:
-    return shard * manifest.num_images // manifest.num_shards
+def _first_image(shard: int, num_images: int, num_shards: int) -> int:
+    return shard * num_images // num_shards
 
 
 def _count(paths: Sequence[str]) -> list[int]:
@@ -184,16 +177,16 @@ def _count(paths: Sequence[str]) -> list[int]:
 
 def _divide(
     paths: Sequence[str], counts: Sequence[int], bounds: Sequence[int]
-) -> Iterator[tuple[bool, Input]]:
-    """Yield the inputs in order, divided where a shard begins; first whether one begins there."""
-    position, begins = 0, set(bounds)
+) -> Iterator[tuple[int, Input]]:
+    """Yield the inputs in order, divided at bounds, each with the number of its first image."""
+    position = 0
     for path, count in zip(paths, counts, strict=True):
         if not is_record_file(path):
-            yield position in begins, path
+            yield position, path
         elif count:
             left = bisect.bisect_right(bounds, position)
             right = bisect.bisect_left(bounds, position + count)
             starts = [0, *(bound - position for bound in bounds[left:right])]
             for one in ranges(path, starts, count):
-                yield position + one.first in begins, one
+                yield position + one.first, one
         position += count

@@ -1,5 +1,6 @@
 """Files of many images: TFRecord and Parquet, read from any row on."""
 
+import bisect
 import dataclasses
 import itertools
 import os
@@ -17,7 +18,7 @@ EXAMPLE_IMAGE, EXAMPLE_NAME = "image/encoded", "image/filename"
 PARQUET_IMAGE, PARQUET_NAME = "image", "path"
 
 # A TFRecord is the length of its data (8 bytes), a checksum of that (4), the data and theirs (4).
-_LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
+_HEADER_BYTES, _CHECKSUM_BYTES = 12, 4
 _PARQUET_BATCH = 16  # rows held in memory at a time
 
 
@@ -52,26 +53,18 @@ def count_rows(path: str) -> int:
     if _is_parquet(path):
         with _open_parquet(path) as file:
             return int(file.metadata.num_rows)
-    return sum(1 for _ in _offsets(path))
+    return sum(1 for _ in _tfrecords(path))
 
 
 def ranges(path: str, starts: list[int], total: int) -> Iterator[RecordRange]:
-    """Divide a file; yield a range for each of `starts`, its first rows, in increasing order.
-
-    Args:
-      path: of the file.
-      starts: row at which each range begins.
-      total: number of rows of the file.
-    """
-    stops = [*starts[1:], total]
+    """Divide a file of `total` rows; yield a range for each of `starts`, increasing first rows."""
+    counts = {start: stop - start for start, stop in itertools.pairwise([*starts, total])}
     if _is_parquet(path):
-        for start, stop in zip(starts, stops, strict=True):
-            yield RecordRange(path, start, stop - start)
+        yield from (RecordRange(path, start, count) for start, count in counts.items())
         return
-    wanted = dict(zip(starts, stops, strict=True))
-    for row, offset in enumerate(_offsets(path)):
-        if row in wanted:
-            yield RecordRange(path, row, wanted[row] - row, offset)
+    for row, (offset, _) in enumerate(_tfrecords(path)):
+        if row in counts:
+            yield RecordRange(path, row, counts[row], offset)
 
 
 def read_rows(rows: RecordRange) -> Iterator[tuple[str, bytes | None]]:
@@ -94,21 +87,21 @@ def _is_parquet(path: str) -> bool:
     return match is not None and match[1].lower() == "parquet"
 
 
-def _offsets(path: str) -> Iterator[int]:
-    """Yield the byte at which each row of a TFRecord begins."""
+def _tfrecords(path: str, offset: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield the byte at which each row of a TFRecord begins, and the length of its data."""
     try:
         with open(path, "rb") as file:
-            size, offset = os.fstat(file.fileno()).st_size, 0
+            size = os.fstat(file.fileno()).st_size
             while offset < size:
                 file.seek(offset)
-                (length,) = struct.unpack("<Q", file.read(_LENGTH_BYTES).ljust(8, b"\xff"))
-                following = offset + _LENGTH_BYTES + _CHECKSUM_BYTES + length + _CHECKSUM_BYTES
+                (length,) = struct.unpack_from("<Q", file.read(_HEADER_BYTES).ljust(8, b"\xff"))
+                following = offset + _HEADER_BYTES + length + _CHECKSUM_BYTES
                 if following > size:
                     raise UserError(
                         f"{printable(path)}: is cut off, compressed, or no TFRecord (byte "
                         f"{offset:,} of {size:,}): write it again, without compression"
                     )
-                yield offset
+                yield offset, length
                 offset = following
     except OSError as error:
         raise UserError(f"{printable(path)}: {error.strerror}") from None
@@ -122,14 +115,10 @@ def _read_tfrecord(rows: RecordRange) -> Iterator[tuple[str, bytes | None]]:
         return values[0] if values else None
 
     with open(rows.file, "rb") as file:
-        file.seek(rows.offset)
-        while header := file.read(_LENGTH_BYTES):
-            (length,) = struct.unpack("<Q", header)
-            file.seek(_CHECKSUM_BYTES, os.SEEK_CUR)
-            data = file.read(length)
-            file.seek(_CHECKSUM_BYTES, os.SEEK_CUR)
+        for offset, length in _tfrecords(rows.file, rows.offset):
+            file.seek(offset + _HEADER_BYTES)
             try:
-                features = tf.train.Example.FromString(data).features.feature
+                features = tf.train.Example.FromString(file.read(length)).features.feature
             except Exception:  # of protobuf, which has several kinds
                 yield "", None
                 continue
@@ -146,42 +135,32 @@ def _open_parquet(path: str) -> Any:
         file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{printable(path)}: can't be read as Parquet: {reason(error)}") from None
-    schema = file.schema_arrow
+    schema, wrong = file.schema_arrow, ""
     if PARQUET_IMAGE not in schema.names:
+        wrong = f"has no column {PARQUET_IMAGE!r}, only {', '.join(schema.names)}"
+    else:
+        kind = schema.field(PARQUET_IMAGE).type
+        if pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            kind = kind.field("bytes").type  # as Hugging Face's data sets have it
+        if not (pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)):
+            wrong = f"the column {PARQUET_IMAGE!r} must hold the bytes of image files, not {kind}"
+    if wrong:
         file.close()
-        raise UserError(
-            f"{printable(path)}: has no column {PARQUET_IMAGE!r}, only {', '.join(schema.names)}"
-        )
-    kind = schema.field(PARQUET_IMAGE).type
-    if pyarrow.types.is_struct(kind):  # as Hugging Face's data sets have it
-        kind = kind.field("bytes").type if kind.get_field_index("bytes") >= 0 else kind
-    if not (pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)):
-        file.close()
-        raise UserError(
-            f"{printable(path)}: the column {PARQUET_IMAGE!r} must hold the bytes of image files, "
-            f"not {kind}"
-        )
+        raise UserError(f"{printable(path)}: {wrong}")
     return file
 
 
 def _read_parquet(rows: RecordRange) -> Iterator[tuple[str, bytes | None]]:
     with _open_parquet(rows.file) as file:
-        columns = [PARQUET_IMAGE]
-        if PARQUET_NAME in file.schema_arrow.names:
-            columns.append(PARQUET_NAME)
-        # The groups of rows from that of the first one on.
-        groups, begins = [], 0
-        skipped = rows.first
-        for group in range(file.metadata.num_row_groups):
-            ends = begins + file.metadata.row_group(group).num_rows
-            if ends <= rows.first:
-                skipped = rows.first - ends
-            elif begins < rows.first + rows.count:
-                groups.append(group)
-            begins = ends
-        batches = file.iter_batches(_PARQUET_BATCH, row_groups=groups, columns=columns)
+        groups = range(file.metadata.num_row_groups)
+        ends = [*itertools.accumulate(file.metadata.row_group(i).num_rows for i in groups)]
+        first = bisect.bisect_right(ends, rows.first)
+        last = bisect.bisect_left(ends, rows.first + rows.count)
+        batches = file.iter_batches(
+            _PARQUET_BATCH, groups[first : last + 1], [PARQUET_IMAGE, PARQUET_NAME]
+        )
         every = (row for batch in batches for row in batch.to_pylist())
-        for row in itertools.islice(every, skipped, None):
+        for row in itertools.islice(every, rows.first - ([0, *ends][first]), None):
             image, name = row[PARQUET_IMAGE], row.get(PARQUET_NAME)
             if isinstance(image, dict):
                 name, image = name or image.get("path"), image.get("bytes")

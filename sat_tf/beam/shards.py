@@ -6,16 +6,14 @@ command what was in progress when a process died.
 """
 
 import dataclasses
-import hashlib
 import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sat_tf.beam.manifest import Manifest
+from sat_tf.beam.manifest import INPUTS_FILE, Manifest, file_digest, names_of
 from sat_tf.errors import UserError, printable
 from sat_tf.progress import progress_bar
 from sat_tf.storage import atomic_path, read_json, write_json
@@ -25,28 +23,11 @@ ATTEMPTS = "attempts"
 _DEATHS_IN_COMPANY = 2
 # An image alone in progress when so many processes died becomes a dead letter.
 _DEATHS_ALONE = 2
-_PARTS = 32  # of a range that ended its process
 KILLER = f"ended its process {_DEATHS_ALONE} times, with no other image in progress"
 _LISTED = 5  # problems that a message shows
 
+# `path`, and `caption` with what comes with it or the `reason` why there is none.
 Row = dict[str, Any]
-
-
-@dataclasses.dataclass
-class ShardResult:
-    """The outcome of a shard.
-
-    Attributes:
-      shard: its number.
-      captions: a row for each image that was captioned, in the order of the inputs.
-      dead_letters: `path` and `reason` of each other one.
-      seconds: that it took.
-    """
-
-    shard: int
-    captions: list[Row]
-    dead_letters: list[Row]
-    seconds: float
 
 
 @dataclasses.dataclass
@@ -54,24 +35,24 @@ class Attempts:
     """What has been tried of a shard that is not finished.
 
     A shard that was in progress at two deaths, among other shards or not, is tried alone in its
-    process. If that dies too, the shard is divided into ranges, each of which is tried alone; one
-    that ends its process is divided again, down to one image.
+    process. If that dies too, its images are tried one by one, and then the shard without those
+    that ended their process twice.
 
     Attributes:
-      deaths: of processes while the shard was in progress beside others.
-      trying: rows [start, stop) in progress, if any.
-      pending: ranges to be tried alone before the shard.
-      passed: number of ranges that were tried and did not end their process.
-      suspect: the image that ended its process once, alone; -1: none.
-      killers: images that did so twice.
+      path: of the file, which holds the others.
+      in_progress: whether a process is at work on it, or has died at it.
+      deaths: of processes that worked on the shard as a whole.
+      row: the image that is to be tried now, if they are tried one by one.
+      deaths_at_row: of processes that worked on this image.
+      killers: images that ended their process twice.
       error: message of the exception that ended the last attempt.
     """
 
+    path: Path
+    in_progress: bool = False
     deaths: int = 0
-    trying: tuple[int, int] | None = None
-    pending: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    passed: int = 0
-    suspect: int = -1
+    row: int | None = None
+    deaths_at_row: int = 0
     killers: list[int] = dataclasses.field(default_factory=list)
     error: str = ""
 
@@ -80,181 +61,154 @@ class Attempts:
         """Whether nothing else may be in progress beside it."""
         return self.deaths >= _DEATHS_IN_COMPANY
 
+    @property
+    def passed(self) -> int:
+        """The number of images that were tried one by one and did not end their process."""
+        return (self.row or 0) - len(self.killers)
+
     @classmethod
-    def load(cls, output: str | Path, shard: int) -> "Attempts":
+    def load(cls, output: Path, shard: int) -> "Attempts":
         """Read the attempts at a shard; none if there is no file."""
         path = _attempt_path(output, shard)
         if not path.exists():
-            return cls()
-        content = read_json(path, "the attempts at a shard")
+            return cls(path)
         try:
-            pending = [(start, stop) for start, stop in content.pop("pending")]
-            trying = content.pop("trying")
-            return cls(**content, pending=pending, trying=trying and (trying[0], trying[1]))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            return cls(path, **read_json(path, "the attempts at a shard"))
+        except TypeError:
             raise UserError(f"{path}: is damaged: delete it") from None
 
-    def save(self, output: str | Path, shard: int) -> None:
-        """Write the file of the attempts at a shard."""
-        write_json(_attempt_path(output, shard), dataclasses.asdict(self))
+    def save(self) -> None:
+        """Write the file."""
+        content = dataclasses.asdict(self)
+        del content["path"]
+        write_json(self.path, content)
 
-    def settle(self) -> None:
-        """Draw the conclusion from a death with `trying` in progress."""
-        if not self.trying:
-            return
-        start, stop = self.trying
-        self.trying = None
-        if not self.is_alone:
+    def begin(self, row: int | None = None) -> None:
+        """Note that the shard as a whole, or one image of it, is in progress."""
+        if row != self.row:
+            self.row, self.deaths_at_row = row, 0
+        self.in_progress = True
+        self.save()
+
+    def end(self, *, died: bool, error: str = "") -> None:
+        """Note that nothing is in progress any more: its process died, it failed or was stopped."""
+        if died and self.row is None:
             self.deaths += 1
-        elif stop - start > 1:
-            self.pending = [*_parts(start, stop), *self.pending]
-        elif self.suspect == start:
-            self.killers.append(start)
-            self.suspect = -1
-            self.pending = [one for one in self.pending if one != (start, stop)]
-        else:
-            self.suspect = start
-            self.pending = [(start, stop), *(one for one in self.pending if one[0] != start)]
-
-    def begin(self, output: str | Path, shard: int, start: int, stop: int) -> None:
-        """Write that rows [start, stop) are in progress."""
-        self.trying = (start, stop)
-        self.pending = [one for one in self.pending if one != (start, stop)]
-        self.save(output, shard)
-
-    def passed_range(self) -> None:
-        """Note that the rows in progress did not end their process."""
-        if self.trying and self.suspect == self.trying[0]:
-            self.suspect = -1
-        self.trying = None
-        self.passed += 1
+            # Once: what kills after it is no image.
+            self.row = 0 if self.deaths == _DEATHS_IN_COMPANY + 1 else None
+        elif died and self.row is not None:
+            self.deaths_at_row += 1
+            if self.deaths_at_row == _DEATHS_ALONE:
+                self.killers.append(self.row)
+                self.row, self.deaths_at_row = self.row + 1, 0
+        self.in_progress, self.error = False, error
+        self.save()
 
 
-def _parts(start: int, stop: int) -> list[tuple[int, int]]:
-    count = min(_PARTS, stop - start)
-    bounds = [start + part * (stop - start) // count for part in range(count + 1)]
-    return [*itertools.pairwise(bounds)]
+def _attempt_path(output: Path, shard: int) -> Path:
+    return output / ATTEMPTS / f"{shard:05}.json"
 
 
-def _attempt_path(output: str | Path, shard: int) -> Path:
-    return Path(output) / ATTEMPTS / f"{shard:05}.json"
+def attempted(output: Path) -> dict[int, Attempts]:
+    """Return the attempts at the shards that have a file of them, in order."""
+    shards = sorted(int(path.stem) for path in (output / ATTEMPTS).glob("[0-9]*.json"))
+    return {shard: Attempts.load(output, shard) for shard in shards}
 
 
-def _path(output: str | Path, kind: str, manifest: Manifest, shard: int, suffix: str) -> Path:
-    return Path(output) / f"{kind}-{shard:05}-of-{manifest.num_shards:05}.{suffix}"
+def shard_path(manifest: Manifest, kind: str, shard: int) -> Path:
+    """Return the file of a shard: its "captions", its "dead_letters" or the commit file, "done"."""
+    suffix = "json" if kind == "done" else manifest.output_format
+    return manifest.output / f"{kind}-{shard:05}-of-{manifest.num_shards:05}.{suffix}"
 
 
-def write_shard(output: str | Path, manifest: Manifest, result: ShardResult) -> None:
-    """Write the files of a shard, its commit file last; forget the attempts at it."""
-    suffix, files = manifest.output_format, {}
-    for kind, rows in (("captions", result.captions), ("dead_letters", result.dead_letters)):
-        path = _path(output, kind, manifest, result.shard, suffix)
-        if rows:
+def write_shard(manifest: Manifest, shard: int, rows: list[Row], seconds: float) -> None:
+    """Write captions and dead letters of a shard, and its commit file; forget the attempts at it.
+
+    The order of the rows is that of the inputs; they took so many seconds.
+    """
+    letters = [row for row in rows if "reason" in row]
+    captions = [row for row in rows if "reason" not in row]
+    digests = {}
+    for kind, of_kind in (("captions", captions), ("dead_letters", letters)):
+        path = shard_path(manifest, kind, shard)
+        if of_kind:
             with atomic_path(path) as temporary:
-                _write_rows(temporary, rows, kind, manifest.attention)
-                with temporary.open("rb") as file:
-                    files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+                _write_rows(temporary, of_kind, kind, manifest.attention)
+                digests[path.name] = file_digest(temporary)
     commit = {
-        "captioned": len(result.captions),
-        "broken": len(result.dead_letters),
-        "seconds": round(result.seconds, 3),
-        "sha256": files,
+        "captioned": len(captions),
+        "broken": len(letters),
+        "seconds": round(seconds, 3),
+        "sha256": digests,
     }
-    write_json(_path(output, "done", manifest, result.shard, "json"), commit)
-    forget_attempts(output, result.shard)
+    write_json(shard_path(manifest, "done", shard), commit)
+    _attempt_path(manifest.output, shard).unlink(missing_ok=True)
 
 
-def forget_attempts(output: str | Path, shard: int) -> None:
-    """Delete the attempt file of a shard that is finished."""
-    _attempt_path(output, shard).unlink(missing_ok=True)
-
-
-def finished(output: str | Path) -> set[int]:
+def finished(output: Path) -> set[int]:
     """Return the shards that are finished."""
     with os.scandir(output) as entries:
         names = [entry.name for entry in entries if entry.name.startswith("done-")]
     return {int(name.split("-")[1]) for name in names}
 
 
-def attempted(output: str | Path) -> list[int]:
-    """Return the shards that have an attempt file, in order."""
-    return sorted(int(path.stem) for path in (Path(output) / ATTEMPTS).glob("[0-9]*.json"))
+def read_commit(manifest: Manifest, shard: int) -> dict[str, Any]:
+    """Read the commit file of a shard that is finished."""
+    path = shard_path(manifest, "done", shard)
+    return dict(read_json(path, "the commit file of a shard"))
 
 
-def commits(output: str | Path, manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """Yield what the commit file of each finished shard holds."""
-    for shard in sorted(finished(output)):
-        path = _path(output, "done", manifest, shard, "json")
-        yield read_json(path, "the commit file of a shard")
-
-
-def verify(output: str | Path, manifest: Manifest) -> tuple[int, int]:
+def verify(manifest: Manifest) -> Counter[str]:
     """Prove that every input stands exactly once among the captions and the dead letters.
 
     Returns:
-      The number of captions and of dead letters.
+      The number of "captions" and of "dead_letters".
 
     Raises:
       UserError: it does not; says how many shards are not finished or wrong, and the first ones.
     """
-    digest = hashlib.sha256()
-    with open(Path(output) / "inputs.jsonl", "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != manifest.inputs:
-        raise UserError(f"{output}/inputs.jsonl: is not as it was written: start in a new --output")
-    done, problems, counts = finished(output), [], [0, 0]
-    bar = progress_bar(range(manifest.num_shards), desc="verifying", unit="shard")
-    for shard in bar:
-        if shard not in done:
-            problems.append(
-                f"shard {shard}: is not finished: give the same command without --verify"
-            )
-            continue
-        for position, found in enumerate(_verify_shard(output, manifest, shard, problems)):
-            counts[position] += found
-    if problems:
-        lines = [f"{len(problems):,} problems in {output}:", *problems[:_LISTED]]
-        raise UserError("\n  ".join(lines + (["..."] if len(problems) > _LISTED else [])))
-    return counts[0], counts[1]
-
-
-def _verify_shard(
-    output: str | Path, manifest: Manifest, shard: int, problems: list[str]
-) -> list[int]:
-    """Return the number of captions and of dead letters of a shard; append what is wrong."""
-    commit_path = _path(output, "done", manifest, shard, "json")
-    advice = f"delete {commit_path.name} and give the same command without --verify"
-    digests = read_json(commit_path, "the commit file of a shard")["sha256"]
-    found: Counter[str] = Counter()
-    counts = []
-    for kind in ("captions", "dead_letters"):
-        path = _path(output, kind, manifest, shard, manifest.output_format)
-        names: list[str] = []
-        if path.exists() or path.name in digests:
-            try:
-                with path.open("rb") as file:
-                    is_whole = hashlib.file_digest(file, "sha256").hexdigest() == digests[path.name]
-            except (OSError, KeyError):
-                is_whole = False
-            if not is_whole:
-                problems.append(f"{path.name}: is not as it was committed: {advice}")
-                continue
-            names = _read_names(path)
-        found.update(names)
-        counts.append(len(names))
-    expected = Counter(map(_as_written(manifest), manifest.names(output, shard)))
-    if found != expected and len(counts) == 2:
-        (name, _), *_ = ((expected - found) + (found - expected)).items()
-        problems.append(
-            f"shard {shard}: {printable(name)} stands {found[name]} times, not {expected[name]}: "
-            f"{advice}"
+    if file_digest(manifest.output / INPUTS_FILE) != manifest.inputs:
+        raise UserError(
+            f"{manifest.output / INPUTS_FILE}: is not as it was written: start in a new --output"
         )
+    done, counts, problems = finished(manifest.output), Counter[str](), []
+    for shard in progress_bar(range(manifest.num_shards), desc="verifying", unit="shard"):
+        try:
+            if shard not in done:
+                raise UserError(
+                    f"shard {shard}: is not finished: give the same command without --verify"
+                )
+            counts.update(_verify_shard(manifest, shard))
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        more = ["..."] if len(problems) > _LISTED else []
+        heading = f"{len(problems):,} problems in {manifest.output}:"
+        raise UserError("\n  ".join([heading, *problems[:_LISTED], *more]))
     return counts
 
 
-def _as_written(manifest: Manifest) -> Any:
-    return _text if manifest.output_format == "parquet" else str
+def _verify_shard(manifest: Manifest, shard: int) -> dict[str, int]:
+    """Return the number of captions and of dead letters of a shard; `UserError` if it is wrong."""
+    commit = shard_path(manifest, "done", shard)
+    advice = f"delete {commit.name} and give the same command without --verify"
+    digests = read_commit(manifest, shard)["sha256"]
+    names = {}
+    for kind in ("captions", "dead_letters"):
+        path = shard_path(manifest, kind, shard)
+        if digests.get(path.name) != (file_digest(path) if path.exists() else None):
+            raise UserError(f"{path.name}: is not as it was committed: {advice}")
+        names[kind] = _read_names(path) if path.exists() else []
+    found = Counter(itertools.chain(*names.values()))
+    as_written = _text if manifest.output_format == "parquet" else str
+    inputs = itertools.chain(*map(names_of, manifest.inputs_of(shard)))
+    expected = Counter(map(as_written, inputs))
+    for name in (expected - found) + (found - expected):
+        raise UserError(
+            f"shard {shard}: {printable(name)} stands {found[name]} times, not {expected[name]}: "
+            f"{advice}"
+        )
+    return {kind: len(of_kind) for kind, of_kind in names.items()}
 
 
 def _text(name: str) -> str:

@@ -1,6 +1,6 @@
-"""Run a pipeline in a process of its own, which may be killed without this one.
+"""Run pipelines in processes of their own, which may be killed without this one.
 
-Run as a program, this file is that process: it receives what to call by standard input and sends
+Run as a program, this file is such a process: it receives what to call by standard input and sends
 the result by standard output. Not by `multiprocessing`, whose helper process warns on standard
 error of what killed processes have left.
 """
@@ -10,18 +10,27 @@ import importlib
 import importlib.util
 import os
 import pickle
-import select
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sat_tf.beam.manifest import Manifest
+from sat_tf.beam.shards import attempted, finished
 from sat_tf.errors import UserError, printable, reason
+from sat_tf.progress import progress_bar
 
+LOG_FILE = "workers.log"
 _POLL_SECONDS = 0.5
+# To find an image that kills takes five.
+_MOST_DEATHS = 10
+# Progress is looked for in a folder that may take long to list, for one of so many parts of time.
+_POLL_SHARE = 50
 # The status of a process that ends because a worker of its runner has.
 _WORKER_DIED = 70
 
@@ -43,8 +52,91 @@ def check_beam_flags(arguments: list[str]) -> list[str]:
     return arguments
 
 
+def run_pipelines(
+    function: str,
+    manifest: Manifest,
+    arguments: Sequence[Any],
+    beam_flags: Sequence[str],
+    log: Path,
+    what: str,
+    advice: str,
+) -> tuple[Counter[str], dict[int, str]]:
+    """Run pipelines, each in a process, until all shards of a manifest are finished or have failed.
+
+    Args:
+      function: see `sat_tf.beam.pipeline.run_pipeline`.
+      manifest: the first argument of the function.
+      arguments: further ones.
+      beam_flags: of the runner.
+      log: file for what processes print.
+      what: is done, for the progress bar.
+      advice: what to do if processes die whatever they work on.
+
+    Returns:
+      The sum of Beam's counters, and the error of each shard that has failed.
+
+    Raises:
+      UserError: see `run_in_child`; or processes die one after the other without progress.
+    """
+    output, counters, failed = manifest.output, Counter[str](), dict[int, str]()
+
+    def remaining() -> tuple[list[int], Sequence[str]]:
+        """The shards of the next pipeline, and its flags; those to be tried alone come last."""
+        done, alone = finished(output), []
+        for shard, attempts in attempted(output).items():
+            if shard in done:  # its process died after the commit
+                attempts.path.unlink()
+                continue
+            if attempts.error:
+                failed[shard] = attempts.error
+            if attempts.in_progress or attempts.error:
+                attempts.end(died=attempts.in_progress)
+            if attempts.is_alone:
+                alone.append(shard)
+        left = [i for i in range(manifest.num_shards) if i not in done and i not in failed]
+        together = [shard for shard in left if shard not in alone]
+        return (together, beam_flags) if together else (left, ())
+
+    def update_bar() -> None:
+        bar.update(sum(map(manifest.size, finished(output))) - bar.n)
+
+    def state() -> tuple[int, list[int]]:
+        """What changes when an image has not ended its process."""
+        update_bar()
+        return bar.n, [attempts.passed for attempts in attempted(output).values()]
+
+    deaths, initial = 0, sum(map(manifest.size, finished(output)))
+    with progress_bar(total=manifest.num_images, initial=initial, desc=what, unit="image") as bar:
+        try:
+            before = state()
+            while (todo := remaining())[0]:
+                if deaths == _MOST_DEATHS:
+                    raise UserError(
+                        f"{deaths} processes died one after the other before an image was "
+                        f"finished: is there memory enough? {advice}. {log} may tell more"
+                    )
+                pipeline = ("sat_tf.beam.pipeline:run_pipeline", function, *todo, manifest)
+                found = run_in_child(*pipeline, *arguments, log=log, poll=update_bar)
+                now = state()
+                if found is None:
+                    deaths = deaths + 1 if now == before else 0
+                    bar.write(f"a process died ({log} may tell why); restarting", file=sys.stderr)
+                counters.update(found or {})
+                before = now
+        except BaseException:  # Ctrl-C too: what was in progress did not end its process
+            for attempts in attempted(output).values():
+                attempts.end(died=False)
+            bar.write(
+                f"stopped after {bar.n:,} of {bar.total:,} images, which are kept: give the same "
+                "command again to resume",
+                file=sys.stderr,
+            )
+            raise
+    return counters, failed
+
+
 def run_in_child(
-    function: str, *arguments: Any, log: Path, poll: Callable[[], None] = lambda: None
+    function: str, *arguments: Any, log: Path, poll: Callable[[], Any] = lambda: None
 ) -> dict[str, int] | None:
     """Call a function in a new process; return its result, or None if the process was killed.
 
@@ -55,19 +147,18 @@ def run_in_child(
       *arguments: of the function.
       log: file for what the process and its workers print: the runner's notices are of no interest
         before something fails.
-      poll: called twice a second while it runs.
+      poll: called about twice a second while it runs.
 
     Raises:
       UserError: the function raised an exception; has the first line of its message.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "sat_tf.beam.supervisor"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # also a group of processes, to be killed as one
         )
     assert process.stdin and process.stdout
@@ -75,14 +166,16 @@ def run_in_child(
         with contextlib.suppress(BrokenPipeError):  # it was killed already
             pickle.dump((function, arguments), process.stdin)
             process.stdin.flush()
-        while not select.select([process.stdout], [], [], _POLL_SECONDS)[0]:
+        pause = _POLL_SECONDS
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(pause)
+            started = time.monotonic()
             poll()
-        try:
-            found, message = pickle.load(process.stdout)
-        except (EOFError, pickle.UnpicklingError):
+            pause = max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - started))
+        if process.returncode:
             return None
-        finally:
-            poll()
+        found, message = pickle.load(process.stdout)
         if message:
             raise UserError(message)
         return dict(found)

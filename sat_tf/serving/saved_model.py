@@ -10,7 +10,6 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +73,7 @@ def export(
     with atomic_path(export_dir) as folder:
         print(f"writing {export_dir}", flush=True)
         write_saved_model(run.in_bfloat16() if is_rounded else run, folder, max_pixels)
-        # Scenes: an export may go to people who may not have the run's images.
-        write_warm_up(_scene_images(run.config), _WARM_UP_BATCHES, folder)
+        _write_warm_up(run.config, folder)
         print(f"captioning {len(images)} images of {origin} in a fresh process", flush=True)
         check = {"images_from": origin, **_verify(captioner, folder, images, is_rounded)}
         scores = Path(workdir) / SCORES_FILE
@@ -138,7 +136,7 @@ class ServingSignatures:
 
     def from_bytes(self, image_bytes: tf.Tensor) -> Outputs:
         """Caption image files: string [B]."""
-        return self._caption(*preprocess(image_bytes, self._run.config.images, self._max_pixels))
+        return self._caption(*_preprocess(image_bytes, self._run.config.images, self._max_pixels))
 
     def from_images(self, images: tf.Tensor) -> Outputs:
         """Caption decoded images of one size: uint8 [B, H, W, 3], RGB."""
@@ -188,20 +186,10 @@ class ServingSignatures:
         return {**outputs, "attention_box": boxes, "decoded": decoded}
 
 
-def preprocess(
+def _preprocess(
     image_bytes: tf.Tensor, config: ImageConfig, max_pixels: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Decode, resize and crop image files; what can't be decoded is masked.
-
-    Args:
-      image_bytes: string [B].
-      config: of the images.
-      max_pixels: images of more are rejected before they are decoded.
-
-    Returns:
-      The encoder's inputs float32 [B, S, S, 3], the part of each image that they cover float32
-      [B, 4] and whether the image was decoded bool [B]; zero where it was not.
-    """
+    """Return inputs [B, S, S, 3], attention boxes [B, 4], `decoded` [B]; zero where it is not."""
     side = config.image_size
 
     @tf.autograph.experimental.do_not_convert
@@ -237,25 +225,19 @@ def write_saved_model(run: Run, folder: str | os.PathLike[str], max_pixels: int)
     archive.write_out(str(folder), verbose=False)
 
 
-def write_warm_up(
-    images: Sequence[bytes], batch_sizes: Sequence[int], folder: str | os.PathLike[str]
-) -> None:
+def _write_warm_up(config: Config, folder: Path) -> None:
     """Write requests that a server replays before it accepts others, so that none waits for it.
 
-    Args:
-      images: image files, one at least; they are repeated where a request needs more.
-      batch_sizes: images of each request.
-      folder: of the SavedModel.
+    They hold scenes: an export may go to people who may not have the run's images.
     """
-    path = Path(folder) / WARM_UP_FILE
+    path, scenes = folder / WARM_UP_FILE, _scene_images(config)
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for size in batch_sizes:
-            batch = [images[i % len(images)] for i in range(size)]
+        for size in _WARM_UP_BATCHES:
             log = PredictionLog()
             request = log.predict_log.request
             request.model_spec.signature_name = "serving_default"
-            request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(batch))
+            request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(scenes[:size]))
             writer.write(log.SerializeToString())
 
 

@@ -1,37 +1,31 @@
 """Bulk captions: those of the run, every image once, whatever is killed."""
 
-import functools
 import json
 import os
 from pathlib import Path
+from unittest import mock
 
 import pyarrow.parquet
 import pytest
-import tensorflow as tf
 from command_line import call, call_process
 from record_files import write_hugging_face, write_tfrecord
 
-from sat_tf.beam import caption
-from sat_tf.beam.manifest import Manifest
-from sat_tf.beam.pipeline import CaptionHandler, CaptionJob, caption_shards
-from sat_tf.beam.shards import Attempts, ShardResult, finished, verify, write_shard
+from sat_tf.beam import caption, export_model, pipeline
+from sat_tf.beam.manifest import Manifest, open_manifest
+from sat_tf.beam.shards import KILLER, Attempts, attempted, finished, verify
 from sat_tf.errors import UserError
 from sat_tf.storage import LOCK_FILE, exclusive_lock
 
 BROKEN = {3: "is damaged or cut off", 5: "is empty", 7: "is a web page"}
 
 
-load_once = functools.cache(tf.saved_model.load)
-
-
 @pytest.fixture
 def in_process(monkeypatch):
     """Pipelines run in this process, which loads the model once."""
-    monkeypatch.setattr(tf.saved_model, "load", load_once)
 
     def run(function, *arguments, log, poll):
-        assert function == "sat_tf.beam.pipeline:caption_shards"
-        counters = caption_shards(*arguments)
+        assert function == "sat_tf.beam.pipeline:run_pipeline"
+        counters = pipeline.run_pipeline(*arguments)
         poll()
         return counters
 
@@ -113,7 +107,7 @@ def test_records_are_captioned_under_file_and_row(
     for row in found:
         assert len(row["attention"]) == len(row["caption"].split()) + 1
         assert [len(line) for line in row["attention"][0]] == [6] * 6
-    assert verify(tmp_path / "out", Manifest.load(tmp_path / "out")) == (8, 3)
+    assert verify(Manifest.load(tmp_path / "out")) == {"captions": 8, "dead_letters": 3}
 
 
 def test_a_file_that_has_changed_fails_its_shards_alone(
@@ -126,87 +120,100 @@ def test_a_file_that_has_changed_fails_its_shards_alone(
     for shard in range(2):
         (tmp_path / "out" / f"done-{shard:05}-of-00002.json").unlink()
     write_hugging_face(table, rows[:4])
-    caption_shards(str(tmp_path / "out"), str(export_dir), 2, False, [0, 1], [])
+    manifest = Manifest.load(tmp_path / "out")
+    pipeline.run_pipeline("caption", [0, 1], [], manifest, str(export_dir), 2)
     assert finished(tmp_path / "out") == {0}
     error = Attempts.load(tmp_path / "out", 1).error
     assert error == f"{table}: has lost rows since the manifest was written"
 
 
+class Killed(BaseException):
+    """The end of a process."""
+
+
 class DyingModel:
-    """Captions by name, and dies of some images; see `ExportedModel`."""
+    """Captions by name, and dies of some images."""
 
-    def __init__(self, killers, broken=()):
-        self.killers, self.broken, self.deaths = killers, broken, 0
+    def __init__(self, killers=(), broken=()):
+        self.killers, self.broken = killers, broken
 
-    def caption_rows(self, inputs, start, stop, killers):
-        for row, path in enumerate(inputs[start:stop], start=start):
-            if path in self.killers and row not in killers:
-                self.deaths += 1
-                raise InterruptedError
-            if path in self.broken:
-                raise ValueError("no memory")
+    def read(self, path):
+        if path in self.killers:
+            raise Killed
+        return path.encode()
 
-    def caption_shard(self, shard, inputs, killers=()):
-        self.caption_rows(inputs, 0, len(inputs), killers)
-        captions = [{"path": p, "caption": p} for i, p in enumerate(inputs) if i not in killers]
-        return ShardResult(shard, captions, [{"path": inputs[i]} for i in killers], 1.0)
+    def caption(self, serve, images, attention):
+        names = [image.decode() for image in images]
+        if {*names} & {*self.broken}:
+            raise ValueError("no memory")
+        return iter([{"caption": name} for name in names])
 
 
 @pytest.fixture
 def run_with(monkeypatch, tmp_path):
-    """Let a model caption in place of a pipeline; return the exit status."""
+    """Let a model caption in place of pipelines; return the exit status and how many died."""
 
     def finish(model, num_shards):
-        def run(function, output, export_dir, batch_size, alone, shards, flags, log, poll):
-            handler = CaptionHandler(CaptionJob(output, export_dir, batch_size, alone))
-            counters = {"shards": 0, "read": 0, "captioned": 0, "broken": 0}
-            counters |= {"slowest_images_per_second": 1, "fastest_images_per_second": 1}
-            for shard in shards:
-                try:
-                    (result,) = handler.run_inference([shard], model)
-                except InterruptedError:
-                    return None
-                except ValueError as error:
-                    attempts = Attempts.load(output, shard)
-                    attempts.trying, attempts.error = None, str(error)
-                    attempts.save(output, shard)
-                    continue
-                write_shard(output, Manifest.load(output), result)
-                counters["shards"] += 1
-            poll()
-            return counters
+        deaths = []
 
-        monkeypatch.setattr(caption, "run_in_child", run)
+        def run(_, function, shards, beam_flags, *arguments, log, poll):
+            try:
+                for shard in shards:
+                    pipeline.caption(shard, *arguments)
+            except Killed:
+                deaths.append(shards)
+                return None
+            poll()
+            return {}
+
+        monkeypatch.setattr("sat_tf.beam.supervisor.run_in_child", run)
+        monkeypatch.setattr(export_model, "read_image", model.read)
+        monkeypatch.setattr(export_model, "_captions", model.caption)
         paths = [f"{number}.jpg" for number in range(200)]
-        manifest = caption.open_manifest(
+        manifest = open_manifest(
             tmp_path, paths, num_shards, model="", search="", output_format="jsonl", attention=False
         )
-        return caption._Work(tmp_path, manifest, "", 1, []).finish()
+        return caption.caption(manifest, "", 8, []), len(deaths)
 
     return finish
 
 
 def test_images_that_kill_become_dead_letters_and_no_others(run_with, tmp_path):
     model = DyingModel({"0.jpg", "77.jpg", "78.jpg"})
-    assert run_with(model, 4) == 1
+    status, deaths = run_with(model, 4)
+    assert status == 1
     assert {line["path"] for line in lines(tmp_path, "dead_letters")} == model.killers
-    assert verify(tmp_path, Manifest.load(tmp_path)) == (197, 3)
-    assert model.deaths <= 18
+    assert {line["reason"] for line in lines(tmp_path, "dead_letters")} == {KILLER}
+    assert verify(Manifest.load(tmp_path)) == {"captions": 197, "dead_letters": 3}
+    assert deaths <= 2 * 3 + 3 * 2  # of two shards as a whole, of three images
     assert not list((tmp_path / "attempts").iterdir())
 
 
 def test_processes_that_always_die_end_the_command(run_with):
-    model = DyingModel({f"{number}.jpg" for number in range(200)})
+    model = DyingModel({f"{number}.jpg" for number in range(190)})
     with pytest.raises(UserError, match="10 processes died one after the other"):
         run_with(model, 1)
 
 
+def test_a_stop_condemns_nothing(run_with, tmp_path, monkeypatch, capsys):
+    model = DyingModel()
+    monkeypatch.setattr(model, "read", mock.Mock(side_effect=KeyboardInterrupt))
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            run_with(model, 4)
+    assert capsys.readouterr().err.count("stopped after 0 of 200 images") == 3
+    assert [attempts.deaths for attempts in attempted(tmp_path).values()] == [0]
+    assert run_with(DyingModel(), 4) == (0, 0)
+
+
 def test_a_shard_that_fails_is_named_and_the_others_are_finished(run_with, tmp_path):
-    with pytest.raises(UserError, match="1 of 4 shards failed, the first one 1: no memory"):
-        run_with(DyingModel(set(), broken={"60.jpg"}), 4)
+    with pytest.raises(
+        UserError, match="1 of 4 shards failed, the first one 1: ValueError: no memory"
+    ):
+        run_with(DyingModel(broken={"60.jpg"}), 4)
     assert len(lines(tmp_path, "captions")) == 150
-    assert run_with(DyingModel(set()), 4) == 0
-    assert verify(tmp_path, Manifest.load(tmp_path)) == (200, 0)
+    assert run_with(DyingModel(), 4) == (0, 0)
+    assert verify(Manifest.load(tmp_path)) == {"captions": 200, "dead_letters": 0}
 
 
 def test_mistakes_are_one_line(export_dir, photographs, tmp_path):

@@ -8,7 +8,7 @@ from command_line import call
 from tiny_run import IMAGE_SIZE, tiny_encoder
 
 from sat_tf.beam import extract_features
-from sat_tf.beam.pipeline import encode_parts
+from sat_tf.beam.pipeline import run_pipeline
 from sat_tf.data import feature_cache
 
 
@@ -33,12 +33,13 @@ def in_process(monkeypatch):
     """Pipelines run in this process; returns the outcomes of the first ones, to be filled."""
     outcomes = []
 
-    def run(function, *arguments, log, poll):
-        assert function == "sat_tf.beam.pipeline:encode_parts"
+    def run(_, function, shards, *arguments, log, poll):
+        assert function == "encode"
         if outcomes:
-            encode_parts(*arguments[:3], arguments[3][: outcomes.pop()], arguments[4])
+            if finished := shards[: outcomes.pop()]:
+                run_pipeline(function, finished, *arguments)
             return None
-        return encode_parts(*arguments)
+        return run_pipeline(function, shards, *arguments)
 
     monkeypatch.setattr("sat_tf.beam.supervisor.run_in_child", run)
     return outcomes
@@ -74,12 +75,20 @@ def test_the_cache_is_that_of_the_ordinary_command(arguments, tmp_path, in_proce
 
 
 def test_processes_that_always_die_end_the_command(arguments, tmp_path, in_process):
-    in_process += [0] * 5
+    in_process += [0] * 12
     done = call("beam.extract_features", *arguments, f"--cache_dir={tmp_path / 'cache'}")
     assert done.returncode == 1
-    assert "3 processes died one after the other" in done.stderr
+    assert "10 processes died one after the other" in done.stderr
 
 
 def test_without_a_cache_there_is_nothing_to_do(arguments):
     done = call("beam.extract_features", *arguments, "--nocache_features")
     assert "--nocache_features leaves nothing to cache" in done.stderr
+
+
+def test_images_in_memory_become_files(tmp_path):
+    manifest = extract_features._divide(tmp_path / "work", ["a.jpg", b"x", b"y"], 2, "")
+    paths = [path for shard in range(manifest.num_shards) for path in manifest.inputs_of(shard)]
+    assert manifest.num_shards == 2
+    assert paths[0] == "a.jpg"
+    assert [Path(path).read_bytes() for path in paths[1:]] == [b"x", b"y"]

@@ -4,7 +4,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from sat_tf.beam.manifest import INPUTS_FILE, Manifest, open_manifest
+from sat_tf.beam.manifest import INPUTS_FILE, Manifest, names_of, open_manifest
 from sat_tf.errors import UserError
 
 DEPENDS_ON = {"model": "m", "search": "s", "output_format": "jsonl", "attention": False}
@@ -26,7 +26,8 @@ def test_shards_hold_the_inputs_in_order(tmp_path, num_shards):
         return
     manifest = opened(tmp_path / "out", paths, num_shards)
     assert manifest == Manifest.load(tmp_path / "out")
-    names = [manifest.names(tmp_path / "out", shard) for shard in range(num_shards)]
+    inputs = map(manifest.inputs_of, range(num_shards))
+    names = [[name for one in of_shard for name in names_of(one)] for of_shard in inputs]
     assert [name for of_shard in names for name in of_shard] == expected
     assert [len(of_shard) for of_shard in names] == [*map(manifest.size, range(num_shards))]
     assert max(map(len, names)) - min(map(len, names)) <= 1
@@ -46,8 +47,9 @@ def test_the_same_inputs_resume(tmp_path):
 @pytest.mark.parametrize(
     ("paths", "num_shards", "changed", "message"),
     [
-        (["b.jpg", "a.jpg"], 0, {}, "on other inputs"),
-        (["a.jpg", "b.jpg"], 2, {}, "in 1 shards on 2 images, here 2 on 2"),
+        (["b.jpg", "a.jpg"], 0, {}, r"of another inputs \(\w{16}, here \w{16}\)"),
+        (["a.jpg", "b.jpg"], 2, {}, r"of another num_shards \(1, here 2\)"),
+        (["a.jpg"], 0, {}, r"of another num_images \(2, here 1\)"),
         (["a.jpg", "b.jpg"], 0, {"model": "n"}, r"of another model \(m, here n\)"),
         (["a.jpg", "b.jpg"], 0, {"search": "n"}, "of another search"),
         (["a.jpg", "b.jpg"], 0, {"attention": True}, "of another attention"),

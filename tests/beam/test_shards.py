@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from sat_tf.beam.manifest import Manifest, open_manifest
-from sat_tf.beam.shards import Attempts, ShardResult, finished, verify, write_shard
+from sat_tf.beam.manifest import Manifest, names_of, open_manifest
+from sat_tf.beam.shards import Attempts, finished, verify, write_shard
 from sat_tf.errors import UserError
 
 DEPENDS_ON = {"model": "m", "search": "s", "attention": False}
@@ -17,42 +17,44 @@ def work(folder, output_format="jsonl"):
     return open_manifest(folder, NAMES, 2, output_format=output_format, **DEPENDS_ON)
 
 
-def result_of(folder, manifest, shard):
-    first, *others = manifest.names(folder, shard)
-    dead_letters = [{"path": first, "reason": "is empty"}]
+def rows_of(manifest, shard):
+    first, *others = [name for one in manifest.inputs_of(shard) for name in names_of(one)]
     captions = [{"path": name, "caption": "a dog", "score": -1.5} for name in others]
-    return ShardResult(shard, captions, dead_letters, 1.0)
+    return [{"path": first, "reason": "is empty"}, *captions]
+
+
+def finish(manifest, shard):
+    write_shard(manifest, shard, rows_of(manifest, shard), 1.0)
 
 
 @pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
 def test_finished_work_is_verified(tmp_path, output_format):
     manifest = work(tmp_path, output_format)
-    write_shard(tmp_path, manifest, result_of(tmp_path, manifest, 0))
+    finish(manifest, 0)
     with pytest.raises(UserError, match="shard 1: is not finished"):
-        verify(tmp_path, manifest)
-    write_shard(tmp_path, manifest, result_of(tmp_path, manifest, 1))
-    assert verify(tmp_path, manifest) == (3, 2)
+        verify(manifest)
+    finish(manifest, 1)
+    assert verify(manifest) == {"captions": 3, "dead_letters": 2}
 
 
 @pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
 @pytest.mark.parametrize(
     "change",
     [
-        lambda result: result.captions.pop(),
-        lambda result: result.captions.append(result.captions[0]),
-        lambda result: result.dead_letters.append({"path": "x.jpg", "reason": ""}),
+        lambda rows: rows.pop(),
+        lambda rows: rows.append(rows[-1]),
+        lambda rows: rows.append({"path": "x.jpg", "reason": ""}),
     ],
     ids=["missing", "twice", "foreign"],
 )
 def test_an_image_that_does_not_stand_exactly_once_is_found(tmp_path, output_format, change):
     manifest = work(tmp_path, output_format)
-    for shard in range(2):
-        result = result_of(tmp_path, manifest, shard)
-        if shard:
-            change(result)
-        write_shard(tmp_path, manifest, result)
+    finish(manifest, 0)
+    rows = rows_of(manifest, 1)
+    change(rows)
+    write_shard(manifest, 1, rows, 1.0)
     with pytest.raises(UserError, match=r"shard 1: .* stands \d times, not"):
-        verify(tmp_path, manifest)
+        verify(manifest)
 
 
 @pytest.mark.parametrize(
@@ -62,23 +64,22 @@ def test_an_image_that_does_not_stand_exactly_once_is_found(tmp_path, output_for
 def test_a_file_that_was_changed_after_its_commit_is_found(tmp_path, name, is_deleted):
     manifest = work(tmp_path)
     for shard in range(2):
-        write_shard(tmp_path, manifest, result_of(tmp_path, manifest, shard))
+        finish(manifest, shard)
     path = tmp_path / name
     content = path.read_text()
     path.unlink() if is_deleted else path.write_text(content + content)
     with pytest.raises(UserError, match=f"{name}: is not as it was committed"):
-        verify(tmp_path, manifest)
+        verify(manifest)
 
 
 def test_a_shard_is_whole_wherever_its_writer_is_killed(tmp_path):
     """A process is killed before each of the renames and deletions of `write_shard`."""
     reference = tmp_path / "reference"
-    manifest = work(reference)
-    write_shard(reference, manifest, result_of(reference, manifest, 0))
+    finish(work(reference), 0)
     for kill_before in range(20):
         folder = tmp_path / str(kill_before)
         manifest = work(folder)
-        Attempts().begin(folder, 0, 0, 2)
+        Attempts.load(folder, 0).begin()
         child = os.fork()
         if not child:
             calls = iter(range(20))
@@ -92,12 +93,12 @@ def test_a_shard_is_whole_wherever_its_writer_is_killed(tmp_path):
                 return wrapped
 
             os.replace, os.unlink = counted(os.replace), counted(os.unlink)
-            write_shard(folder, manifest, result_of(folder, manifest, 0))
+            finish(manifest, 0)
             os._exit(0)
         was_killed = os.waitpid(child, 0)[1] != 0
         if not finished(folder):
             assert was_killed
-            write_shard(folder, manifest, result_of(folder, manifest, 0))
+            finish(manifest, 0)
         for path in reference.glob("*-00000-of-00002.*"):
             assert (folder / path.name).read_bytes() == path.read_bytes()
         if not was_killed:
@@ -110,39 +111,37 @@ def search(size, killers, random_deaths=(), folder=None):
     deaths = 0
     for attempt in range(1000):
         attempts = Attempts.load(folder, 0)
-        attempts.settle()
-        attempts.save(folder, 0)
-        try:
-            while attempts.is_alone and attempts.pending:
-                start, stop = attempts.pending[0]
-                attempts.begin(folder, 0, start, stop)
-                if (
-                    killers & ({*range(start, stop)} - {*attempts.killers})
-                    or attempt in random_deaths
-                ):
-                    raise InterruptedError
-                attempts.passed_range()
-            attempts.begin(folder, 0, 0, size)
-            if killers - {*attempts.killers} or attempt in random_deaths:
+        if attempts.in_progress:
+            attempts.end(died=True)
+
+        def attempt_rows(rows, attempts=attempts, attempt=attempt):
+            if killers & {*rows} - {*attempts.killers} or attempt in random_deaths:
                 raise InterruptedError
+
+        try:
+            if attempts.row is not None:
+                assert attempts.is_alone
+                for row in range(attempts.row, size):
+                    attempts.begin(row)
+                    attempt_rows([row])
+            attempts.begin()
+            attempt_rows(range(size))
             return {*attempts.killers}, deaths
         except InterruptedError:
             deaths += 1
     raise AssertionError("not finished")
 
 
-@pytest.mark.parametrize("size", [1, 2, 31, 33, 1000])
+@pytest.mark.parametrize("size", [1, 2, 100])
 def test_an_image_that_kills_is_found(tmp_path, size):
-    assert search(size, set(), folder=tmp_path) == (set(), 0)
-    found, deaths = search(size, {size - 1}, folder=tmp_path)
-    assert found == {size - 1}
-    assert deaths <= 6
+    assert search(size, set(), folder=tmp_path / "none") == (set(), 0)
+    assert search(size, {size - 1}, folder=tmp_path / "last") == ({size - 1}, 5)
 
 
 def test_images_that_kill_are_found_among_random_deaths_and_no_others(tmp_path):
     generator = random.Random(0)
     for trial in range(20):
-        size = generator.choice([1, 5, 100, 1000])
+        size = generator.choice([1, 5, 50])
         killers = {generator.randrange(size) for _ in range(generator.randrange(4))}
         # Never twice in a row, which no image alone could be told from.
         deaths = {2 * generator.randrange(20) for _ in range(4)}
@@ -150,9 +149,18 @@ def test_images_that_kill_are_found_among_random_deaths_and_no_others(tmp_path):
         assert found == killers
 
 
+def test_a_stop_is_no_death(tmp_path):
+    for _ in range(5):
+        attempts = Attempts.load(tmp_path, 0)
+        attempts.begin()
+        attempts.end(died=False)
+    assert not Attempts.load(tmp_path, 0).is_alone
+
+
 def test_attempts_that_are_damaged_are_named(tmp_path):
-    Attempts().save(tmp_path, 7)
-    (tmp_path / "attempts" / "00007.json").write_text("[]")
+    attempts = Attempts.load(tmp_path, 7)
+    attempts.save()
+    attempts.path.write_text("[]")
     with pytest.raises(UserError, match=r"00007\.json: is damaged: delete it"):
         Attempts.load(tmp_path, 7)
 
