@@ -273,7 +273,7 @@ def test_captions_were_shorter_than_maxlen(maxlen, words):
     ("changes", "named"),
     [
         ({"temperature": 0.0, **HARD}, "options of arctic-captions.*--attention_temperature=0.0"),
-        ({"optimizer": "eval"}, "options of arctic-captions.*--optimizer=eval"),
+        ({"optimizer": "eval"}, "options of arctic-captions.*--optimizer='eval'"),
     ],
 )
 def test_an_option_without_counterpart_is_named(changes, named):
