@@ -46,12 +46,7 @@ def one_per_image(captions: TokenizedCaptions) -> TokenizedCaptions:
 
 
 class SelfCriticalLoss(CaptionLoss):
-    """The loss of self-critical training.
-
-    Args:
-      vocabulary: of the model.
-      records: of the training split; their captions are the references.
-      config: of the run.
+    """The loss of self-critical training, with the captions of the training split as references.
 
     It holds the references and is not saved with a model: load such a model with `compile=False`.
 
