@@ -218,9 +218,9 @@ def test_batches_may_be_prefetched_to_a_gpu(prepared, monkeypatch):
 @pytest.fixture(scope="module")
 def bfloat16_run(data_dir, tmp_path_factory):
     """A run in bfloat16, with a vocabulary of its own."""
-    config = tiny_config(
-        data_dir, precision="bfloat16", vocabulary_size=9, max_epochs=1, log_attention=1
-    )
+    # One beam: the search of the logged attention is traced sooner.
+    few = {"vocabulary_size": 9, "max_epochs": 1, "log_attention": 1, "beam_size": 1}
+    config = tiny_config(data_dir, precision="bfloat16", **few)
     return train_observed(config, tmp_path_factory.mktemp("bfloat16") / "run").workdir
 
 

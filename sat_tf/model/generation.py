@@ -15,12 +15,12 @@ import tensorflow as tf
 
 from sat_tf.config import DecodingConfig
 from sat_tf.errors import UserError
-from sat_tf.model.decoder import START, AttentionDecoder, AttentionMemory, LSTMState
+from sat_tf.model.decoder import START
 from sat_tf.model.hard_attention import LocationSample, Samples, inference_samples
 from sat_tf.model.losses import step_mask
 from sat_tf.search.beam import beam_search
 from sat_tf.search.hypotheses import Decoded, DecodingConstraints, SearchProblem
-from sat_tf.search.sampling import categorical, decode_loop, greedy_search, sample
+from sat_tf.search.sampling import greedy_search, sample
 from sat_tf.vocabulary import END, PAD, UNK, Vocabulary
 
 if TYPE_CHECKING:
@@ -168,50 +168,6 @@ def generate(
         alphas.set_shape([None, count, None, model.num_locations])
         betas.set_shape([None, count, None])
     return decoded
-
-
-def sample_captions(
-    decoder: AttentionDecoder,
-    state: tuple[LSTMState, ...],
-    memory: AttentionMemory,
-    count: int,
-    sampling: DecodingConfig,
-    greedy: DecodingConfig,
-    uniform: tf.Tensor,
-) -> Decoded:
-    """Find the greedy caption of each image, and sample others, all extended together.
-
-    Args:
-      decoder: with soft attention, or hard attention by its expectation.
-      state: h_0 and c_0 of the I images.
-      memory: of the I images.
-      count: captions to sample of each image.
-      sampling: the constraints of the samples, and their temperature.
-      greedy: the constraints of the greedy caption.
-      uniform: the random numbers of each step and sample, float32 [T, I, count], 0 to 1.
-
-    Returns:
-      1 + `count` captions of each image, the greedy one first. The step outputs are a
-      `DecoderStep`, [I, 1 + count, T, ...].
-    """
-    images, each = tf.shape(memory.features)[0], 1 + count
-    is_greedy = tf.tile(tf.range(each) == 0, [images])  # [I (1 + count)]
-    constraints, greedy_constraints = map(decoding_constraints, (sampling, greedy))
-
-    def select(log_probs: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-        best = greedy_constraints.mask_log_probs(log_probs, tokens, t)
-        logits = constraints.mask_log_probs(log_probs, tokens, t) / sampling.temperature
-        numbers = tf.reshape(tf.pad(uniform[t], [[0, 0], [1, 0]]), [-1])  # [I (1 + count)]
-        sampled = categorical(logits, numbers)
-        return tf.where(is_greedy, tf.argmax(best, axis=1, output_type=tf.int32), sampled)
-
-    def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any, Any]:
-        logits, taken = decoder.next_token(tokens, state, memory)
-        return tf.nn.log_softmax(logits), taken.states, taken
-
-    dtypes = tf.nest.map_structure(lambda x: x.dtype, decoder.before_first_step(state, memory))
-    problem = SearchProblem(step, state, tf.fill([images], START), constraints, dtypes)
-    return decode_loop(select, problem.repeat(each), each)
 
 
 def score(

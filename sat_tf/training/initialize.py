@@ -65,14 +65,14 @@ def name_of_state(workdir: Path) -> str:
     return prefix.name if prefix else ""
 
 
-def await_shared(workdir: Path, workers: Workers, seen: Callable[[], Any]) -> None:
+def await_shared(workdir: Path, workers: Workers, seen: Callable[[Path], Any]) -> None:
     """Wait until a function of the folder returns what it returns the chief.
 
     Raises:
       UserError: it does not.
     """
-    theirs = workers.from_chief(seen())
-    if not workers.wait_until(lambda: seen() == theirs):
+    theirs = workers.from_chief(seen(workdir))
+    if not workers.wait_until(lambda: seen(workdir) == theirs):
         raise UserError(
             f"--workdir={workdir}: is not the chief's folder: all workers need one shared folder"
         )

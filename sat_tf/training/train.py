@@ -194,7 +194,7 @@ def prepare(
     """
     workdir, workers = Path(workdir), workers or Workers()
     with workers.together():
-        initialize.await_shared(workdir, workers, lambda: initialize.name_of_state(workdir))
+        initialize.await_shared(workdir, workers, initialize.name_of_state)
         config = initialize.resolve_config(config, workdir)
         check_scores(config)
     records, left_out = workers.chief_first(lambda: load_records(config, workdir, test_split))
@@ -220,7 +220,7 @@ def prepare(
         if workers.is_chief:
             initialize.write_run(config, workdir, vocabulary, model, left_out)
     with workers.together():
-        initialize.await_shared(workdir, workers, (workdir / CONFIG_FILE).exists)
+        initialize.await_shared(workdir, workers, lambda run: (run / CONFIG_FILE).exists())
         checkpoints = Checkpoints(
             workdir,
             model,
