@@ -126,6 +126,8 @@ def test_the_advantage_multiplies_the_log_probability_of_the_sample(
 @AT_ANY_TEMPERATURE
 def test_captions_are_sampled_from_the_model(model, temperature):
     """Their shares are its probabilities; samples of a batch are independent."""
+    bias = model.decoder.deep_output.output_projection.bias
+    bias.assign(tf.tensor_scatter_nd_add(bias, [[END]], [2.0]))  # a caption could end at once
     greedy = dataclasses.replace(CONFIG.decoding, min_length=3)
     config = with_training(self_critical_temperature=temperature, self_critical_samples=4_000)
     loss = SelfCriticalLoss(VOCABULARY, RECORDS, dataclasses.replace(config, decoding=greedy))
@@ -142,6 +144,7 @@ def test_captions_are_sampled_from_the_model(model, temperature):
     # The first caption is that of greedy search, under its own constraints.
     found = model.generate({"features": batch()["features"][:1]}, greedy).tokens
     np.testing.assert_array_equal(sampled.tokens[:, 0], found[:, 0])
+    assert END not in sampled.tokens[:, 0].numpy()
 
 
 @AT_ANY_TEMPERATURE
