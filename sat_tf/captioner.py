@@ -19,7 +19,7 @@ from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.encoder import feature_source, load_encoder
 from sat_tf.model.generation import Caption, Generator, make_caption, make_captions
 from sat_tf.model.initializers import zero_weights
-from sat_tf.model.precision import assign_rounded, with_policy
+from sat_tf.model.networks import assign_rounded, with_policy
 from sat_tf.model.weights import load_weights, provenance
 from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE
 from sat_tf.vocabulary import Vocabulary, tokenize
@@ -209,9 +209,7 @@ class Captioner:
         for i, of_tokens in enumerate(log_probs):
             maps = [(alphas[i], betas[i]) for alphas, betas in attention]
             score = float(of_tokens.sum())
-            captions.append(
-                make_caption(words, of_tokens, score, zip(maps, self._grids, strict=True))
-            )
+            captions.append(make_caption(words, of_tokens, score, maps, self._grids))
         return captions
 
     def evaluate(

@@ -21,8 +21,9 @@ from sat_tf.model.decoder import (
 from sat_tf.model.encoder import Preprocessing
 from sat_tf.model.losses import CaptionLoss
 from sat_tf.model.networks import NormalizedConvolution
+from sat_tf.training.optimizers import make_optimizer
 from sat_tf.training.self_critical import one_per_image
-from sat_tf.training.train import make_optimizer, make_train_step
+from sat_tf.training.train import make_train_step
 
 GRID, L, V = (2, 3, 4), 6, 9
 SIZES = {"embedding_size": 3, "hidden_size": 5, "attention_size": 4}
@@ -174,7 +175,7 @@ def print_distributed(two: tf.distribute.Strategy) -> None:
     def train(strategy, by, eager=False, epochs=1, loss_scale=None, **changes):
         with strategy.scope():
             model = make_model(**changes)
-            compile_model(model)
+            compile_model(model, run_eagerly=True)  # in fit; our loop has `eager`
         if loss_scale:
             model.optimizer.dynamic_scale.assign(loss_scale)
         batches = strategy.distribute_datasets_from_function(captions_dataset)

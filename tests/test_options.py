@@ -15,7 +15,7 @@ from sat_tf.errors import UserError
 from sat_tf.model import generation
 from sat_tf.model.generation import make_captions
 from sat_tf.model.losses import CaptionLoss
-from sat_tf.model.precision import precision
+from sat_tf.model.networks import precision
 from sat_tf.training import initialize
 from sat_tf.training.self_critical import SelfCriticalLoss
 from sat_tf.vocabulary import END, PAD, Vocabulary

@@ -71,7 +71,8 @@ def measure(step: str, folder: str, count: int, grid: tuple[int, int, int]) -> d
     from sat_tf.evaluator import Evaluator
     from sat_tf.model.caption_model import CaptionModel
     from sat_tf.model.generation import make_captions
-    from sat_tf.training.train import make_optimizer, make_train_step
+    from sat_tf.training.optimizers import make_optimizer
+    from sat_tf.training.train import make_train_step
     from sat_tf.vocabulary import SPECIAL, Vocabulary
 
     random = np.random.default_rng(0)

@@ -78,8 +78,9 @@ def make_step(
     from sat_tf.config import from_flat
     from sat_tf.data.records import Record
     from sat_tf.model.caption_model import CaptionModel
-    from sat_tf.model.precision import precision
-    from sat_tf.training.train import make_loss, make_optimizer, make_train_step
+    from sat_tf.model.networks import precision
+    from sat_tf.training.optimizers import make_optimizer
+    from sat_tf.training.train import make_loss, make_train_step
     from sat_tf.vocabulary import SPECIAL, Vocabulary
 
     settings: dict[str, Any] = {

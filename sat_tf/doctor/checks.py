@@ -24,8 +24,8 @@ from sat_tf.metrics.bootstrap import intervals
 from sat_tf.model.caption_model import Batch, CaptionModel
 from sat_tf.model.encoder import PREPROCESSING_MODES, Preprocessing, resolve_encoder
 from sat_tf.model.losses import CaptionLoss
+from sat_tf.model.weights import has_state
 from sat_tf.storage import METRICS_FILE
-from sat_tf.training.checkpoints import has_state
 from sat_tf.training.initialize import build_vocabulary
 from sat_tf.training.schedule import smaller_steps
 from sat_tf.training.train import SCALE_IMAGES

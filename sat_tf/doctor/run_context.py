@@ -23,10 +23,9 @@ from sat_tf.errors import UserError
 from sat_tf.evaluator import EvaluationResult, Evaluator
 from sat_tf.metrics.faithfulness import FRACTIONS, ORDERS
 from sat_tf.model.encoder import ENCODE_BATCH, cache_folder, encoder_fingerprint
-from sat_tf.model.weights import newest_checkpoint
+from sat_tf.model.weights import has_state, newest_checkpoint
 from sat_tf.occlusion import Occlusion
 from sat_tf.storage import BEST, METRICS_FILE
-from sat_tf.training.checkpoints import has_state
 
 Network = Callable[[tf.Tensor], tf.Tensor]
 

@@ -88,23 +88,16 @@ class _LossMetrics:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._means = {name: keras.metrics.Mean(name=name) for name in ("loss", *names)}
-        self._perplexity = _Perplexity(name="perplexity") if "nll" in names else None
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        perplexity = [self._perplexity] if self._perplexity else []
-        return [*self._means.values(), *perplexity]
+        perplexity = [_Perplexity(name="perplexity")] if "nll" in names else []
+        self.metrics = [*(keras.metrics.Mean(name=name) for name in ("loss", *names)), *perplexity]
 
     def update(self, sums: Sums, loss: tf.Tensor) -> dict[str, tf.Tensor]:
         """Add the sums of a step, and return the means of what it computes."""
-        captions, sums = sums["captions"], {**sums, "loss": loss}
-        updated = [mean for name, mean in self._means.items() if name in sums]
-        for mean in updated:
-            mean.update_state(sums[mean.name] / captions, captions)
-        if self._perplexity:
-            self._perplexity.update_state(sums["nll"] / sums["words"], sums["words"])
-            updated.append(self._perplexity)
+        sums = {**sums, "loss": loss, "perplexity": sums.get("nll")}
+        updated = [metric for metric in self.metrics if metric.name in sums]
+        for metric in updated:
+            count = sums["words" if metric.name == "perplexity" else "captions"]
+            metric.update_state(sums[metric.name] / count, count)
         return {metric.name: metric.result() for metric in updated}
 
 
@@ -215,11 +208,9 @@ class CaptionModel(keras.Model):
         self.flatten_grid.scale.assign(tf.sqrt(mean_square) if mean_square > 0 else 1.0)
 
     def encode_images(self, inputs: Batch, training: bool = False) -> tf.Tensor:
-        """Return features [I, rows, columns, D]: those of the inputs, or of their images.
+        """Return the `features` of the inputs, or those of their `images`, [I, rows, columns, D].
 
-        Args:
-          inputs: hold `features` or `images`.
-          training: whether an encoder that is trained runs in training mode.
+        With `training`, an encoder that is trained runs in training mode.
         """
         if "features" in inputs:
             return tf.ensure_shape(inputs["features"], [None, *self.encoder.output_shape[1:]])

@@ -5,6 +5,7 @@ decoder that joins them. Teacher forcing and every search run the same step of i
 """
 
 import dataclasses
+import inspect
 from typing import Any, NamedTuple
 
 import keras
@@ -100,9 +101,7 @@ class DecoderOutput(NamedTuple):
 
 
 class _Layer(keras.layers.Layer):
-    """A layer that keeps its constructor's arguments, named in `arguments`, as attributes."""
-
-    arguments: tuple[str, ...] = ("units", "initializer")
+    """A layer that keeps its constructor's arguments as attributes of the same names."""
 
     def dense(self, units: int, name: str, **options: Any) -> keras.layers.Dense:
         """Return a dense layer with the initializer and the dtype policy of this layer."""
@@ -111,7 +110,8 @@ class _Layer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return {**super().get_config(), **{name: getattr(self, name) for name in self.arguments}}
+        names = [name for name in inspect.signature(type(self)).parameters if name != "kwargs"]
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.saving.register_keras_serializable(package="sat_tf")
@@ -140,8 +140,6 @@ class AdditiveAttention(_Layer):
     Departs from the paper: not with the defaults. The gate acts in hard attention too, as in the
     authors' code.
     """
-
-    arguments = ("units", "num_layers", "gate", "temperature", "initializer")
 
     def __init__(
         self,
@@ -252,8 +250,7 @@ class AttentionLSTMCell(_Layer):
     def __init__(
         self, units: int, attention: AdditiveAttention, initializer: str = "keras", **kwargs: Any
     ) -> None:
-        # Gumbel noise among the arguments must stay float32 under every policy.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(autocast=False, **kwargs)  # see `AdditiveAttention`
         self.units, self.attention, self.initializer = units, attention, initializer
         kernels = Initializers(initializer)
         self.input_projection, self.recurrent_projection, self.context_projection = (
@@ -338,11 +335,8 @@ class InitialState(_Layer):
       num_states: number of LSTM layers.
       num_layers: above 1, m passes through num_layers - 1 layers ReLU(W . + b) of size D first.
       dropout: rate after each of these layers.
-      seed: of the dropout.
       initializer: see `Initializers`.
     """
-
-    arguments = ("units", "num_states", "num_layers", "dropout", "seed", "initializer")
 
     def __init__(
         self,
@@ -400,17 +394,10 @@ class DeepOutput(_Layer):
       activation: the tanh in (7).
       use_embedding: whether E y_{t-1} is part of the sum.
       use_context: whether L_z z_t is part of the sum.
-      dropout: rate.
-      seed: of the dropout.
       initializer: see `Initializers`.
 
     Departs from the paper: the tanh, which is in the authors' code; "linear" is the paper's.
     """
-
-    arguments = (
-        *("vocabulary_size", "units", "num_layers", "activation", "use_embedding", "use_context"),
-        *("dropout", "seed", "initializer"),
-    )
 
     def __init__(
         self,
@@ -486,8 +473,6 @@ class AttentionDecoder(_Layer):
     weights (`initializer`).
     """
 
-    arguments = ("vocabulary_size", "seed")
-
     def __init__(
         self,
         vocabulary_size: int,
@@ -495,8 +480,7 @@ class AttentionDecoder(_Layer):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        # Gumbel noise among the arguments must stay float32 under every policy.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(autocast=False, **kwargs)  # see `AdditiveAttention`
         if isinstance(config, dict):
             config = DecoderConfig(**config)
         self.vocabulary_size, self.config, self.seed = vocabulary_size, config, seed
@@ -623,29 +607,24 @@ class AttentionDecoder(_Layer):
           samples: of each layer in hard attention, of this step.
           gate_masks: of each layer, see `AttentionLSTMCell.step`.
         """
-        states: list[LSTMState] = []
-        attended: list[AttentionOutput] = []
-        gates: list[tf.Tensor] = []
-        input_gates = inputs.gates
+        layers: list[tuple[LSTMState, AttentionOutput, tf.Tensor]] = []
         for n, cell in enumerate(self.cells):
-            if n:
-                input_gates = cell.input_projection(states[-1].hidden)
-            new_state, output, ifog = cell.step(
-                input_gates,
-                state[n],
-                memory.features,
-                memory.keys[n],
-                inputs.queries[n] if inputs.queries else None,
-                samples[n] if samples else None,
-                gate_masks[n] if gate_masks else None,
+            layers.append(
+                cell.step(
+                    cell.input_projection(layers[-1][0].hidden) if n else inputs.gates,
+                    state[n],
+                    memory.features,
+                    memory.keys[n],
+                    inputs.queries[n] if inputs.queries else None,
+                    samples[n] if samples else None,
+                    gate_masks[n] if gate_masks else None,
+                )
             )
-            states.append(new_state)
-            attended.append(output)
-            gates.append(ifog)
+        states, attended, gates = zip(*layers, strict=True)
         log_prob = tf.add_n([output.log_prob for output in attended])
         entropy = tf.add_n([output.entropy for output in attended])
         output = attended[-1]._replace(log_prob=log_prob, entropy=entropy)
-        return DecoderStep(tuple(states), output, tuple(gates))
+        return DecoderStep(states, output, gates)
 
     def next_token(
         self,
@@ -696,9 +675,9 @@ class AttentionDecoder(_Layer):
         scheduled_sampling: tf.Tensor | None = None,
         taken: DecoderStep | None = None,
     ) -> DecoderOutput:
-        """Do what `call` does after `prepare`, from h_0 and c_0 of each layer.
+        """Do what `call` does from h_0 and c_0 of each layer on.
 
-        `taken` are the steps of the same tokens where a search has taken them, [T, B, ...], of a
+        `taken` are the steps of these tokens if a search has taken them, [T, B, ...]; only for a
         decoder that `has_written_gradient`.
         """
         rows, steps = tf.unstack(tf.shape(tokens))
@@ -721,13 +700,8 @@ class AttentionDecoder(_Layer):
             tf.transpose(value, [1, 0, 2]) for value in (hidden, attended.context, attended.alpha)
         )  # each [B, T, ...]
         logits = self.deep_output(hidden, context, embedded, training=training)
-        return DecoderOutput(
-            tf.cast(logits, tf.float32),
-            alphas,
-            tf.transpose(attended.beta[..., 0]),
-            tf.transpose(attended.log_prob),
-            tf.transpose(attended.entropy),
-        )
+        each = map(tf.transpose, (attended.beta[..., 0], attended.log_prob, attended.entropy))
+        return DecoderOutput(tf.cast(logits, tf.float32), alphas, *each)
 
     @property
     def has_written_gradient(self) -> bool:

@@ -1,12 +1,11 @@
 """The encoder: a convolutional network from pixels to a grid of features (section 3.1.1)."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from sat_tf.data.feature_cache import Encode, FeatureCache
 from sat_tf.data.pipeline import CachedFeatures, ImageReader, ImageSource
 from sat_tf.data.records import Record
 from sat_tf.downloads import downloads_or_user_error
-from sat_tf.errors import UserError, in_current_folder, reason
+from sat_tf.errors import UserError, reason
 from sat_tf.model import networks
-from sat_tf.model.precision import POLICIES, with_policy
 from sat_tf.storage import atomic_path
 from sat_tf.workers import ALONE, Workers
 
@@ -37,7 +35,7 @@ _MODES_BY_NAME = (
     (r"efficientnet|mobilenetv3|convnext", "none"),
     (r"densenet", "torch"),
     (r"inception|xception|mobilenet|nasnet|resnet\d+v2", "tf"),
-    (r"resnet|vgg|slimvgg", "caffe"),
+    (r"resnet|vgg|slimvgg|$", "caffe"),  # of a file too
 )
 
 
@@ -82,17 +80,12 @@ def resolve_encoder(config: EncoderConfig) -> EncoderConfig:
     Raises:
       UserError: an unknown encoder.
     """
-    layer, mode = config.encoder_layer, config.preprocessing
-    default_mode: Any
-    if _is_file(config):
-        default_mode = "caffe"
-    else:
-        name = _known_name(config.encoder)
-        layer = layer or _DEFAULT_LAYERS.get(name, "")
-        default_mode = next(mode for names, mode in _MODES_BY_NAME if re.match(names, name))
-    return dataclasses.replace(
-        config, encoder_layer=layer, preprocessing=default_mode if mode == "auto" else mode
-    )
+    name = _name(config)
+    mode: Any = config.preprocessing
+    layer = config.encoder_layer or _DEFAULT_LAYERS.get(name, "")
+    if mode == "auto":
+        mode = next(mode for names, mode in _MODES_BY_NAME if re.match(names, name))
+    return dataclasses.replace(config, encoder_layer=layer, preprocessing=mode)
 
 
 def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
@@ -101,10 +94,6 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
     Random weights depend on `keras.utils.set_random_seed`. A frozen part runs batch normalisation
     and dropout in inference mode, also when called with `training=True`. A frozen encoder computes
     at `--encoder_precision`, one that is trained under the current dtype policy, as the decoder.
-
-    Args:
-      config: resolved or not.
-      image_size: side S of the square images, pixels.
 
     Returns:
       A model from pixels [I, S, S, 3], float32, RGB, 0 to 255, to features [I, rows, columns, D]
@@ -116,8 +105,9 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
     """
     config = resolve_encoder(config)
     network = _network(config, image_size)
-    backbone = _backbone(network, config.encoder_layer)
-    if config.preprocessing != "none" and _preprocesses(backbone):
+    backbone = networks.cut_at(network, config.encoder_layer)
+    preprocesses = any(isinstance(layer, Preprocessing) for _, layer in networks.walk(backbone))
+    if preprocesses and config.preprocessing != "none":
         raise UserError(
             f"--encoder={config.encoder}: preprocesses by itself: add --preprocessing=none"
         )
@@ -132,7 +122,7 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
         ) from None
     encoder = keras.Model(pixels, features, name="encoder")
     named = f" --encoder_layer={config.encoder_layer}" if config.encoder_layer else ""
-    grids = ", ".join(_grids(network)) or "this network has none"
+    grids = ", ".join(networks.grids(network)) or "this network has none"
     advice = f": name a layer that gives them with --encoder_layer: {grids}"
     _check_grid(encoder, f"--encoder={config.encoder}{named}", advice)
     set_finetuning(encoder, config.finetune_from)
@@ -148,7 +138,7 @@ def encoder_fingerprint(encoder: keras.Model, images: ImageConfig) -> str:
     """
     digest = hashlib.sha256()
     layers: dict[str, str] = {}
-    for _, layer in _walk(encoder):
+    for _, layer in networks.walk(encoder):
         layers.setdefault(layer.name, f"layer {len(layers)}")
     configuration = _without_names(encoder.get_config(), layers)
     for part in (configuration, dataclasses.asdict(images)):
@@ -174,7 +164,7 @@ def load_encoder(
     Raises:
       UserError: no such file, damaged, or not an encoder of such images.
     """
-    encoder = _load_model(path, str(path), "put the file back that belongs to the run")
+    encoder = networks.load_model(path, str(path), "put the file back that belongs to the run")
     _check_grid(encoder, str(path))
     if encoder.input_shape != (None, image_size, image_size, 3):
         raise UserError(
@@ -190,7 +180,7 @@ def set_finetuning(encoder: keras.Model, first: str) -> None:
     Raises:
       UserError: no such layer, or nothing to train from there on.
     """
-    layers = [*_walk(encoder.layers[-1])]
+    layers = [*networks.walk(encoder.layers[-1])]
     names = ["all", *(path for path, _ in layers)]
     if first and first not in names:
         raise UserError(
@@ -200,7 +190,7 @@ def set_finetuning(encoder: keras.Model, first: str) -> None:
     is_frozen = first != "all"
     for path, layer in layers:
         is_frozen = is_frozen and path != first
-        if _is_graph(layer):
+        if networks.is_graph(layer):
             continue  # if it were frozen, the layers in it would be
         layer.trainable = not is_frozen
         if is_frozen and isinstance(layer, keras.layers.Dropout):
@@ -210,22 +200,20 @@ def set_finetuning(encoder: keras.Model, first: str) -> None:
 
 
 def _at_precision(encoder: keras.Model, config: EncoderConfig) -> keras.Model:
-    if config.finetune_from:
-        return with_policy(encoder, keras.config.dtype_policy().name)
-    return with_policy(encoder, POLICIES[config.encoder_precision])
+    frozen = networks.POLICIES[config.encoder_precision]
+    policy = keras.config.dtype_policy().name if config.finetune_from else frozen
+    return networks.with_policy(encoder, policy)
 
 
-def _is_file(config: EncoderConfig) -> bool:
-    return config.encoder.endswith(".keras")
-
-
-def _known_name(encoder: str) -> str:
-    """Return the normalised name of a known encoder."""
-    name = networks.normalized_name(encoder)
+def _name(config: EncoderConfig) -> str:
+    """Return the normalised name of an encoder; "" of a file."""
+    if config.encoder.endswith(".keras"):
+        return ""
+    name = networks.normalized_name(config.encoder)
     known = sorted({*networks.applications(), *_DEFAULT_LAYERS})
     if name not in known:
         raise UserError(
-            f"--encoder={encoder}: no such encoder; {networks.suggestions(name, known)}, "
+            f"--encoder={config.encoder}: no such encoder; {networks.suggestions(name, known)}, "
             "or the path of a .keras file"
         )
     return name
@@ -234,20 +222,19 @@ def _known_name(encoder: str) -> str:
 def _network(config: EncoderConfig, image_size: int) -> keras.Model:
     """Return the whole network with its weights."""
     weights = config.encoder_weights
-    if _is_file(config):
-        if weights == "none":
-            raise UserError("--encoder_weights=none: a .keras file brings its own; leave it out")
-        remedy = f"save it again by Keras {keras.__version__}"
-        network = _load_model(config.encoder, f"--encoder={config.encoder}", remedy)
+    if name := _name(config):
+        network = _named_network(name, config, image_size)
+    elif weights == "none":
+        raise UserError("--encoder_weights=none: a .keras file brings its own; leave it out")
     else:
-        network = _named_network(config, image_size)
+        remedy = f"save it again by Keras {keras.__version__}"
+        network = networks.load_model(config.encoder, f"--encoder={config.encoder}", remedy)
     if weights not in ("imagenet", "none"):
         networks.load_weights(network, weights)
     return network
 
 
-def _named_network(config: EncoderConfig, image_size: int) -> keras.Model:
-    name = _known_name(config.encoder)
+def _named_network(name: str, config: EncoderConfig, image_size: int) -> keras.Model:
     imagenet = config.encoder_weights == "imagenet"
     try:
         if name == "slimvgg16":
@@ -282,111 +269,6 @@ def _what_fits(shape: tuple[int | None, ...]) -> str:
     return f"which takes images of {rows} x {columns} pixels: {advice}"
 
 
-def _load_model(path: str | os.PathLike[str], where: str, remedy: str) -> keras.Model:
-    if not Path(path).is_file():
-        raise UserError(f"{where}: no such file{in_current_folder(path)}")
-    model: Any = None
-    try:
-        why = networks.why_no_archive(path)
-        if not why:
-            model = keras.saving.load_model(path, compile=False)
-    # Keras raises many kinds of exceptions for a damaged or foreign archive.
-    except Exception as error:
-        why = _why(error, remedy)
-    if why:
-        raise UserError(f"{where}: can't be read as a Keras model: {why}")
-    if not _is_graph(model) or len(model.inputs) != 1:
-        raise UserError(f"{where}: must be a functional or Sequential Keras model of one input")
-    return model
-
-
-def _why(error: Exception, remedy: str) -> str:
-    """Return why a model can't be loaded, in place of Keras's text and of advice for its code."""
-    text = str(error)
-    if "safe_mode" in text:
-        return (
-            "it has a Lambda layer, whose Python code is not run from a file: build the network "
-            "with another layer in its place, such as Rescaling, and save it again"
-        )
-    if unknown := re.search(r"Could not (?:locate|deserialize)(?: (\w+))? '(.+?)'", text):
-        return (
-            f"it needs the {unknown[1] or 'class'} {unknown[2]}, which is not of Keras: build the "
-            "network of Keras's layers, and save it again"
-        )
-    return f"it is damaged, or was saved by another version of Keras: {remedy}"
-
-
-def _backbone(network: keras.Model, layer: str) -> keras.Model:
-    """Return the network up to `layer`, or to its output.
-
-    Raises:
-      UserError: no such layer.
-    """
-    if not layer:
-        return keras.Model(network.inputs[0], network.outputs[0], name="backbone")
-    if layer not in [path for path, _ in _walk(network)]:
-        raise UserError(
-            f"--encoder_layer={layer}: no such layer; "
-            f"{networks.suggestions(layer, _grids(network))}"
-        )
-    return _cut(network, layer, "backbone")
-
-
-def _cut(network: keras.Model, path: str, name: str) -> keras.Model:
-    """Return a network of the same layers up to the one at `path`, see `_walk`."""
-    first, _, rest = path.partition("/")
-    outputs = []
-
-    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        result = layer(*args, **kwargs)
-        if layer.name == first:
-            outputs.append(_cut(layer, rest, first)(*args, **kwargs) if rest else result)
-        return result
-
-    if isinstance(network, keras.Sequential):
-        (given,) = network.inputs
-        x = inputs = keras.Input(batch_shape=given.shape, dtype=given.dtype, name=given.name)
-        for layer in network.layers:
-            x = call(layer, x)
-    else:
-        # Its layers are called anew: within a model that is a layer of another one, the outputs
-        # of layers depend on that model's own inputs, not on the network's.
-        (inputs,) = keras.models.clone_model(
-            network, clone_function=lambda layer: layer, call_function=call
-        ).inputs
-    return keras.Model(inputs, outputs[0], name=name)
-
-
-def _is_graph(layer: keras.layers.Layer) -> bool:
-    """Return whether a layer is a functional or Sequential model."""
-    return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
-
-
-def _walk(network: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Yield each layer with its path, the layers of a model in the network after it: base/conv."""
-    for layer in network.layers:
-        path = prefix + layer.name
-        yield path, layer
-        if _is_graph(layer):
-            yield from _walk(layer, f"{path}/")
-
-
-def _grids(network: keras.Model) -> list[str]:
-    """Return the paths of the layers whose output may be used as features."""
-    paths = []
-    for path, layer in _walk(network):
-        # A layer that is called several times, or has several outputs, has no such shape.
-        with contextlib.suppress(AttributeError, ValueError):
-            is_input = isinstance(layer, keras.layers.InputLayer)
-            if len(layer.output.shape) == 4 and not is_input:
-                paths.append(path)
-    return paths
-
-
-def _preprocesses(network: keras.Model) -> bool:
-    return any(isinstance(layer, Preprocessing) for _, layer in _walk(network))
-
-
 def _check_grid(encoder: keras.Model, where: str, advice: str = "") -> None:
     shape = encoder.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or not all(shape[1:]):
@@ -398,11 +280,8 @@ def _check_grid(encoder: keras.Model, where: str, advice: str = "") -> None:
 def _without_names(config: Any, layers: dict[str, str]) -> Any:
     """Return `config` with numbers in place of layer names, without `trainable`."""
     if isinstance(config, dict):
-        return {
-            key: _without_names(value, layers)
-            for key, value in config.items()
-            if key != "trainable"
-        }
+        kept = config.keys() - {"trainable"}
+        return {key: _without_names(config[key], layers) for key in kept}
     if isinstance(config, list | tuple):
         return [_without_names(value, layers) for value in config]
     return layers.get(config, config) if isinstance(config, str) else config
@@ -416,15 +295,10 @@ def cache_folder(config: Config, fingerprint: str) -> Path:
 def feature_source(
     encoder: keras.Model, records: Sequence[Record], config: Config, workers: Workers = ALONE
 ) -> ImageSource:
-    """Fill the feature cache of images and return it as a source of batches.
+    """Fill the feature cache of a split's images and return it as a source of batches.
 
-    With `--nocache_features` nothing is encoded: batches will hold images.
-
-    Args:
-      encoder: frozen, if features are cached.
-      records: of a split.
-      config: of the run.
-      workers: that all call this function, and encode together.
+    With `--nocache_features` nothing is encoded: batches will hold images. `workers` all call this
+    function, and encode together.
     """
     if not config.encoder.cache_features:
         return ImageReader(records, config.images)

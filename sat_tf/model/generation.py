@@ -5,8 +5,9 @@ averaged. A single model is an ensemble of one.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,12 @@ import tensorflow as tf
 
 from sat_tf.config import DecodingConfig
 from sat_tf.errors import UserError
-from sat_tf.model.decoder import START, AttentionDecoder, AttentionMemory, LSTMState
+from sat_tf.model.decoder import START
 from sat_tf.model.hard_attention import LocationSample, Samples, inference_samples
 from sat_tf.model.losses import step_mask
 from sat_tf.search.beam import beam_search
 from sat_tf.search.hypotheses import Decoded, DecodingConstraints, SearchProblem
-from sat_tf.search.sampling import categorical, decode_loop, greedy_search, sample
+from sat_tf.search.sampling import greedy_search, sample
 from sat_tf.vocabulary import END, PAD, UNK, Vocabulary
 
 if TYPE_CHECKING:
@@ -98,40 +99,26 @@ class Generator:
     """
 
     def __init__(self, models: Sequence["CaptionModel"]) -> None:
-        self._models = models
-        self._compiled: dict[Any, Callable[[Batches], Any]] = {}
+        self._compiled = functools.cache(
+            lambda function, decoding: compile_for_any_size(
+                lambda batches: function(models, batches, decoding)
+            )
+        )
 
     def generate(self, batches: Batches, decoding: DecodingConfig) -> Decoded:
-        """Generate captions of images, or of their features; see the function `generate`."""
-
-        def run(batches: Batches) -> Decoded:
-            each = zip(self._models, batches, strict=True)
-            features = [model.encode_images(batch) for model, batch in each]
-            return generate(self._models, features, decoding)
-
-        return self._call("generate", decoding, run, batches)
+        """Generate captions of images; see the function `generate`."""
+        return self._compiled(generate, decoding)(batches)
 
     def score(self, batches: Batches, decoding: DecodingConfig) -> TeacherForcedScores:
         """Score given captions; see the function `score`."""
-        return self._call(
-            "score", decoding, lambda batches: score(self._models, batches, decoding), batches
-        )
-
-    def _call(
-        self, name: str, decoding: DecodingConfig, function: Callable[..., Any], batches: Batches
-    ) -> Any:
-        compiled = self._compiled.get((name, decoding))
-        if compiled is None:
-            compiled = self._compiled[name, decoding] = compile_for_any_size(function)
-        return compiled(batches)
+        return self._compiled(score, decoding)(batches)
 
 
 def compile_for_any_size(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function of batches, traced once for all numbers of images, captions and tokens.
 
-    Args:
-      function: of nests of tensors; the last three dimensions of images and their features, and
-        all but the first two of other tensors, are fixed.
+    The last three dimensions of images and their features, and all but the first two of other
+    tensors, are fixed.
     """
     compiled = tf.function(function, autograph=False)
 
@@ -149,20 +136,20 @@ def compile_for_any_size(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def generate(
-    models: Sequence["CaptionModel"], features: Sequence[tf.Tensor], decoding: DecodingConfig
+    models: Sequence["CaptionModel"], batches: Batches, decoding: DecodingConfig
 ) -> Decoded:
     """Generate captions of images: by beam search, greedy search or sampling.
 
     Args:
       models: the ensemble.
-      features: of the same images for each model, [I, rows, columns, D].
+      batches: of each model `images` or `features`.
       decoding: how to search.
 
     Returns:
       K captions of each image. The step outputs are, for each model, (alphas float32
       [I, K, T, L], betas float32 [I, K, T]).
     """
-    problem = _search_problem(models, features, decoding)
+    problem = _search_problem(models, batches, decoding)
     count = decoding.num_captions
     if decoding.search == "sample":
         decoded = sample(
@@ -183,52 +170,6 @@ def generate(
     return decoded
 
 
-def sample_captions(
-    decoder: AttentionDecoder,
-    state: tuple[LSTMState, ...],
-    memory: AttentionMemory,
-    count: int,
-    sampling: DecodingConfig,
-    greedy: DecodingConfig,
-    uniform: tf.Tensor,
-) -> Decoded:
-    """Find the greedy caption of each image, and sample others.
-
-    All are extended together, until the last has ended.
-
-    Args:
-      decoder: with soft attention, or hard attention by its expectation.
-      state: h_0 and c_0 of the I images.
-      memory: of the I images.
-      count: captions to sample of each image.
-      sampling: the constraints of the samples, and their temperature.
-      greedy: the constraints of the greedy caption.
-      uniform: the random numbers of each step and sample, float32 [T, I, count], 0 to 1.
-
-    Returns:
-      1 + `count` captions of each image, the greedy one first. The step outputs are a
-      `DecoderStep`, [I, 1 + count, T, ...].
-    """
-    images, each = tf.shape(memory.features)[0], 1 + count
-    is_greedy = tf.tile(tf.range(each) == 0, [images])  # [I (1 + count)]
-    constraints, greedy_constraints = map(decoding_constraints, (sampling, greedy))
-
-    def select(log_probs: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-        best = greedy_constraints.mask_log_probs(log_probs, tokens, t)
-        logits = constraints.mask_log_probs(log_probs, tokens, t) / sampling.temperature
-        numbers = tf.reshape(tf.pad(uniform[t], [[0, 0], [1, 0]]), [-1])  # [I (1 + count)]
-        sampled = categorical(logits, numbers)
-        return tf.where(is_greedy, tf.argmax(best, axis=1, output_type=tf.int32), sampled)
-
-    def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any, Any]:
-        logits, taken = decoder.next_token(tokens, state, memory)
-        return tf.nn.log_softmax(logits), taken.states, taken
-
-    dtypes = tf.nest.map_structure(lambda x: x.dtype, decoder.before_first_step(state, memory))
-    problem = SearchProblem(step, state, tf.fill([images], START), constraints, dtypes)
-    return decode_loop(select, problem.repeat(each), each)
-
-
 def score(
     models: Sequence["CaptionModel"], batches: Batches, decoding: DecodingConfig
 ) -> TeacherForcedScores:
@@ -236,29 +177,22 @@ def score(
 
     Args:
       models: the ensemble.
-      batches: for each model its features or images; all with the same `tokens`.
+      batches: of each model `images` or `features`; all with the same `tokens`.
       decoding: says which context hard attention uses.
     """
-
-    def read(number: int, model: "CaptionModel", batch: Mapping[str, tf.Tensor]) -> Any:
-        shape = tf.constant([1, model.num_locations])  # the same for all captions
+    tokens = batches[0]["tokens"]  # [B, T]
+    outputs = []
+    for number, (model, batch) in enumerate(zip(models, batches, strict=True)):
+        shape = [1, model.num_locations]  # the same for all captions
         samples: Samples = ()
         if model.config.attention == "hard" and decoding.attention_inference != "expectation":
-            spec = LocationSample(
-                tf.TensorSpec([1, model.num_locations]), tf.TensorSpec([1, 1], tf.bool)
-            )
+            one = LocationSample(tf.TensorSpec(shape), tf.TensorSpec([1, 1], tf.bool))
             samples = tf.map_fn(
-                lambda t: _location_samples(model, number, decoding, shape, t),
-                tf.range(tf.shape(batch["tokens"])[1]),
-                fn_output_signature=(spec,) * model.config.lstm_layers,
+                functools.partial(_location_samples, model, number, decoding, shape),
+                tf.range(tf.shape(tokens)[1]),
+                fn_output_signature=(one,) * model.config.lstm_layers,
             )  # [T, 1, ...]
-        return model(batch, samples=samples)
-
-    tokens = batches[0]["tokens"]  # [B, T]
-    outputs = [
-        read(number, model, batch)
-        for number, (model, batch) in enumerate(zip(models, batches, strict=True))
-    ]
+        outputs.append(model(batch, samples=samples))
     average = _average([output.logits for output in outputs])  # [B, T, V]
     log_probs = tf.gather(average, tokens, batch_dims=2) * step_mask(tokens)  # [B, T]
     attention = tuple((output.alphas, output.betas) for output in outputs)
@@ -266,13 +200,13 @@ def score(
 
 
 def _search_problem(
-    models: Sequence["CaptionModel"], features: Sequence[tf.Tensor], decoding: DecodingConfig
+    models: Sequence["CaptionModel"], batches: Batches, decoding: DecodingConfig
 ) -> SearchProblem:
     memories = [
-        model.decoder.prepare(model.flatten_grid(grid))
-        for model, grid in zip(models, features, strict=True)
+        model.decoder.prepare(model.flatten_grid(model.encode_images(batch)))
+        for model, batch in zip(models, batches, strict=True)
     ]
-    images = tf.shape(features[0])[0]
+    images = tf.shape(memories[0].features)[0]
 
     def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any, Any]:
         t, states = state
@@ -335,10 +269,7 @@ def make_captions(
 ) -> list[tuple[Caption, ...]]:
     """Return the captions of each image of a batch, in the order of the search.
 
-    Args:
-      decoded: from `generate`.
-      vocabulary: of the models.
-      grids: rows and columns of each model's features.
+    `decoded` is what `generate` returns, `grids` rows and columns of each model's features.
 
     Raises:
       UserError: an image has no caption at all.
@@ -349,8 +280,8 @@ def make_captions(
         length = batch.lengths[i, k]
         words = vocabulary.words_of(batch.tokens[i, k, :length].tolist())
         attention = [(alphas[i, k], betas[i, k]) for alphas, betas in batch.step_outputs]
-        log_probs, score = batch.log_probs[i, k, :length], float(batch.scores[i, k])
-        return make_caption(words, log_probs, score, zip(attention, grids, strict=True))
+        score = float(batch.scores[i, k])
+        return make_caption(words, batch.log_probs[i, k, :length], score, attention, grids)
 
     images, beams = batch.lengths.shape
     if not batch.lengths.any(axis=1).all():
@@ -364,16 +295,14 @@ def make_caption(
     words: Sequence[str],
     log_probs: np.ndarray,
     score: float,
-    attention: Iterable[tuple[tuple[np.ndarray, np.ndarray], tuple[int, int]]],
+    attention: Sequence[tuple[np.ndarray, np.ndarray]],
+    grids: Sequence[tuple[int, int]],
 ) -> Caption:
-    """Return a `Caption` of n words.
-
-    `attention` is, of each model, ((alphas [T, L], betas [T]), (rows, columns)), T at least n.
-    """
+    """Return a `Caption`; `attention` is (alphas [T, L], betas [T]) of each model, T at least n."""
     n = len(words)
     # The null location, the last one, is not in the image.
     maps = tuple(
         AttentionMaps(alphas[:n, : rows * columns].reshape(n, rows, columns), betas[:n])
-        for (alphas, betas), (rows, columns) in attention
+        for (alphas, betas), (rows, columns) in zip(attention, grids, strict=True)
     )
     return Caption(tuple(words), log_probs, score, maps)

@@ -6,14 +6,11 @@ Hard attention is soft attention with a `LocationSample` at each step. It is tra
                         + lambda_r (log p(y|s~n, a) - b) dlog p(s~n|a)/dW
                         + lambda_e dH[s~n]/dW ]                                          (12)
 
-with N = 1 sample per caption. Everything else is shared with soft attention:
-
-- The gate beta multiplies the context in both, as in the authors' code. It is a function of
-  h_{t-1} and learns through log p(y|s~, a) whichever location is sampled.
-- lambda, the doubly stochastic weight, acts in both: sum_t alpha_ti is the expected number of
-  times that location i is sampled, and the gradient of the penalty reaches alpha directly. In the
-  authors' code it has no effect in stochastic mode, where the gradient of REINFORCE replaces that
-  of alpha: their models correspond to lambda = 0.
+with N = 1 sample per caption. Everything else is shared with soft attention: the gate beta, which
+learns through log p(y|s~, a) whichever location is sampled; and lambda, the doubly stochastic
+weight, since sum_t alpha_ti is the expected number of times that location i is sampled. (In the
+authors' code lambda has no effect in stochastic mode, where the gradient of REINFORCE replaces
+that of alpha: their models correspond to lambda = 0.)
 
 Captions that are not sampled (see `training_samples`) use the expectation: alpha then has a
 gradient through the context, and no REINFORCE term.
@@ -45,11 +42,7 @@ Samples = tuple[LocationSample, ...]  # one for each LSTM layer; empty for soft 
 def sample_locations(
     log_alpha: tf.Tensor, sample: LocationSample
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return the attention weights of hard attention.
-
-    Args:
-      log_alpha: float32 [B, L].
-      sample: of this step.
+    """Return the attention weights of hard attention, from log alpha float32 [B, L].
 
     Returns:
       The weights of the features, float32 [B, L]: one-hot and without gradient, or alpha where
@@ -92,8 +85,8 @@ def training_samples(
       shape: T, B and L.
       num_layers: LSTM layers.
       generator: of the seeds.
-      share: position of the first of the B captions in the minibatch, and the size of that; by
-        default they are the whole.
+      share: where the B captions begin in the minibatch, and the size of that; by default they
+        are the whole.
 
     Returns:
       For each LSTM layer noise [T, B, L] and is_sampled [T, B, 1].
@@ -106,8 +99,7 @@ def training_samples(
     uniform = tf.random.stateless_uniform(
         [num_layers, steps, total, locations], shared_seed(generator)
     )
-    noises = tf.unstack(gumbel_noise(uniform[:, :, first : first + rows]), num_layers)
-    return tuple(LocationSample(noise, is_sampled) for noise in noises)
+    return _of_layers(uniform[:, :, first : first + rows], is_sampled)
 
 
 def inference_samples(
@@ -117,7 +109,7 @@ def inference_samples(
 
     Args:
       attention_inference: "expectation" over alpha, "argmax" or "sample".
-      shape: of the noise, int32 [n]: [..., L].
+      shape: of the noise of a layer, int32 [n]: [..., L].
       num_layers: LSTM layers.
       seed: int32 [2].
     """
@@ -127,22 +119,23 @@ def inference_samples(
     if attention_inference == "argmax":
         return (LocationSample(tf.zeros(shape), is_sampled),) * num_layers
     uniform = tf.random.stateless_uniform(tf.concat([[num_layers], shape], axis=0), seed)
-    noises = tf.unstack(gumbel_noise(uniform), num_layers)
-    return tuple(LocationSample(noise, is_sampled) for noise in noises)
+    return _of_layers(uniform, is_sampled)
+
+
+def _of_layers(uniform: tf.Tensor, is_sampled: tf.Tensor) -> Samples:
+    """Return the samples of each layer from uniform numbers [layers, ..., L]."""
+    return tuple(LocationSample(noise, is_sampled) for noise in tf.unstack(gumbel_noise(uniform)))
 
 
 def step_rewards(log_probs: tf.Tensor, mask: tf.Tensor, reward: str) -> tf.Tensor:
-    """Return the reward of each step's sampled location, without gradient.
+    """Return the reward of each step's sampled location, float32 [B, T], without gradient.
 
     Args:
       log_probs: log p(y_t) of each token, float32 [B, T].
       mask: 1 at real steps, 0 at padded ones, float32 [B, T].
       reward: "sum": log p(y|s~, a), as in the paper; "mean": its mean over the caption's steps,
         the authors' RL_sumCost; "step": log p(y_t) of the step itself, the authors' code without
-        RL_sumCost.
-
-    Returns:
-      float32 [B, T]; "sum" and "mean" are the same at all steps.
+        RL_sumCost. The first two are the same at all steps.
 
     Departs from the authors' code: with RL_sumCost they subtract the cost from the baseline, where
     (12) has the reward minus the baseline, so that samples worse than expected become more
@@ -160,16 +153,13 @@ def step_rewards(log_probs: tf.Tensor, mask: tf.Tensor, reward: str) -> tf.Tenso
 def reinforce(
     location_log_probs: tf.Tensor, rewards: tf.Tensor, baseline: tf.Tensor, mask: tf.Tensor
 ) -> tf.Tensor:
-    """Return sum_t (reward_t - b) log alpha_{t,s_t} of each caption; only its gradient is used.
+    """Return sum_t (reward_t - b) log alpha_{t,s_t} of each caption, [B], for its gradient.
 
     Args:
       location_log_probs: log p of the sampled locations, float32 [B, T]; 0 where not sampled.
       rewards: from `step_rewards`.
       baseline: b, float32 []; zero for the reward "step", which has no baseline.
       mask: 1 at real steps, 0 at padded ones, float32 [B, T].
-
-    Returns:
-      float32 [B].
     """
     advantage = tf.stop_gradient(rewards - baseline)
     return tf.reduce_sum(advantage * location_log_probs * mask, axis=1)  # sum over T

@@ -130,7 +130,7 @@ class CaptionLoss:
         """Return the terms of the loss, each summed over the captions of the batch.
 
         Args:
-          output: of teacher forcing over the batch.
+          output: of teacher forcing.
           batch: holds `tokens` int32 [B, T] and, for supervision, `regions` bool [B, T, cells].
           baseline: b of (12), float32 []; None if no locations were sampled.
 

@@ -1,10 +1,15 @@
-"""Networks by name, Keras Applications and a slim VGG16, and their weights from a file."""
+"""Networks: of Keras Applications, a slim VGG16, or of a file; cut at a layer, or at a precision.
 
+A layer is named by its path: `conv`, or `base/conv` in the model `base` that is a layer itself.
+"""
+
+import contextlib
 import difflib
 import os
+import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,8 @@ from sat_tf.errors import UserError, in_current_folder
 
 # (convolutions, channels) of VGG16's blocks 1 to 5.
 VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+# Policy of each --precision and --encoder_precision; the weights stay float32.
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 # An archive may unpack to so many bytes, or to so many times its own size.
 _UNPACKED_BYTES, _UNPACKED_RATIO = 256 * 2**20, 10
 
@@ -25,27 +32,22 @@ class NormalizedConvolution(keras.layers.Layer):
     """A 3x3 convolution without bias, batch normalisation, ReLU.
 
     It is one layer, so that `--encoder_layer` and `--finetune_from` refer to all of it by one name.
-
-    Args:
-      channels: output channels.
     """
 
     def __init__(self, channels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = channels
+        shared = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.convolution = keras.layers.Conv2D(
             channels,
             3,
             padding="same",
             use_bias=False,
             kernel_initializer="he_normal",
-            trainable=self.trainable,
-            dtype=self.dtype_policy,
             name="convolution",
+            **shared,
         )
-        self.normalization = keras.layers.BatchNormalization(
-            trainable=self.trainable, dtype=self.dtype_policy, name="normalization"
-        )
+        self.normalization = keras.layers.BatchNormalization(name="normalization", **shared)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weights for inputs [I, rows, columns, channels]."""
@@ -69,12 +71,11 @@ def slim_vgg16(image_size: int, width: float) -> keras.Model:
     """Build VGG16 without its top, with fewer channels and VGG16's layer names.
 
     Args:
-      image_size: side of the square input, pixels.
+      image_size: S.
       width: channels as a fraction of VGG16's, above 0.
 
     Returns:
-      A model from [I, image_size, image_size, 3] to block5_conv3's
-      [I, rows, columns, round(512 * width)].
+      A model from [I, S, S, 3] to block5_conv3's [I, rows, columns, round(512 * width)].
 
     Raises:
       ValueError: the image is so small that block 5 would be empty.
@@ -110,7 +111,6 @@ def applications() -> dict[str, Callable[..., keras.Model]]:
 def suggestions(name: str, allowed: Iterable[str]) -> str:
     """Return text that suggests the names close to `name`, then all allowed ones."""
     allowed = list(allowed)
-    # A layer of a model in the network is named with that model's name: base/conv.
     close = [path for path in allowed if path.endswith(f"/{name}")][:3]
     close = close or difflib.get_close_matches(name, allowed, n=3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
@@ -179,3 +179,150 @@ def _starts_with_layers_of(model: keras.Model, path: Path) -> bool:
         names = np.asarray(group.attrs["layer_names"]).astype(str).tolist()  # or bytes
         found = [name for name in names if len(group[name].attrs["weight_names"])]
     return found[: len(wanted)] == wanted
+
+
+def load_model(path: str | os.PathLike[str], where: str, remedy: str) -> keras.Model:
+    """Load a `.keras` file of one input.
+
+    Raises:
+      UserError: no such file, or it can't be used: names `where`, and the `remedy` for damage.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{where}: no such file{in_current_folder(path)}")
+    model: Any = None
+    try:
+        why = why_no_archive(path)
+        if not why:
+            model = keras.saving.load_model(path, compile=False)
+    # Keras raises many kinds of exceptions for a damaged or foreign archive.
+    except Exception as error:
+        why = _why(error, remedy)
+    if why:
+        raise UserError(f"{where}: can't be read as a Keras model: {why}")
+    if not is_graph(model) or len(model.inputs) != 1:
+        raise UserError(f"{where}: must be a functional or Sequential Keras model of one input")
+    return model
+
+
+def _why(error: Exception, remedy: str) -> str:
+    """Return why a model can't be loaded, in place of Keras's text and of advice for its code."""
+    text = str(error)
+    if "safe_mode" in text:
+        return (
+            "it has a Lambda layer, whose Python code is not run from a file: build the network "
+            "with another layer in its place, such as Rescaling, and save it again"
+        )
+    if unknown := re.search(r"Could not (?:locate|deserialize)(?: (\w+))? '(.+?)'", text):
+        return (
+            f"it needs the {unknown[1] or 'class'} {unknown[2]}, which is not of Keras: build the "
+            "network of Keras's layers, and save it again"
+        )
+    return f"it is damaged, or was saved by another version of Keras: {remedy}"
+
+
+def cut_at(network: keras.Model, layer: str) -> keras.Model:
+    """Return the network, named "backbone", up to a layer, or to its output if that is "".
+
+    Raises:
+      UserError: no such layer.
+    """
+    if not layer:
+        return keras.Model(network.inputs[0], network.outputs[0], name="backbone")
+    if layer not in dict(walk(network)):
+        raise UserError(
+            f"--encoder_layer={layer}: no such layer; {suggestions(layer, grids(network))}"
+        )
+    return _cut(network, layer, "backbone")
+
+
+def _cut(network: keras.Model, path: str, name: str) -> keras.Model:
+    first, _, rest = path.partition("/")
+    outputs = []
+
+    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
+        result = layer(*args, **kwargs)
+        if layer.name == first:
+            outputs.append(_cut(layer, rest, first)(*args, **kwargs) if rest else result)
+        return result
+
+    if isinstance(network, keras.Sequential):
+        (given,) = network.inputs
+        x = inputs = keras.Input(batch_shape=given.shape, dtype=given.dtype, name=given.name)
+        for layer in network.layers:
+            x = call(layer, x)
+    else:
+        # Its layers are called anew: within a model that is a layer of another one, the outputs
+        # of layers depend on that model's own inputs, not on the network's.
+        (inputs,) = keras.models.clone_model(
+            network, clone_function=lambda layer: layer, call_function=call
+        ).inputs
+    return keras.Model(inputs, outputs[0], name=name)
+
+
+def is_graph(layer: keras.layers.Layer) -> bool:
+    """Return whether a layer is a functional or Sequential model."""
+    return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
+
+
+def walk(network: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Yield each layer's path and the layer, those of a model in the network after it."""
+    for layer in network.layers:
+        path = prefix + layer.name
+        yield path, layer
+        if is_graph(layer):
+            yield from walk(layer, f"{path}/")
+
+
+def grids(network: keras.Model) -> list[str]:
+    """Return the paths of the layers whose output may be used as features."""
+    paths = []
+    for path, layer in walk(network):
+        # A layer that is called several times, or has several outputs, has no such shape.
+        with contextlib.suppress(AttributeError, ValueError):
+            is_input = isinstance(layer, keras.layers.InputLayer)
+            if len(layer.output.shape) == 4 and not is_input:
+                paths.append(path)
+    return paths
+
+
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Build layers in the context under the policy of a `--precision`."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(POLICIES[name])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def with_policy(model: keras.Model, policy: str) -> keras.Model:
+    """Return a functional model under a dtype policy: itself if it has it, or else a copy.
+
+    The weights are cast to the policy's variable dtype. Layers that always compute in float32,
+    such as `Preprocessing`, still do.
+    """
+    config = model.get_config()
+    wanted = _with_policy(config, policy)
+    if wanted == config:
+        return model
+    copy = type(model).from_config(wanted)
+    assign_rounded(copy, model)
+    return copy
+
+
+def assign_rounded(model: keras.layers.Layer, source: keras.layers.Layer) -> None:
+    """Assign a layer the weights of another of the same shape, cast to its dtype."""
+    for weight, value in zip(model.weights, source.weights, strict=True):
+        weight.assign(keras.ops.cast(value, weight.dtype))
+
+
+def _with_policy(config: Any, policy: str) -> Any:
+    """Return a layer's configuration, and those nested in it, with another dtype policy."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            return {**config, "config": {"name": policy}}
+        return {key: _with_policy(value, policy) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(_with_policy(value, policy) for value in config)
+    return config

@@ -19,7 +19,7 @@ import tensorflow as tf
 from sat_tf.config import Config, settings
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.storage import ENCODER_FILE, path_for_tensorflow, temporary_folder, writing
+from sat_tf.storage import ENCODER_FILE, LAST, path_for_tensorflow, temporary_folder, writing
 from sat_tf.vocabulary import Vocabulary
 
 # What TensorFlow raises for files that are damaged, truncated or of another model.
@@ -48,20 +48,17 @@ def provenance(workdir: Path, config: Config, vocabulary: Vocabulary) -> Provena
     Its vocabulary (the fingerprint), its encoder (the SHA-256 of `encoder.keras`, with
     architecture, weights and preprocessing), and the settings of images and decoder.
     """
-    declared = settings()
-    sections = dataclasses.asdict(config.images) | dataclasses.asdict(config.decoder)
+    values = dataclasses.asdict(config.images) | dataclasses.asdict(config.decoder)
+    fixed = [name for name in values if not settings()[name].mutable]
     return {
         "vocabulary": vocabulary.fingerprint,
         "encoder": hashlib.sha256((workdir / ENCODER_FILE).read_bytes()).hexdigest(),
-        "settings": {n: value for n, value in sections.items() if not declared[n].mutable},
+        "settings": {name: values[name] for name in fixed},
     }
 
 
 def learned_weights(model: CaptionModel, belongs_to: Provenance) -> dict[str, Any]:
-    """Return what a checkpoint of the model tracks.
-
-    The decoder, the scale of the features, an encoder that is trained, and what they belong to.
-    """
+    """Return what a checkpoint tracks: what of the model is trained, and what it belongs to."""
     parts = {
         # By path: TensorFlow does not see layers that Keras keeps in a list.
         "decoder": {weight.path: weight.value for weight in model.decoder.weights},
@@ -69,6 +66,11 @@ def learned_weights(model: CaptionModel, belongs_to: Provenance) -> dict[str, An
         "provenance": tf.Variable(json.dumps(belongs_to), trainable=False),
     }
     return {**parts, "encoder": model.encoder} if model.trains_encoder else parts
+
+
+def has_state(workdir: str | os.PathLike[str]) -> bool:
+    """Return whether a run has a state to resume its training from."""
+    return newest_checkpoint(Path(workdir) / LAST) is not None
 
 
 def checkpoint_prefix(folder: Path, *number: int) -> Path:
@@ -89,13 +91,7 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
 def write_checkpoint(
     checkpoint: tf.train.Checkpoint, folder: Path, *number: int, keep: bool = False
 ) -> None:
-    """Write a checkpoint, after which those before it are removed unless they are kept.
-
-    Args:
-      checkpoint: see `learned_weights`.
-      folder: of checkpoints.
-      *number: of the checkpoint; a later one has a larger number.
-      keep: whether the others stay.
+    """Write a checkpoint with a larger number than those before it, which are removed or kept.
 
     Raises:
       OSError: it can't be written; names it.
@@ -124,8 +120,7 @@ def restore(checkpoint: tf.train.Checkpoint, folder: Path, belongs_to: Provenanc
       belongs_to: what the run has now.
 
     Raises:
-      UserError: there is none, it can't be read, does not fit, or belongs to other files or
-        settings.
+      UserError: no checkpoint that can be read, fits, and belongs to these files and settings.
     """
     for remaining in reversed(range(_TRIES)):
         prefix = newest_checkpoint(folder)
@@ -145,7 +140,6 @@ def restore(checkpoint: tf.train.Checkpoint, folder: Path, belongs_to: Provenanc
 def _restore(
     checkpoint: tf.train.Checkpoint, path: str, prefix: Path, belongs_to: Provenance
 ) -> None:
-    """Restore the checkpoint at `path`, which messages call `prefix`."""
     try:
         reader = tf.train.load_checkpoint(path)
         if not reader.has_tensor(_PROVENANCE_KEY):
@@ -169,10 +163,8 @@ def _check_provenance(prefix: Path, stored: Provenance, own: Provenance) -> None
                 f"{prefix}: was trained with another {part} (fingerprint {stored[part][:12]}, the "
                 f"run's {file} has {own[part][:12]}); put the file back that belongs to the run"
             )
-    declared = settings()
-    trained = {
-        name: stored["settings"].get(name, declared[name].default) for name in own["settings"]
-    }
+    defaults = {name: settings()[name].default for name in own["settings"]}  # of those added since
+    trained = defaults | stored["settings"]
     differing = [
         f"--{name}={trained[name]} (config.json has {value})"
         for name, value in own["settings"].items()

@@ -4,14 +4,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from sat_tf.search.hypotheses import (
-    NEG_INF,
-    Decoded,
-    Hypotheses,
-    SearchProblem,
-    collect,
-    write_outputs,
-)
+from sat_tf.search.hypotheses import NEG_INF, Decoded, Hypotheses, SearchProblem, collect
 
 _BLOCK = 128  # values of which a search compares the largest first
 
@@ -50,17 +43,13 @@ def beam_search(problem: SearchProblem, beam_size: int) -> Decoded:
     problem, constraints = problem.repeat(beam_size), problem.constraints
     rows = tf.reshape(tf.range(batch * beam_size), [batch, beam_size])
 
-    def is_unfinished(t: tf.Tensor, is_done: tf.Tensor, *_: Any) -> tf.Tensor:
-        return (t < constraints.max_steps) & ((t == 0) | ~tf.reduce_all(is_done))
-
     def body(
         t: tf.Tensor, is_done: tf.Tensor, alive: _Beams, finished: _Beams, state: Any, arrays: Any
     ) -> tuple[Any, ...]:
         flat = tf.nest.map_structure(
             lambda x: tf.reshape(x, [-1, constraints.max_steps]), alive.sequences
         )  # [B*K, max_steps]
-        log_probs, state, outputs = problem.step_fn(flat.previous(t, problem.start_tokens), state)
-        arrays = write_outputs(arrays, t, outputs)
+        log_probs, state, arrays = problem.step(t, flat, state, arrays)
         masked = constraints.mask_log_probs(log_probs, flat.tokens, t)
         candidates = _extend(alive, masked, rows, t)
         is_end = tf.gather(candidates.sequences.tokens, t, axis=2) == constraints.end_id  # [B, 2K]
@@ -74,7 +63,7 @@ def beam_search(problem: SearchProblem, beam_size: int) -> Decoded:
         state = tf.nest.map_structure(lambda x: tf.gather(x, parents), state)
         best_attainable = constraints.normalize(alive.scores[:, 0], t + 1)
         is_done |= finished.scores[:, -1] >= best_attainable
-        return t + 1, is_done, alive, finished, state, arrays
+        return is_done, alive, finished, state, arrays
 
     empty = _Beams(
         Hypotheses.empty([batch, beam_size, constraints.max_steps]),
@@ -83,17 +72,8 @@ def beam_search(problem: SearchProblem, beam_size: int) -> Decoded:
     )
     # One hypothesis without tokens; K equal ones would yield each continuation K times.
     first = tf.where(tf.range(beam_size) == 0, 0.0, tf.fill([batch, beam_size], NEG_INF))
-    _, _, alive, finished, _, arrays = tf.while_loop(
-        is_unfinished,
-        body,
-        (
-            tf.constant(0),
-            tf.zeros([batch], tf.bool),
-            empty._replace(scores=first),
-            empty,
-            problem.state,
-            problem.output_arrays(),
-        ),
+    alive, finished, arrays = problem.loop(
+        body, tf.zeros([batch], tf.bool), empty._replace(scores=first), empty
     )
     cut = alive._replace(scores=constraints.normalize(alive.scores, alive.lengths))
     best = _without_gaps(finished.concat(cut), beam_size)

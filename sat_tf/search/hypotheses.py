@@ -107,12 +107,40 @@ class SearchProblem(NamedTuple):
         )
         return self._replace(state=state, start_tokens=start_tokens)
 
-    def output_arrays(self) -> Any:
-        """Return an empty TensorArray for each of the step's outputs."""
-        return tf.nest.map_structure(
+    def step(
+        self, t: tf.Tensor, sequences: "Hypotheses", state: Any, arrays: Any
+    ) -> tuple[tf.Tensor, Any, Any]:
+        """Take step t of sequences [N, max_steps], and write its outputs.
+
+        Returns:
+          The log probabilities, float32 [N, V], the state and the arrays.
+        """
+        last = tf.gather(sequences.tokens, tf.maximum(t - 1, 0), axis=1)
+        previous = tf.where(t == 0, self.start_tokens, last)
+        log_probs, state, outputs = self.step_fn(previous, state)
+        arrays = tf.nest.map_structure(lambda array, x: array.write(t, x), arrays, outputs)
+        return log_probs, state, arrays
+
+    def loop(self, body: Callable[..., tuple[Any, ...]], is_done: tf.Tensor, *values: Any) -> Any:
+        """Repeat a step until all is done or the largest length is reached.
+
+        `body` takes t, `is_done`, the values, the state and the arrays of the steps' outputs, and
+        returns all but t. The result are the last values and the arrays.
+        """
+        arrays = tf.nest.map_structure(
             lambda dtype: tf.TensorArray(dtype, 0, dynamic_size=True, infer_shape=False),
             self.output_dtypes,
         )
+
+        def is_unfinished(t: tf.Tensor, is_done: tf.Tensor, *_: Any) -> tf.Tensor:
+            return (t < self.constraints.max_steps) & ((t == 0) | ~tf.reduce_all(is_done))
+
+        _, _, *values, _, arrays = tf.while_loop(
+            is_unfinished,
+            lambda t, *carried: (t + 1, *body(t, *carried)),
+            (tf.constant(0), is_done, *values, self.state, arrays),
+        )
+        return *values, arrays
 
 
 class Decoded(NamedTuple):
@@ -167,16 +195,6 @@ class Hypotheses(NamedTuple):
                 for field, value in zip(self, values, strict=True)
             )
         )
-
-    def previous(self, t: tf.Tensor, start_tokens: tf.Tensor) -> tf.Tensor:
-        """Return the tokens [N] before step t of sequences [N, max_steps]."""
-        last = tf.gather(self.tokens, tf.maximum(t - 1, 0), axis=1)
-        return tf.where(t == 0, start_tokens, last)
-
-
-def write_outputs(arrays: Any, t: tf.Tensor, outputs: Any) -> Any:
-    """Write the outputs of step t."""
-    return tf.nest.map_structure(lambda array, value: array.write(t, value), arrays, outputs)
 
 
 def collect(hypotheses: Hypotheses, lengths: tf.Tensor, scores: tf.Tensor, arrays: Any) -> Decoded:

@@ -5,14 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from sat_tf.search.hypotheses import (
-    NEG_INF,
-    Decoded,
-    Hypotheses,
-    SearchProblem,
-    collect,
-    write_outputs,
-)
+from sat_tf.search.hypotheses import NEG_INF, Decoded, Hypotheses, SearchProblem, collect
 
 _TINY = 1e-30  # keeps logarithms finite
 _LARGEST_FRACTION = 1 - 1e-6
@@ -128,11 +121,8 @@ def decode_loop(
       problem: of N = B K rows; `select` masks the tokens that the constraints forbid.
       num_sequences: K, sequences of each input.
     """
-    start_tokens, constraints = problem.start_tokens, problem.constraints
-    rows = tf.range(tf.shape(start_tokens)[0])  # [N]
-
-    def is_unfinished(t: tf.Tensor, is_done: tf.Tensor, *_: Any) -> tf.Tensor:
-        return (t < constraints.max_steps) & ((t == 0) | ~tf.reduce_all(is_done))
+    constraints = problem.constraints
+    rows = tf.range(tf.shape(problem.start_tokens)[0])  # [N]
 
     def body(
         t: tf.Tensor,
@@ -142,22 +132,17 @@ def decode_loop(
         state: Any,
         arrays: Any,
     ) -> tuple[Any, ...]:
-        log_probs, state, outputs = problem.step_fn(sequences.previous(t, start_tokens), state)
+        log_probs, state, arrays = problem.step(t, sequences, state, arrays)
         tokens = select(log_probs, sequences.tokens, t)
         token_log_probs = tf.gather(log_probs, tokens, batch_dims=1)
         sequences = sequences.append(t, tokens, token_log_probs, rows)
-        arrays = write_outputs(arrays, t, outputs)
         lengths += tf.cast(~is_done, tf.int32)
         is_done |= tokens == constraints.end_id
-        return t + 1, is_done, lengths, sequences, state, arrays
+        return is_done, lengths, sequences, state, arrays
 
     zeros = tf.zeros_like(rows)
-    empty = Hypotheses.empty([tf.shape(start_tokens)[0], constraints.max_steps])
-    _, _, lengths, sequences, _, arrays = tf.while_loop(
-        is_unfinished,
-        body,
-        (tf.constant(0), zeros > 0, zeros, empty, problem.state, problem.output_arrays()),
-    )
+    empty = Hypotheses.empty([tf.size(rows), constraints.max_steps])
+    lengths, sequences, arrays = problem.loop(body, zeros > 0, zeros, empty)
     sequences, lengths = tf.nest.map_structure(
         lambda x: _split_rows(x, num_sequences), (sequences, lengths)
     )

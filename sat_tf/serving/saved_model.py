@@ -153,7 +153,7 @@ class ServingSignatures:
 
     def _generate_outputs(self, features: tf.Tensor) -> Outputs:
         model, vocabulary = self._run.model, self._run.vocabulary
-        decoded = generate([model], [features], self._run.config.decoding)
+        decoded = generate([model], [{"features": features}], self._run.config.decoding)
         ((alphas, betas),) = decoded.step_outputs
         rows, columns = model.grid
         shape = tf.concat([tf.shape(decoded.tokens), [rows, columns]], axis=0)

@@ -11,6 +11,7 @@ from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.weights import (
     Provenance,
     checkpoint_prefix,
+    has_state,
     learned_weights,
     newest_checkpoint,
     restore,
@@ -18,11 +19,6 @@ from sat_tf.model.weights import (
 )
 from sat_tf.storage import BEST, EPOCHS, LAST
 from sat_tf.training.schedule import Progress
-
-
-def has_state(workdir: str | os.PathLike[str]) -> bool:
-    """Return whether a run has a state to resume from."""
-    return newest_checkpoint(Path(workdir) / LAST) is not None
 
 
 class Checkpoints:

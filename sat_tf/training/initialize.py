@@ -1,20 +1,135 @@
-"""What a run starts from: a new vocabulary and model, another run's, or its own last state."""
+"""The start of a run: new, with another run's weights, or from its own last state.
 
-from collections.abc import Iterable, Sequence
+In this order: its folder is held, its settings, images, vocabulary and model are opened, its files
+are written.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sat_tf.config import Config, DataConfig, to_flat
+from sat_tf import storage
+from sat_tf.config import CONFIG_FILE, Config, DataConfig, to_flat
+from sat_tf.data import unreadable
 from sat_tf.data.records import Record
 from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
-from sat_tf.model.encoder import build_encoder, load_encoder, set_finetuning
-from sat_tf.model.weights import load_weights, provenance
-from sat_tf.storage import BEST, ENCODER_FILE, VOCABULARY_FILE
+from sat_tf.model.encoder import (
+    build_encoder,
+    load_encoder,
+    resolve_encoder,
+    save_encoder,
+    set_finetuning,
+)
+from sat_tf.model.weights import has_state, load_weights, newest_checkpoint, provenance
+from sat_tf.storage import BEST, ENCODER_FILE, LAST, VOCABULARY_FILE
 from sat_tf.text_files import NOT_TEXT, open_text
-from sat_tf.training.checkpoints import has_state
 from sat_tf.vocabulary import SPECIAL, Vocabulary, tokenize
+from sat_tf.workers import Workers
+
+
+@contextlib.contextmanager
+def lock_run(workdir: Path) -> Iterator[None]:
+    """Hold the folder of a run for one training; a killed process leaves no lock.
+
+    Raises:
+      UserError: another training is at work there, or it can't be a folder.
+    """
+    if os.path.lexists(workdir) and not workdir.is_dir():
+        target = f"a link to {os.readlink(workdir)}, which is " if workdir.is_symlink() else ""
+        raise UserError(f"--workdir={workdir}: is {target}no folder")
+    workdir.mkdir(parents=True, exist_ok=True)
+    refusal = (
+        f"--workdir={workdir}: another training is at work there: wait for its end, or give "
+        "another --workdir"
+    )
+    with storage.sole_writer(workdir, refusal):
+        try:
+            yield
+        finally:
+            if os.listdir(workdir) == [
+                storage.LOCK_FILE
+            ]:  # what was wrong was found before the first file
+                (workdir / storage.LOCK_FILE).unlink()
+                workdir.rmdir()
+
+
+def name_of_state(workdir: Path) -> str:
+    """Return the name of the checkpoint from which a run resumes; "" if there is none."""
+    prefix = newest_checkpoint(workdir / LAST)
+    return prefix.name if prefix else ""
+
+
+def await_shared(workdir: Path, workers: Workers, seen: Callable[[Path], Any]) -> None:
+    """Wait until a function of the folder returns what it returns the chief.
+
+    Raises:
+      UserError: it does not.
+    """
+    theirs = workers.from_chief(seen(workdir))
+    if not workers.wait_until(lambda: seen(workdir) == theirs):
+        raise UserError(
+            f"--workdir={workdir}: is not the chief's folder: all workers need one shared folder"
+        )
+
+
+def resolve_config(config: Config, workdir: Path) -> Config:
+    """Return the config with the defaults of its encoder filled in.
+
+    Raises:
+      UserError: `workdir` holds a run that was not trained there, has lost its state or has other
+        settings; `--start_from` holds no run.
+    """
+    config = dataclasses.replace(config, encoder=resolve_encoder(config.encoder))
+    is_resumed = has_state(workdir)
+    if config.training.start_from and not is_resumed:
+        Config.load(config.training.start_from, "start_from")
+    if (workdir / CONFIG_FILE).exists():
+        if not is_resumed and (workdir / BEST).exists():
+            what = (
+                f"has lost the state of its training (nothing complete is in {LAST}/): put it back,"
+                " or"
+                if (workdir / storage.METRICS_FILE).exists()
+                else "holds a model that was not trained there:"
+            )
+            raise UserError(
+                f"--workdir={workdir} {what} train it further with --start_from={workdir} and "
+                "another --workdir"
+            )
+        differing = config.differences(Config.load(workdir))
+        if differing:
+            raise UserError(
+                f"--workdir={workdir} holds a run with other settings "
+                f"({', '.join('--' + name for name in differing)}): "
+                "give those of the run to resume it, or another --workdir"
+            )
+    return config
+
+
+def readable_images(
+    config: Config, workdir: Path, records: Mapping[str, Sequence[Record]]
+) -> tuple[dict[str, tuple[Record, ...]], unreadable.LeftOut]:
+    """Return the records whose images can be read, and the names of those that are left out.
+
+    A resumed run does without the images that it was started without, and no others.
+
+    Raises:
+      UserError: images can't be read, and are not to be left out; lists them.
+    """
+    listing = workdir / unreadable.LIST_FILE
+    if has_state(workdir):
+        left_out = unreadable.read_left_out(workdir)
+        advice = "repair them: the run was started with them"
+        kept = unreadable.check_images(records, left_out=left_out, listing=listing, advice=advice)
+        return kept, left_out
+    skip = config.data.skip_unreadable
+    kept = unreadable.check_images(records, skip, decode=skip, listing=listing)
+    return kept, unreadable.names_left_out(records, kept)
 
 
 def build_vocabulary(records: Iterable[Record], data: DataConfig) -> Vocabulary:
@@ -61,8 +176,7 @@ def open_model(config: Config, workdir: Path, vocabulary: Vocabulary) -> Caption
     weights.
 
     Raises:
-      UserError: the encoder, the pretrained embeddings or the other run cannot be read, or the
-        other run's model has another shape.
+      UserError: the encoder, the pretrained embeddings or the other run can't be read or used.
     """
     if has_state(workdir):
         encoder = load_encoder(workdir / ENCODER_FILE, config.encoder, config.images.image_size)
@@ -109,6 +223,22 @@ def _start_from(other: Path, config: Config, vocabulary: Vocabulary) -> CaptionM
     return model
 
 
+def write_run(
+    config: Config,
+    workdir: Path,
+    vocabulary: Vocabulary,
+    model: CaptionModel,
+    left_out: unreadable.LeftOut,
+) -> None:
+    """Write the files that make a folder a run; `config.json`, which marks it as one, last."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    if not has_state(workdir):
+        save_encoder(model.encoder, workdir / ENCODER_FILE)
+    vocabulary.save(workdir / VOCABULARY_FILE)
+    unreadable.write_left_out(workdir, left_out)
+    config.save(workdir)
+
+
 def read_embeddings(path: Path, vocabulary: Vocabulary, size: int) -> dict[int, np.ndarray]:
     """Read the vectors of the vocabulary's words that are in the file.
 
@@ -130,35 +260,27 @@ def read_embeddings(path: Path, vocabulary: Vocabulary, size: int) -> dict[int, 
             word, *values = line.rstrip().rsplit(" ", size)
             if number == 1 and len(values) == 1 and (word + values[0]).isdigit():
                 continue
+            wrong = ""
             if NOT_TEXT.search(word):
-                raise UserError(f"--pretrained_embeddings={path}:{number}: is not UTF-8 text")
-            if len(values) != size or (" " in word and _is_number(word.rsplit(" ", 1)[1])):
-                raise UserError(
-                    f"--pretrained_embeddings={path}:{number}: is not a word and {size} "
-                    "numbers, which --embedding_size asks for"
-                )
-            if word in ids:
-                vectors.setdefault(ids[word], _vector(path, number, values))
+                wrong = "is not UTF-8 text"
+            elif len(values) != size or (
+                " " in word and _numbers(word.split(" ")[-1:]) is not None
+            ):
+                wrong = f"is not a word and {size} numbers, which --embedding_size asks for"
+            elif word in ids:
+                vector = _numbers(values)
+                if vector is None or not np.isfinite(vector).all():
+                    wrong = "contains a value that is not a finite number"
+                else:
+                    vectors.setdefault(ids[word], vector)
+            if wrong:
+                raise UserError(f"--pretrained_embeddings={path}:{number}: {wrong}")
     if not vectors:
         raise UserError(f"--pretrained_embeddings={path}: has no word of the vocabulary")
     return vectors
 
 
-def _vector(path: Path, line: int, values: list[str]) -> np.ndarray:
-    try:
-        vector = np.asarray(values, np.float32)
-    except ValueError:
-        vector = np.array([np.nan])
-    if not np.isfinite(vector).all():
-        raise UserError(
-            f"--pretrained_embeddings={path}:{line}: contains a value that is not a finite number"
-        )
-    return vector
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _numbers(texts: Sequence[str]) -> np.ndarray | None:
+    with contextlib.suppress(ValueError):
+        return np.asarray(texts, np.float32)
+    return None

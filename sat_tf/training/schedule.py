@@ -73,7 +73,7 @@ def end_epoch(
     losses: Mapping[str, float],
     scores: Mapping[str, float],
 ) -> str:
-    """Add an epoch to the progress.
+    """Add an epoch to the progress; return why it is the best so far, "" if it is not.
 
     Of equal scores the lower perplexity is better. A score that is the worst there is, such as a
     BLEU-4 of 0, says nothing about the learning rate: such epochs count for no plateau.
@@ -83,9 +83,6 @@ def end_epoch(
       progress: is updated.
       losses: of the epoch, and what else is recorded of it.
       scores: of the validation split, with the monitored score and the perplexity.
-
-    Returns:
-      Why the epoch is the best so far; empty if it is not.
     """
     score, best = SCORES[training.monitor], progress.best_score
     value, perplexity = scores[training.monitor], scores["perplexity"]
@@ -115,12 +112,9 @@ def end_epoch(
 
 
 def why_finished(training: TrainingConfig, progress: Progress) -> str:
-    """Return what ended training: all epochs are completed, or patience has run out.
+    """Return why training is finished, and which epoch is the best; "" if it is to go on.
 
     Patience does not run out while the monitored score is still the worst there is.
-
-    Returns:
-      The reason, and which epoch is the best; empty if training is to go on.
     """
     monitor, best = training.monitor, progress.best_epoch
     waited = 0 if _is_at_worst(training, progress) else progress.epoch - best

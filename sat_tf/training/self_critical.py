@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import Config, DecodingConfig
+from sat_tf.config import Config
 from sat_tf.data.pipeline import TokenizedCaptions
 from sat_tf.data.records import Record
 from sat_tf.metrics.registry import make_reward
 from sat_tf.metrics.text import tokenized_references
 from sat_tf.model.caption_model import Batch, CaptionModel
-from sat_tf.model.generation import sample_captions
+from sat_tf.model.decoder import START, AttentionDecoder, AttentionMemory, LSTMState
+from sat_tf.model.generation import decoding_constraints
 from sat_tf.model.hard_attention import shared_seed
 from sat_tf.model.losses import (
     CaptionLoss,
@@ -34,7 +35,9 @@ from sat_tf.model.losses import (
     negative_log_likelihood,
     step_mask,
 )
-from sat_tf.vocabulary import PAD, UNK, Vocabulary
+from sat_tf.search.hypotheses import Decoded, SearchProblem
+from sat_tf.search.sampling import categorical, decode_loop
+from sat_tf.vocabulary import Vocabulary
 
 _SUPPRESSED = -1e9  # a logit whose probability is zero
 
@@ -46,12 +49,7 @@ def one_per_image(captions: TokenizedCaptions) -> TokenizedCaptions:
 
 
 class SelfCriticalLoss(CaptionLoss):
-    """The loss of self-critical training.
-
-    Args:
-      vocabulary: of the model.
-      records: of the training split; their captions are the references.
-      config: of the run.
+    """The loss of self-critical training, with the captions of the training split as references.
 
     It holds the references and is not saved with a model: load such a model with `compile=False`.
 
@@ -60,21 +58,14 @@ class SelfCriticalLoss(CaptionLoss):
     """
 
     def __init__(self, vocabulary: Vocabulary, records: Sequence[Record], config: Config) -> None:
-        training, decoding = config.training, config.decoding
+        training = config.training
         super().__init__(doubly_stochastic_weight=training.doubly_stochastic_weight)
         self._reward = make_reward(training.self_critical, tokenized_references(records))
         self._vocabulary, self._num_samples = vocabulary, training.self_critical_samples
+        self._temperature = training.self_critical_temperature
+        self._greedy = decoding_constraints(config.decoding)
         # No constraints beyond the suppressed tokens: the samples must come from the model.
-        self._sampling = DecodingConfig(
-            search="sample",
-            temperature=training.self_critical_temperature,
-            min_length=0,
-            max_length=decoding.max_length,
-            allow_unk=decoding.allow_unk,
-        )
-        self._greedy = dataclasses.replace(
-            decoding, search="beam", beam_size=1, temperature=1.0, top_k=0, top_p=1.0
-        )
+        self._sampling = dataclasses.replace(self._greedy, min_steps=0, no_repeat_ngram=0)
 
     def __call__(self, model: CaptionModel, batch: Batch, training: bool = True) -> Sums:
         """Sample captions and score them.
@@ -83,14 +74,11 @@ class SelfCriticalLoss(CaptionLoss):
           Sums over the images, each the mean over an image's samples: `score`, `greedy_score`,
           `reinforce`, `penalty` and `words`, ends included; `captions` counts the images.
         """
-        count, temperature = self._num_samples, self._sampling.temperature
-        decoder = model.decoder
+        count, decoder = self._num_samples, model.decoder
         memory = decoder.prepare(model.flatten_grid(model.encode_images(batch, training)))
         state = decoder.initial_state(memory)
         uniform = self._random_numbers(model, batch)
-        decoded = sample_captions(
-            decoder, state, memory, count, self._sampling, self._greedy, uniform
-        )  # the greedy captions, then the samples
+        decoded = self._decode(decoder, state, memory, uniform)
         scores = self._score(batch["rows"], decoded.tokens)  # [I, 1 + N]
         score, greedy_score = tf.reshape(scores[:, 1:], [-1]), scores[:, 0]  # [I N], [I]
 
@@ -111,10 +99,9 @@ class SelfCriticalLoss(CaptionLoss):
             lambda x: tf.repeat(x, count, axis=0), (state, memory)
         )  # of each sample
         output = decoder.teacher_force(tokens, state, memory, taken=taken)
-        suppressed = [PAD] if self._sampling.allow_unk else [PAD, UNK]
-        one_hot = tf.one_hot(suppressed, len(self._vocabulary))
+        one_hot = tf.one_hot(self._sampling.suppressed_ids, len(self._vocabulary))
         logits = output.logits + _SUPPRESSED * tf.reduce_sum(one_hot, axis=0)
-        log_q = -negative_log_likelihood(logits / temperature, tokens)
+        log_q = -negative_log_likelihood(logits / self._temperature, tokens)
         advantage = score - tf.repeat(greedy_score, count)
         terms = {
             "score": score,
@@ -128,6 +115,36 @@ class SelfCriticalLoss(CaptionLoss):
             "captions": tf.cast(tf.shape(greedy_score)[0], tf.float32),
         }
 
+    def _decode(
+        self,
+        decoder: AttentionDecoder,
+        state: tuple[LSTMState, ...],
+        memory: AttentionMemory,
+        uniform: tf.Tensor,
+    ) -> Decoded:
+        """Find the greedy caption of each of I images and then N samples, all extended together.
+
+        Hard attention decodes by its expectation. `uniform` has the random numbers of each step
+        and sample, float32 [T, I, N]. The step outputs are a `DecoderStep`, [I, 1 + N, T, ...].
+        """
+        images, each = tf.shape(memory.features)[0], 1 + self._num_samples
+        is_greedy = tf.tile(tf.range(each) == 0, [images])  # [I (1 + N)]
+
+        def select(log_probs: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+            best = self._greedy.mask_log_probs(log_probs, tokens, t)
+            logits = self._sampling.mask_log_probs(log_probs, tokens, t) / self._temperature
+            numbers = tf.reshape(tf.pad(uniform[t], [[0, 0], [1, 0]]), [-1])  # [I (1 + N)]
+            sampled = categorical(logits, numbers)
+            return tf.where(is_greedy, tf.argmax(best, axis=1, output_type=tf.int32), sampled)
+
+        def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any, Any]:
+            logits, taken = decoder.next_token(tokens, state, memory)
+            return tf.nn.log_softmax(logits), taken.states, taken
+
+        dtypes = tf.nest.map_structure(lambda x: x.dtype, decoder.before_first_step(state, memory))
+        problem = SearchProblem(step, state, tf.fill([images], START), self._sampling, dtypes)
+        return decode_loop(select, problem.repeat(each), each)
+
     def _random_numbers(self, model: CaptionModel, batch: Batch) -> tf.Tensor:
         """Return the random numbers of each sampled token, [T, I, N].
 
@@ -135,7 +152,7 @@ class SelfCriticalLoss(CaptionLoss):
         """
         images = tf.range(tf.size(batch["rows"]))
         size = tf.cast(batch.get("captions", tf.size(images)), tf.int32)
-        shape = [self._sampling.max_length, size, self._num_samples]
+        shape = [self._sampling.max_steps, size, self._num_samples]
         uniform = tf.random.stateless_uniform(shape, shared_seed(model.decoder.seed_generator))
         # One caption an image; the images come in another order than their captions.
         order = tf.argsort(batch.get("image_index", images))

@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -21,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.config import Config, TrainingConfig, to_flat
+from sat_tf.config import CONFIG_FILE, Config, TrainingConfig, to_flat
 from sat_tf.data.pipeline import (
     BatchPlan,
     ImageSource,
@@ -43,12 +44,12 @@ from sat_tf.metrics.text import training_captions
 from sat_tf.model.caption_model import Batch, CaptionModel
 from sat_tf.model.encoder import feature_source
 from sat_tf.model.losses import CaptionLoss, Sums
-from sat_tf.model.precision import precision
+from sat_tf.model.networks import precision
 from sat_tf.model.weights import provenance
-from sat_tf.training.adam import FusedAdam
+from sat_tf.training import initialize
 from sat_tf.training.checkpoints import Checkpoints
-from sat_tf.training.initialize import open_model, open_vocabulary
 from sat_tf.training.logger import TrainingLogger, attention_records
+from sat_tf.training.optimizers import make_optimizer
 from sat_tf.training.schedule import (
     Progress,
     end_epoch,
@@ -58,14 +59,6 @@ from sat_tf.training.schedule import (
     why_finished,
 )
 from sat_tf.training.self_critical import SelfCriticalLoss, one_per_image
-from sat_tf.training.workdir import (
-    await_run,
-    await_state,
-    lock_run,
-    readable_images,
-    resolve_config,
-    write_run,
-)
 from sat_tf.vocabulary import Vocabulary
 from sat_tf.workers import Workers
 
@@ -87,7 +80,6 @@ class TrainingRun:
       model: compiled, with its first weights or those of the last checkpoint.
       captions: of the training split.
       sources: of the images of each split.
-      progress: how far the run has come.
     """
 
     config: Config
@@ -128,7 +120,7 @@ def train_and_evaluate(
     with workers.watched(), contextlib.ExitStack() as stack:
         with workers.together():
             if workers.is_chief:
-                stack.enter_context(lock_run(Path(workdir)))
+                stack.enter_context(initialize.lock_run(Path(workdir)))
         finished = _train_and_evaluate(prepare(config, workdir, test_split, workers))
         workers.barrier()  # the others would miss a chief that leaves before them
         return finished
@@ -150,12 +142,10 @@ def _train_and_evaluate(run: TrainingRun) -> bool:
         training_captions(run.records["train"]),
         training.monitor,
     )
-    with (
-        TrainingLogger(
-            run.workdir, len(plan), training.max_epochs, progress, writes=workers.is_chief
-        ) as logger,
-        stop_on_signal() as stop,
-    ):
+    logger = TrainingLogger(
+        run.workdir, len(plan), training.max_epochs, progress, writes=workers.is_chief
+    )
+    with logger, stop_on_signal() as stop:
         while not why_finished(training, progress):
             started = time.monotonic()
             if not train_epoch(run, train_step, logger, stop):
@@ -199,22 +189,22 @@ def prepare(
 ) -> TrainingRun:
     """Load or create everything that training needs; fills the feature cache.
 
-    All that may be wrong with settings and data is checked before the first file of the run is
-    written. Arguments and errors are those of `train_and_evaluate`.
+    What may be wrong with settings and data is found before the first file of the run is written.
+    Arguments and errors are those of `train_and_evaluate`.
     """
     workdir, workers = Path(workdir), workers or Workers()
     with workers.together():
-        await_state(workdir, workers)
-        config = resolve_config(config, workdir)
+        initialize.await_shared(workdir, workers, initialize.name_of_state)
+        config = initialize.resolve_config(config, workdir)
         check_scores(config)
     records, left_out = workers.chief_first(lambda: load_records(config, workdir, test_split))
     with workers.together():
-        vocabulary = open_vocabulary(config, workdir, records["train"])
+        vocabulary = initialize.open_vocabulary(config, workdir, records["train"])
     workers.compare(facts(config, records, vocabulary))
     training = config.training
     keras.utils.set_random_seed(training.seed)
     with workers.together(), workers.strategy.scope(), precision(training.precision):
-        model = open_model(config, workdir, vocabulary)
+        model = initialize.open_model(config, workdir, vocabulary)
         model.compile(
             make_optimizer(training),
             make_loss(config, vocabulary, records["train"]),
@@ -228,9 +218,9 @@ def prepare(
     }
     with workers.together():
         if workers.is_chief:
-            write_run(config, workdir, vocabulary, model, left_out)
+            initialize.write_run(config, workdir, vocabulary, model, left_out)
     with workers.together():
-        await_run(workdir, workers)
+        initialize.await_shared(workdir, workers, lambda run: (run / CONFIG_FILE).exists())
         checkpoints = Checkpoints(
             workdir,
             model,
@@ -291,7 +281,7 @@ def facts(
 
 def _content(record: Record) -> bytes:
     """Return what training reads of a record, but for its image."""
-    boxes = tuple(record.objects.objects) if record.objects else None
+    boxes = record.objects and tuple(record.objects.objects)
     return repr((record.image_id, tuple(record.captions), boxes)).encode()
 
 
@@ -306,10 +296,7 @@ def digest(*contents: bytes) -> str:
 def load_records(
     config: Config, workdir: Path, test_split: str
 ) -> tuple[dict[str, tuple[Record, ...]], LeftOut]:
-    """Return the checked records of train, dev and the split to evaluate on.
-
-    Returns:
-      The records of each split, and the names of those that are left out as they can't be read.
+    """Return the checked records of train, dev and the split to evaluate on, see `readable_images`.
 
     Raises:
       UserError: captions, images or objects have problems.
@@ -324,24 +311,7 @@ def load_records(
         may_lack_objects=is_supervised,
         with_notes=True,
     )
-    return readable_images(config, workdir, loaded)
-
-
-def make_optimizer(training: TrainingConfig) -> keras.optimizers.Optimizer:
-    """Return the optimizer of a run.
-
-    RMSProp has the constants of the authors' code (centred, rho 0.95, momentum 0.9, epsilon
-    1e-4), the others those of Keras.
-    """
-    rate = training.learning_rate
-    if training.optimizer == "rmsprop":
-        return keras.optimizers.RMSprop(rate, rho=0.95, momentum=0.9, epsilon=1e-4, centered=True)
-    optimizers = {
-        "adadelta": keras.optimizers.Adadelta,
-        "adam": FusedAdam,
-        "sgd": keras.optimizers.SGD,
-    }
-    return optimizers[training.optimizer](rate)
+    return initialize.readable_images(config, workdir, loaded)
 
 
 def make_loss(config: Config, vocabulary: Vocabulary, records: Sequence[Record]) -> CaptionLoss:
@@ -399,15 +369,9 @@ def batches(run: TrainingRun, plan: BatchPlan, skip: int = 0) -> tf.data.Dataset
 def make_train_step(
     model: CaptionModel, strategy: tf.distribute.Strategy, batch_spec: Mapping[str, tf.TensorSpec]
 ) -> TrainStep:
-    """Compile `CaptionModel.update` for the batches of a strategy.
+    """Make a graph of `CaptionModel.update` for batches that a strategy distributes.
 
-    Args:
-      model: compiled, in the strategy's scope.
-      strategy: distributes the step.
-      batch_spec: element specification of the batches.
-
-    Returns:
-      Function from a batch to the sums of the loss over the whole minibatch, before the update.
+    The model is one of the strategy's scope. The sums are those of the whole minibatch.
     """
 
     @tf.function(input_signature=[batch_spec], autograph=False)
@@ -420,7 +384,7 @@ def make_train_step(
 
 
 def train_epoch(
-    run: TrainingRun, train_step: TrainStep, logger: TrainingLogger, stop: "StopRequest"
+    run: TrainingRun, train_step: TrainStep, logger: TrainingLogger, stop: threading.Event
 ) -> bool:
     """Train the rest of the current epoch; return False if it was interrupted.
 
@@ -435,7 +399,7 @@ def train_epoch(
     for batch in iter_batches(batches(run, plan, progress.step), run.sources["train"]):
         # Workers stop after the same step. To ask them before each one would take long.
         if run.workers.count == 1 or not unread:
-            stops = run.workers.any(stop.requested)
+            stops = run.workers.any(stop.is_set())
         if stops:
             break
         model.optimizer.learning_rate.assign(
@@ -450,7 +414,7 @@ def train_epoch(
         if is_saved:
             run.checkpoints.save(progress)
     read_steps(run, logger, unread)
-    return not (stops or run.workers.any(stop.requested))
+    return not (stops or run.workers.any(stop.is_set()))
 
 
 def read_steps(run: TrainingRun, logger: TrainingLogger, unread: list[Sums]) -> None:
@@ -490,22 +454,15 @@ def epoch_losses(run: TrainingRun) -> dict[str, float]:
     }
 
 
-@dataclasses.dataclass
-class StopRequest:
-    """Whether a signal has asked training to stop after the current step."""
-
-    requested: bool = False
-
-
 @contextlib.contextmanager
-def stop_on_signal() -> Iterator[StopRequest]:
-    """Let the current step finish at the first SIGINT or SIGTERM; stop at once at the second."""
-    stop = StopRequest()
+def stop_on_signal() -> Iterator[threading.Event]:
+    """Set an event at the first SIGINT or SIGTERM, to finish the step; stop at the second."""
+    stop = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.requested:
+        if stop.is_set():
             raise KeyboardInterrupt
-        stop.requested = True
+        stop.set()
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, handle) for number in signals]

@@ -19,7 +19,7 @@ from sat_tf.model.encoder import (
     resolve_encoder,
     save_encoder,
 )
-from sat_tf.model.precision import precision
+from sat_tf.model.networks import precision
 
 SIZE = 32
 IMAGES = ImageConfig(image_size=SIZE)
@@ -40,15 +40,20 @@ def seed():
     keras.utils.set_random_seed(7)
 
 
-@pytest.fixture
-def own_file(tmp_path) -> str:
+@pytest.fixture(scope="module")
+def slim() -> keras.Model:
+    return networks.slim_vgg16(SIZE, 0.05)
+
+
+@pytest.fixture(scope="module")
+def own_file(tmp_path_factory) -> str:
     """A small network of the user's with batch normalisation and dropout."""
     inputs = keras.Input((SIZE, SIZE, 3))
     x = keras.layers.Conv2D(4, 3, strides=4, name="first")(inputs)
     x = keras.layers.BatchNormalization(name="norm")(x)
     x = keras.layers.Dropout(0.5, name="drop")(x)
     x = keras.layers.Conv2D(6, 1, name="last")(x)
-    path = str(tmp_path / "own.keras")
+    path = str(tmp_path_factory.mktemp("own") / "own.keras")
     keras.Model(inputs, x).save(path)
     return path
 
@@ -233,9 +238,9 @@ def test_a_sequential_file_is_cut_as_well(tmp_path):
     assert encoder(pixels()).shape == (2, 30, 30, 3)
 
 
-@pytest.fixture(params=["functional", "sequential"])
-def classifier(request, tmp_path) -> keras.Model:
-    """A network for transfer learning, at tmp_path / "classifier.keras".
+@pytest.fixture(scope="module", params=["functional", "sequential"])
+def classifier(request, tmp_path_factory) -> tuple[keras.Model, str]:
+    """A network for transfer learning, and its file.
 
     A classifier around a base model around a stem, with preprocessing and dropout of its own.
     """
@@ -264,8 +269,9 @@ def classifier(request, tmp_path) -> keras.Model:
         for part in parts:
             x = part(x)
         network = keras.Model(inputs, x)
-    network.save(tmp_path / "classifier.keras")
-    return network
+    path = tmp_path_factory.mktemp("classifier") / "classifier.keras"
+    network.save(path)
+    return network, str(path)
 
 
 @pytest.mark.parametrize(
@@ -278,9 +284,10 @@ def classifier(request, tmp_path) -> keras.Model:
     ],
 )
 def test_a_model_in_a_network_and_its_layers_are_cut_at(tmp_path, classifier, layer, of_base):
-    given = settings(str(tmp_path / "classifier.keras"), encoder_layer=layer, preprocessing="none")
+    network, path = classifier
+    given = settings(path, encoder_layer=layer, preprocessing="none")
     encoder = build_encoder(given, SIZE)
-    want = of_base(classifier.get_layer("base"))(pixels() / 127.5 - 1)  # preprocessed by itself
+    want = of_base(network.get_layer("base"))(pixels() / 127.5 - 1)  # preprocessed by itself
     np.testing.assert_allclose(encoder(pixels(), training=True), want, rtol=1e-5, atol=1e-5)
     save_encoder(encoder, tmp_path / "encoder.keras")
     loaded = load_encoder(tmp_path / "encoder.keras", given, SIZE)
@@ -290,9 +297,9 @@ def test_a_model_in_a_network_and_its_layers_are_cut_at(tmp_path, classifier, la
     assert len(fingerprints) == 1
 
 
-def test_a_pooled_output_is_refused_with_the_layers_that_can_be_used(tmp_path, classifier):
+def test_a_pooled_output_is_refused_with_the_layers_that_can_be_used(classifier):
     for flawed in ({}, {"encoder_layer": "classes"}):
-        given = settings(str(tmp_path / "classifier.keras"), preprocessing="none", **flawed)
+        given = settings(classifier[1], preprocessing="none", **flawed)
         with pytest.raises(UserError) as error:
             build_encoder(given, SIZE)
         message, _, listed = str(error.value).partition("--encoder_layer: ")
@@ -302,8 +309,8 @@ def test_a_pooled_output_is_refused_with_the_layers_that_can_be_used(tmp_path, c
         assert not {"classes", "global_average_pooling2d"} & paths
 
 
-def test_a_layer_of_a_model_in_a_network_is_suggested_with_its_path(tmp_path, classifier):
-    given = settings(str(tmp_path / "classifier.keras"), encoder_layer="conv_1")
+def test_a_layer_of_a_model_in_a_network_is_suggested_with_its_path(classifier):
+    given = settings(classifier[1], encoder_layer="conv_1")
     with pytest.raises(UserError, match="did you mean base/stem/conv_1"):
         build_encoder(given, SIZE)
 
@@ -318,7 +325,7 @@ def test_a_layer_of_a_model_in_a_network_is_suggested_with_its_path(tmp_path, cl
     ],
 )
 def test_layers_of_a_model_in_a_network_are_trained(tmp_path, classifier, first, trained):
-    given = settings(str(tmp_path / "classifier.keras"), encoder_layer="base", finetune_from=first)
+    given = settings(classifier[1], encoder_layer="base", finetune_from=first)
     encoder = build_encoder(given, SIZE)
     save_encoder(encoder, tmp_path / "encoder.keras")
     for model in (encoder, load_encoder(tmp_path / "encoder.keras", given, SIZE)):
@@ -377,14 +384,14 @@ def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(
         build_encoder(settings(str(path)), SIZE)
 
 
-def test_an_encoder_of_another_image_size_than_the_run_is_refused(tmp_path):
-    save_encoder(build_encoder(settings(), SIZE), tmp_path / "encoder.keras")
+def test_an_encoder_of_another_image_size_than_the_run_is_refused(tmp_path, own_file):
+    save_encoder(build_encoder(settings(own_file), SIZE), tmp_path / "encoder.keras")
     with pytest.raises(UserError, match=r"encoder\.keras: takes .*--image_size=48"):
         load_encoder(tmp_path / "encoder.keras", settings(), 48)
 
 
-def test_an_encoders_own_file_is_not_preprocessed_twice(tmp_path):
-    first = build_encoder(settings(), SIZE)
+def test_an_encoders_own_file_is_not_preprocessed_twice(tmp_path, own_file):
+    first = build_encoder(settings(own_file), SIZE)
     path = str(tmp_path / "encoder.keras")
     save_encoder(first, path)
     with pytest.raises(UserError, match=r"add --preprocessing=none"):
@@ -406,7 +413,8 @@ def test_an_encoders_own_file_is_not_preprocessed_twice(tmp_path):
         ({"encoder_weights": "absent.h5"}, r"--encoder_weights=absent\.h5: no such file"),
     ],
 )
-def test_what_does_not_exist_is_named_with_what_does(flawed, message):
+def test_what_does_not_exist_is_named_with_what_does(slim, monkeypatch, flawed, message):
+    monkeypatch.setattr(networks, "slim_vgg16", lambda *_: slim)
     with pytest.raises(UserError, match=message):
         build_encoder(settings(**flawed), SIZE)
 
@@ -464,32 +472,36 @@ def test_fingerprint_is_the_same_for_the_same_encoder(tmp_path, own_file, kind):
     assert len({encoder_fingerprint(e, IMAGES) for e in (encoder, again, loaded)}) == 1
 
 
-def test_fingerprint_does_not_ask_what_is_trained():
-    encoder, trained = (build_encoder(settings(finetune_from=f), SIZE) for f in ("", "all"))
+def test_fingerprint_does_not_ask_what_is_trained(own_file):
+    encoder, trained = (
+        build_encoder(settings(own_file, finetune_from=first), SIZE) for first in ("", "last")
+    )
     trained.set_weights(encoder.get_weights())
     assert encoder_fingerprint(trained, IMAGES) == encoder_fingerprint(encoder, IMAGES)
 
 
-def test_fingerprint_tells_apart_all_that_annotations_depend_on():
-    def fingerprint(images=IMAGES, change=0.0, **kwargs):
-        keras.utils.set_random_seed(7)
-        encoder = build_encoder(settings(**kwargs), images.image_size)
-        if change:
-            last = encoder.weights[-1]
-            last.assign_add(keras.ops.full(last.shape, change))
-        return encoder_fingerprint(encoder, images)
+def test_fingerprint_tells_apart_all_that_annotations_depend_on(own_file):
+    def build(encoder=own_file, **changes):
+        return build_encoder(settings(encoder, **changes), SIZE)
 
+    encoder, changed, *others = (
+        build(),
+        build(),
+        build(encoder_layer="first"),
+        build(encoder_layer="norm"),
+        build(encoder_layer="drop"),  # the same weights as norm
+        build(preprocessing="none"),
+        build(encoder_precision="bfloat16"),
+        build("slim_vgg16"),
+        build("slim_vgg16", encoder_width=0.06),
+    )
+    last = changed.weights[-1]
+    last.assign_add(keras.ops.full(last.shape, 1e-3))
     variants = [
-        fingerprint(),
-        fingerprint(change=1e-3),
-        fingerprint(encoder_layer="block5_conv2"),
-        fingerprint(encoder_layer="block4_pool"),
-        fingerprint(encoder_layer="block4_conv3"),  # the same weights as block4_pool
-        fingerprint(preprocessing="none"),
-        fingerprint(encoder_width=0.06),
-        fingerprint(encoder_precision="bfloat16"),
-        fingerprint(ImageConfig(image_size=SIZE, resize="stretch")),
-        fingerprint(ImageConfig(image_size=SIZE, shorter_side=300)),
-        fingerprint(ImageConfig(image_size=SIZE + 16)),
+        *(encoder_fingerprint(each, IMAGES) for each in (encoder, changed, *others)),
+        *(
+            encoder_fingerprint(encoder, ImageConfig(**{"image_size": SIZE, **changes}))
+            for changes in ({"resize": "stretch"}, {"shorter_side": 300}, {"image_size": SIZE + 16})
+        ),
     ]
     assert len(set(variants)) == len(variants)

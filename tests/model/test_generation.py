@@ -113,7 +113,7 @@ def test_an_ensemble_averages_probabilities(models, batches):
 
 def test_two_equal_models_are_as_one(models, generators, batches):
     alone = generators[1].generate(batches[:1], BEAM)
-    twice = generate(models[:1] * 2, [batches[0]["features"]] * 2, BEAM)
+    twice = generate(models[:1] * 2, batches[:1] * 2, BEAM)
     np.testing.assert_array_equal(alone.tokens, twice.tokens)
     np.testing.assert_allclose(alone.scores, twice.scores, atol=1e-5)
 
@@ -131,7 +131,7 @@ def test_a_batch_equals_single_images(generators, batches, decoding):
 
 def test_eager_equals_compiled(models, generators, batches):
     compiled = generators[2].generate(batches, BEAM)
-    eager = generate(models, [batch["features"] for batch in batches], BEAM)
+    eager = generate(models, batches, BEAM)
     for one, other in zip(tf.nest.flatten(compiled), tf.nest.flatten(eager), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
@@ -143,7 +143,7 @@ def test_unknown_words_are_generated_only_if_allowed(models, batches):
     try:
         for allow_unk in (True, False):
             decoding = dataclasses.replace(BEAM, allow_unk=allow_unk)
-            tokens = generate(models[:1], [batches[0]["features"]], decoding).tokens.numpy()
+            tokens = generate(models[:1], batches[:1], decoding).tokens.numpy()
             assert (UNK in tokens) == allow_unk
     finally:
         bias.assign(kept)
@@ -178,7 +178,7 @@ def test_the_configuration_reaches_the_samples(models, batches, monkeypatch):
     decoding = DecodingConfig(
         search="sample", num_samples=2, temperature=0.5, top_k=4, top_p=0.9, sampling_seed=7
     )
-    generate(models[:1], [batches[0]["features"]], decoding)
+    generate(models[:1], batches[:1], decoding)
     assert asked == {"num_samples": 2, "temperature": 0.5, "top_k": 4, "top_p": 0.9, "seed": 7}
 
 

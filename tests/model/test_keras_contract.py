@@ -317,7 +317,7 @@ def test_two_devices_scale_the_loss_together(trained):
 
 
 def test_fit_on_two_devices_has_the_losses_of_our_loop(trained):
-    """The loop without graphs: two steps take less time than tracing one. Float16 has a graph."""
+    """Without graphs: two steps take less time than tracing one. Float16 has a graph."""
     by_loop, by_fit = trained["hard"], trained["hard by fit"]
     assert by_fit["losses"] == pytest.approx(by_loop["losses"], rel=1e-5)
     np.testing.assert_allclose(by_fit["weights"], by_loop["weights"], atol=1e-6)

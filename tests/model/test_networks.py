@@ -9,7 +9,6 @@ from sat_tf.config import EncoderConfig
 from sat_tf.errors import UserError
 from sat_tf.model import networks
 from sat_tf.model.encoder import build_encoder
-from sat_tf.model.networks import slim_vgg16
 
 
 def write_older_format(path, layers):
@@ -33,11 +32,11 @@ def network() -> keras.Model:
     return small(seed=1)
 
 
-def small(seed: int, names=("block1_conv1", "block1_conv2")) -> keras.Model:
+def small(seed: int, names=("block1_conv1", "block1_conv2"), width=3) -> keras.Model:
     keras.utils.set_random_seed(seed)
     x = inputs = keras.Input((8, 8, 3))
     for name in names:
-        x = keras.layers.Conv2D(3, 3, name=name, bias_initializer="uniform")(x)
+        x = keras.layers.Conv2D(width, 3, name=name, bias_initializer="uniform")(x)
     return keras.Model(inputs, x)
 
 
@@ -96,12 +95,18 @@ def test_a_file_of_another_network_is_refused(tmp_path, network, names):
         networks.load_weights(network, path)
 
 
-def test_other_widths_are_refused(tmp_path):
-    path = tmp_path / "slim.weights.h5"
-    slim_vgg16(32, 0.02).save_weights(path)
-    networks.load_weights(slim_vgg16(32, 0.02), path)
-    with pytest.raises(UserError, match=r"slim\.weights\.h5: not a whole weights file"):
-        networks.load_weights(slim_vgg16(32, 0.05), path)
+def test_slim_vgg16_loads_its_own(tmp_path):
+    one, other = (networks.slim_vgg16(32, 0.02) for _ in range(2))
+    one.save_weights(tmp_path / "slim.weights.h5")
+    networks.load_weights(other, tmp_path / "slim.weights.h5")
+    assert_same_weights(one, other)
+
+
+def test_other_widths_are_refused(tmp_path, network):
+    path = tmp_path / "network.weights.h5"
+    network.save_weights(path)
+    with pytest.raises(UserError, match=r"network\.weights\.h5: not a whole weights file"):
+        networks.load_weights(small(seed=2, width=4), path)
 
 
 @pytest.mark.parametrize("name", ["network.h5", "network.weights.h5", "network.keras"])

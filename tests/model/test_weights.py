@@ -21,7 +21,8 @@ from sat_tf.model.weights import (
 from sat_tf.vocabulary import Vocabulary
 
 SIZES = {"embedding_size": 4, "hidden_size": 5, "attention_size": 3, "dropout": 0.0}
-PROVENANCE = {"vocabulary": "v" * 64, "encoder": "e" * 64, "settings": {"gate": "scalar"}}
+# A setting that is not its default.
+PROVENANCE = {"vocabulary": "v" * 64, "encoder": "e" * 64, "settings": {"gate": "channel"}}
 
 
 def make_model(seed=1, **changes):
@@ -102,9 +103,9 @@ def test_a_pointer_file_is_neither_written_nor_read(tmp_path):
     [
         ("vocabulary", "w" * 64, r"another vocabulary \(fingerprint v.*vocabulary\.json has w"),
         ("encoder", "f" * 64, r"another encoder \(fingerprint e.*encoder\.keras has f"),
-        ("settings", {"gate": "none"}, r"--gate=scalar \(config\.json has none\)"),
+        ("settings", {"gate": "none"}, r"--gate=channel \(config\.json has none\)"),
         # A setting that was added since has had its default.
-        ("settings", {"gate": "scalar", "position": "coordinates"}, r"--position=none \("),
+        ("settings", {"gate": "channel", "position": "coordinates"}, r"--position=none \("),
     ],
 )
 def test_weights_of_another_run_are_rejected(tmp_path, part, value, message):

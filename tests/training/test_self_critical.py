@@ -12,7 +12,7 @@ from sat_tf.data.pipeline import TokenizedCaptions
 from sat_tf.data.records import Record
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.decoder import START, AttentionDecoder
-from sat_tf.model.generation import make_captions, sample_captions
+from sat_tf.model.generation import make_captions
 from sat_tf.search.hypotheses import Decoded
 from sat_tf.training import self_critical
 from sat_tf.training.self_critical import SelfCriticalLoss, one_per_image
@@ -86,7 +86,7 @@ def test_the_advantage_multiplies_the_log_probability_of_the_sample(
     sampled = np.array([[star, dog, END], [dog, END, PAD]], np.int32)
     tokens = tf.constant(np.stack([greedy, sampled], axis=1))
 
-    def decoded(decoder, state, memory, *_):
+    def decoded(_, decoder, state, memory, uniform):
         # The steps of these tokens, by teacher forcing without the written gradient.
         state, memory = tf.nest.map_structure(lambda x: tf.repeat(x, 2, axis=0), (state, memory))
         steps = []
@@ -105,7 +105,7 @@ def test_the_advantage_multiplies_the_log_probability_of_the_sample(
             ),
         )
 
-    monkeypatch.setattr(self_critical, "sample_captions", decoded)
+    monkeypatch.setattr(SelfCriticalLoss, "_decode", decoded)
     config = with_training(self_critical_temperature=temperature)
     sums = SelfCriticalLoss(VOCABULARY, RECORDS, config)(model, batch())
     assert asked[0] == ("bleu_4", [["a red star", "a star"], ["a dog and a cat"]])
@@ -126,15 +126,16 @@ def test_the_advantage_multiplies_the_log_probability_of_the_sample(
 @AT_ANY_TEMPERATURE
 def test_captions_are_sampled_from_the_model(model, temperature):
     """Their shares are its probabilities; samples of a batch are independent."""
-    free = dataclasses.replace(
-        CONFIG.decoding, search="sample", min_length=0, temperature=temperature
-    )
+    bias = model.decoder.deep_output.output_projection.bias
+    bias.assign(tf.tensor_scatter_nd_add(bias, [[END]], [2.0]))  # a caption could end at once
+    greedy = dataclasses.replace(CONFIG.decoding, min_length=3)
+    config = with_training(self_critical_temperature=temperature, self_critical_samples=4_000)
+    loss = SelfCriticalLoss(VOCABULARY, RECORDS, dataclasses.replace(config, decoding=greedy))
     decoder = model.decoder
     memory = decoder.prepare(model.flatten_grid(batch()["features"][:1]))
     state = decoder.initial_state(memory)
-    greedy = dataclasses.replace(CONFIG.decoding, min_length=3)
     uniform = tf.random.stateless_uniform([3, 1, 4_000], [1, 2])
-    sampled = sample_captions(decoder, state, memory, 4_000, free, greedy, uniform)
+    sampled = loss._decode(decoder, state, memory, uniform)
     logits, _ = model.decoder.next_token(tf.constant([-1]), state, memory)
     p = np.exp(logits[0].numpy().astype(float) / temperature)
     p[[PAD, UNK]] = 0.0
@@ -143,6 +144,7 @@ def test_captions_are_sampled_from_the_model(model, temperature):
     # The first caption is that of greedy search, under its own constraints.
     found = model.generate({"features": batch()["features"][:1]}, greedy).tokens
     np.testing.assert_array_equal(sampled.tokens[:, 0], found[:, 0])
+    assert END not in sampled.tokens[:, 0].numpy()
 
 
 @AT_ANY_TEMPERATURE

@@ -9,7 +9,7 @@ from sat_tf.config import DecoderConfig, TrainingConfig, from_flat
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.losses import CaptionLoss
 from sat_tf.training import initialize
-from sat_tf.training.train import make_optimizer
+from sat_tf.training.optimizers import make_optimizer
 from sat_tf.vocabulary import END, PAD, Vocabulary
 
 GRID = (1, 3, 4)

@@ -14,9 +14,9 @@ from sat_tf.data.records import Record
 from sat_tf.data.unreadable import write_left_out
 from sat_tf.datasets import load_splits
 from sat_tf.errors import UserError
-from sat_tf.training import workdir
+from sat_tf.training import initialize
+from sat_tf.training.initialize import readable_images
 from sat_tf.training.train import train_and_evaluate
-from sat_tf.training.workdir import readable_images
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_a_resumed_run_does_without_the_same_images(squares, tmp_path, monkeypat
     kept, left_out = readable_images(config, tmp_path, records)
     assert left_out == {"train": ["001.png", "003.png"], "dev": ["009.png"]}
     write_left_out(tmp_path, left_out)
-    monkeypatch.setattr(workdir, "has_state", lambda path: True)
+    monkeypatch.setattr(initialize, "has_state", lambda path: True)
     content = {name: (squares / name).read_bytes() for name in ("001.png", "002.png")}
     try:
         # Repaired, but not a part of the run.

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sat_tf.training.adam import FusedAdam
+from sat_tf.training.optimizers import FusedAdam
 
 
 def apply_gradient(optimizer, variable, gradient):

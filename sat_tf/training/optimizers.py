@@ -1,7 +1,11 @@
-"""Adam in one pass over the weights."""
+"""Optimizers by name, and Adam in one pass over the weights."""
+
+import functools
 
 import keras
 import tensorflow as tf
+
+from sat_tf.config import TrainingConfig
 
 
 @keras.saving.register_keras_serializable(package="sat_tf")
@@ -31,3 +35,16 @@ class FusedAdam(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+
+def make_optimizer(training: TrainingConfig) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a run, with Keras's constants but for RMSProp."""
+    make = {
+        "adadelta": keras.optimizers.Adadelta,
+        "adam": FusedAdam,
+        "rmsprop": functools.partial(  # as in the authors' code
+            keras.optimizers.RMSprop, rho=0.95, momentum=0.9, epsilon=1e-4, centered=True
+        ),
+        "sgd": keras.optimizers.SGD,
+    }
+    return make[training.optimizer](training.learning_rate)
