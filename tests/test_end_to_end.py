@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import threading
 from unittest import mock
 
 import numpy as np
@@ -199,7 +198,7 @@ def test_first_loss_that_is_not_finite_is_named_some_steps_later(
 
     logger = mock.create_autospec(TrainingLogger)
     with pytest.raises(UserError, match=r"step 3 \(epoch 1\)"):
-        train_epoch(run, train_step, logger, threading.Event())
+        train_epoch(run, train_step, logger, [])
     assert len(steps) == taken
     assert run.progress.total_steps == 2
     assert run.checkpoints.save.call_count == saves

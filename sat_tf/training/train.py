@@ -11,7 +11,6 @@ import hashlib
 import math
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -145,10 +144,10 @@ def _train_and_evaluate(run: TrainingRun) -> bool:
     logger = TrainingLogger(
         run.workdir, len(plan), training.max_epochs, progress, writes=workers.is_chief
     )
-    with logger, stop_on_signal() as stop:
+    with logger, stop_on_signal() as received:
         while not why_finished(training, progress):
             started = time.monotonic()
-            if not train_epoch(run, train_step, logger, stop):
+            if not train_epoch(run, train_step, logger, received):
                 run.checkpoints.save(progress)
                 logger.print(
                     f"stopped after {progress.total_steps} steps; the state is saved in the run: "
@@ -384,9 +383,9 @@ def make_train_step(
 
 
 def train_epoch(
-    run: TrainingRun, train_step: TrainStep, logger: TrainingLogger, stop: threading.Event
+    run: TrainingRun, train_step: TrainStep, logger: TrainingLogger, received: Sequence[int]
 ) -> bool:
-    """Train the rest of the current epoch; return False if it was interrupted.
+    """Train the rest of the current epoch; return False if a signal was `received` before its end.
 
     Raises:
       UserError: the loss is not finite.
@@ -399,7 +398,7 @@ def train_epoch(
     for batch in iter_batches(batches(run, plan, progress.step), run.sources["train"]):
         # Workers stop after the same step. To ask them before each one would take long.
         if run.workers.count == 1 or not unread:
-            stops = run.workers.any(stop.is_set())
+            stops = run.workers.any(bool(received))
         if stops:
             break
         model.optimizer.learning_rate.assign(
@@ -414,7 +413,7 @@ def train_epoch(
         if is_saved:
             run.checkpoints.save(progress)
     read_steps(run, logger, unread)
-    return not (stops or run.workers.any(stop.is_set()))
+    return not (stops or run.workers.any(bool(received)))
 
 
 def read_steps(run: TrainingRun, logger: TrainingLogger, unread: list[Sums]) -> None:
@@ -455,19 +454,19 @@ def epoch_losses(run: TrainingRun) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """Set an event at the first SIGINT or SIGTERM, to finish the step; stop at the second."""
-    stop = threading.Event()
+def stop_on_signal() -> Iterator[Sequence[int]]:
+    """Note the first SIGINT or SIGTERM, to finish the step; stop at once at the second."""
+    received: list[int] = []  # not an event, whose lock a second signal could find taken
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
+        if received:
             raise KeyboardInterrupt
-        stop.set()
+        received.append(number)
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, handle) for number in signals]
     try:
-        yield stop
+        yield received
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
