@@ -52,9 +52,8 @@ def lock_run(workdir: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if os.listdir(workdir) == [
-                storage.LOCK_FILE
-            ]:  # what was wrong was found before the first file
+            # What was wrong was found before the first file.
+            if os.listdir(workdir) == [storage.LOCK_FILE]:
                 (workdir / storage.LOCK_FILE).unlink()
                 workdir.rmdir()
 
