@@ -29,7 +29,7 @@ LOG_FILE = "workers.log"
 _POLL_SECONDS = 0.5
 # To find an image that kills takes five.
 _MOST_DEATHS = 10
-# Progress is looked for in a folder that may take long to list, for one of so many parts of time.
+# Listing the finished shards may take long: it gets one part in so many of the time.
 _POLL_SHARE = 50
 # The status of a process that ends because a worker of its runner has.
 _WORKER_DIED = 70

@@ -41,8 +41,8 @@ def find_unreadable(
     paths = {i: one.image for i, one in enumerate(records) if isinstance(one.image, str)}
     errors: dict[int, str | None] = dict.fromkeys(paths)
     if not decode:
-        looked = map_in_threads(_look_at, [*paths.values()], READERS, "checking")
-        errors = dict(zip(paths, looked, strict=True))
+        inspected = map_in_threads(_inspect, [*paths.values()], READERS, "checking")
+        errors = dict(zip(paths, inspected, strict=True))
     if unknown := [i for i, error in errors.items() if error is None]:
         before_decoding()
         workers = os.cpu_count() or 1
@@ -165,7 +165,7 @@ def map_in_threads(
     function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, what: str
 ) -> list[_Result]:
     """Return the results of a function for each item, in order, from several threads."""
-    # A few at a time: a task takes longer to pass on than many images to look at.
+    # A few at a time: a task takes longer to pass on than many images take to inspect.
     size = max(1, min(_IMAGES_PER_TASK, len(items) // (4 * workers)))
     tasks = [items[start : start + size] for start in range(0, len(items), size)]
     results: list[_Result] = []
@@ -179,7 +179,7 @@ def map_in_threads(
     return results
 
 
-def _look_at(path: str) -> str | None:
+def _inspect(path: str) -> str | None:
     """Return why an image can't be read; "" if it can; None if only decoding tells."""
     return "" if looks_whole(path) else _error(read_image, path) or None
 
