@@ -14,12 +14,11 @@ import argparse
 import dataclasses
 import json
 import re
-import resource
 import statistics
 import tempfile
 import time
 
-from versions import compare, device, run_script, seconds_per_call
+from versions import compare, device, peak_memory, run_script, seconds_per_call
 
 GRID, SIZE, V, T = (14, 14), 512, 10_000, 16
 BEAMS, BATCHES, ROUNDS = (1, 3, 10), (1, 16, 64), 2
@@ -70,8 +69,7 @@ def time_searches(least: float) -> None:
                 f"{batch / seconds:7.1f} captions/s",
                 flush=True,
             )
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"peak memory {memory:.1f} GB on {device()}")
+    print(f"peak memory {peak_memory():.1f} GB on {device()}")
 
 
 def costs(output: str) -> dict[str, float]:
@@ -128,7 +126,7 @@ def measure_export(folder: str, least: float) -> dict[str, float]:
         seconds, processor = seconds_per_call(call, least)
         figures[f"ms_an_image_at_batch_{batch}"] = 1000 * seconds / batch
         figures[f"processor_ms_at_batch_{batch}"] = 1000 * processor / batch
-    figures["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    figures["peak_gb"] = peak_memory()
     return figures
 
 

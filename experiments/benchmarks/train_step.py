@@ -15,11 +15,10 @@ ratios. Runs on a GPU unchanged; there, take more --batches.
 
 import argparse
 import json
-import resource
 import time
 from typing import Any, NamedTuple
 
-from versions import compare, device, run_script
+from versions import compare, device, peak_memory, run_script
 
 B, T = 64, 16
 IMAGES = 16  # of a self-critical step
@@ -131,7 +130,7 @@ def measure(precision_name: str, size: Size, loss_name: str, batches: int) -> di
     float(sums["captions"])  # waits for the device
     seconds = (time.monotonic() - started) / batches
     processor = (time.process_time() - processor) / batches
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = peak_memory()
     figures = {
         "ms_per_step": 1000 * seconds,
         "processor_ms_per_step": 1000 * processor,

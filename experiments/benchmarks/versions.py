@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -83,3 +84,12 @@ def device() -> str:
     if gpus:
         return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
     return f"{os.cpu_count()} cores of {platform.machine()}"
+
+
+def peak_memory() -> float:
+    """Return the most memory that was in use, in GB: the GPU's, or this process's without one."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
