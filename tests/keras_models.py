@@ -47,7 +47,7 @@ def make_model(dtype=None, trainable_encoder=None, **changes) -> CaptionModel:
     return CaptionModel(encoder, DecoderConfig(**SIZES, **changes), V, dtype=dtype)
 
 
-def captions_dataset(context=None, of_images=False) -> tf.data.Dataset:
+def captions_dataset(context=None, of_images=False, **options) -> tf.data.Dataset:
     """Two minibatches of 4 and 3 captions, of different lengths, from our pipeline.
 
     With `of_images` they have one caption of each of 3 and 2 images.
@@ -60,7 +60,7 @@ def captions_dataset(context=None, of_images=False) -> tf.data.Dataset:
     if of_images:
         captions, plan = one_per_image(captions), [np.arange(3), np.arange(3, 5)]
     source = CachedFeatures(lambda rows: grids[rows], GRID)
-    return caption_batches(captions, plan, source, context=context)
+    return caption_batches(captions, plan, source, context=context, **options)
 
 
 def compile_model(model, config=TRAINING, **options) -> None:

@@ -1,7 +1,7 @@
 """Time the training step of the decoder.
 
     python experiments/benchmarks/train_step.py [--size=small] [--loss=self_critical] [--batches=10]
-        [--against=FOLDER]
+        [--jit_compile] [--against=FOLDER]
 
 Prints milliseconds and processor milliseconds per step, captions per second, peak memory, and the
 rate of the step's matrix products as a share of that of square matrices, in float32 and bfloat16;
@@ -9,8 +9,9 @@ B=64, T=16 and a size of the model, see `SIZES`; --loss=self_critical takes 16 i
 each, whose rate is not printed. Each precision runs in a new process, for its peak
 memory; the processes alternate, so that a change of the machine's speed affects both.
 
---against=FOLDER runs the script of another checkout in turn with this one and prints medians and
-ratios. Runs on a GPU unchanged; there, take more --batches.
+--jit_compile compiles the step by XLA, for GPUs. --against=FOLDER runs the script of another
+checkout in turn with this one and prints medians and ratios. Runs on a GPU unchanged; there, take
+more --batches.
 """
 
 import argparse
@@ -68,7 +69,12 @@ def matrix_rate(dtype: str) -> float:
 
 
 def make_step(
-    precision_name: str, size: Size, loss_name: str, strategy: Any = None, batch_size: int = B
+    precision_name: str,
+    size: Size,
+    loss_name: str,
+    strategy: Any = None,
+    batch_size: int = B,
+    jit_compile: bool = False,
 ) -> Any:
     """Return the train step of a model whose encoder is the identity, a batch and the model."""
     import keras
@@ -98,7 +104,7 @@ def make_step(
     loss = make_loss(config, Vocabulary(words, (1,) * size.v), records)
     with strategy.scope(), precision(precision_name):
         model = CaptionModel(keras.Model(grid, grid), config.decoder, size.v)
-        model.compile(make_optimizer(config.training), loss)
+        model.compile(make_optimizer(config.training), loss, jit_compile=jit_compile)
     images = batch_size if loss_name == "likelihood" else IMAGES
     shape = [images, size.rows, size.columns, size.d]
     batch = {
@@ -116,12 +122,14 @@ def make_step(
     return make_train_step(model, strategy, spec), batch, model
 
 
-def measure(precision_name: str, size: Size, loss_name: str, batches: int) -> dict[str, Any]:
+def measure(
+    precision_name: str, size: Size, loss_name: str, batches: int, jit_compile: bool
+) -> dict[str, Any]:
     """Return the figures of one precision."""
     from sat_tf.flags import import_tensorflow
 
     import_tensorflow()  # with the options of the commands
-    step, batch, _ = make_step(precision_name, size, loss_name)
+    step, batch, _ = make_step(precision_name, size, loss_name, jit_compile=jit_compile)
     for _ in range(2):
         float(step(batch)["captions"])
     started, processor = time.monotonic(), time.process_time()
@@ -162,6 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="large")
     parser.add_argument("--loss", choices=("likelihood", "self_critical"), default="likelihood")
+    parser.add_argument("--jit_compile", action="store_true")
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
@@ -169,11 +178,14 @@ def main() -> None:
     parser.add_argument("--only", metavar="PRECISION", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
-        print(json.dumps(measure(options.only, SIZES[options.size], options.loss, options.batches)))
+        size = SIZES[options.size]
+        figures = measure(options.only, size, options.loss, options.batches, options.jit_compile)
+        print(json.dumps(figures))
         return
     # Defaults are not named: the script of another checkout may have no such option.
     chosen = [] if options.size == "large" else [f"--size={options.size}"]
     chosen += [] if options.loss == "likelihood" else [f"--loss={options.loss}"]
+    chosen += ["--jit_compile"] if options.jit_compile else []
     runs = {
         name: [f"--only={name}", f"--batches={options.batches}", *chosen]
         for name in options.precisions

@@ -329,6 +329,13 @@ class TrainingConfig(Section):
         "Compute dtype of what is trained, while it is trained; the weights stay float32, and "
         "float16 scales the loss. A frozen encoder has --encoder_precision.",
     )
+    jit_compile: bool = setting(
+        False,
+        "Compile the training step by XLA: many times as fast on one GPU, slower on processors. "
+        "Captions are padded to few lengths, each of which takes up to half a minute to compile. "
+        "Dropout and sampling draw other numbers than without it.",
+        only_for={"batch_by": "length", "self_critical": "none", "cache_features": True},
+    )
     max_epochs: int = _positive(30, "Largest number of epochs.", mutable=True)
     patience: int = _mutable_count(
         8, "Stop after this many epochs without a better score; 0: never."

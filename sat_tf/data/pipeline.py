@@ -27,6 +27,7 @@ BatchPlan = list[np.ndarray]
 Batch = dict[str, tf.Tensor]
 
 _RECENT = 4096  # images that may be read ahead of an error, and more
+_REPEATED_STEPS = 8  # T of batches whose shapes repeat is a multiple of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +85,13 @@ def tokenize_captions(
     return TokenizedCaptions(tokens, images, regions, grid)
 
 
-def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
-    """Return token ids padded to the longest caption: int32 [B, T], T at least 1."""
-    tokens = np.full((len(captions), max(map(len, captions), default=1)), PAD, np.int32)
+def pad_captions(
+    captions: Sequence[Sequence[int] | np.ndarray], multiple_of: int = 1
+) -> np.ndarray:
+    """Return token ids, int32 [B, T]; T is the length of the longest caption, rounded up."""
+    longest = max(map(len, captions), default=1)
+    steps = -(-longest // multiple_of) * multiple_of
+    tokens = np.full((len(captions), steps), PAD, np.int32)
     for row, ids in zip(tokens, captions, strict=True):
         row[: len(ids)] = ids
     return tokens
@@ -255,6 +260,7 @@ def caption_batches(
     *,
     skip: int = 0,
     context: tf.distribute.InputContext | None = None,
+    repeats_shapes: bool = False,
 ) -> tf.data.Dataset:
     """Return the batches of `plan`, from step `skip` on.
 
@@ -264,6 +270,9 @@ def caption_batches(
     int32 [], the position of the first caption in it; and, if the captions have them, `regions`
     bool [B, T, L]. Under a strategy with R replicas each minibatch comes as R elements that share
     it; `context` says which are for this pipeline.
+
+    With `repeats_shapes`, batches come in few shapes, for what is compiled for each anew: T is a
+    multiple of 8, and each caption has a copy of its image, I = B.
     """
     replicas = context.num_replicas_in_sync if context else 1
     pipelines = context.num_input_pipelines if context else 1
@@ -285,8 +294,11 @@ def caption_batches(
         shares = np.array_split(plan[step], replicas)
         share = shares[local[replica]]
         first = np.int32(sum(map(len, shares[: local[replica]])))
-        images, image_index = np.unique(captions.image[share], return_inverse=True)
-        tokens = pad_captions([captions.tokens[i] for i in share])
+        images, image_index = captions.image[share], np.arange(len(share))
+        if not repeats_shapes:
+            images, image_index = np.unique(images, return_inverse=True)
+        steps = _REPEATED_STEPS if repeats_shapes else 1
+        tokens = pad_captions([captions.tokens[i] for i in share], multiple_of=steps)
         size = np.float32(len(plan[step]))
         values = (images, image_index.astype(np.int32), tokens, size, first)
         if captions.regions is None:

@@ -114,6 +114,13 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
     pixels = keras.Input((image_size, image_size, 3), dtype="float32", name="pixels")
     preprocessed = Preprocessing(config.preprocessing, name="preprocessing")(pixels)
     try:
+        made_for = backbone.input_shape[1:3]
+        if made_for not in ((image_size, image_size), (None, None)):
+            backbone = networks.at_image_size(backbone, image_size)
+            print(
+                f"--encoder={config.encoder}: was made for images of {made_for[0]} x "
+                f"{made_for[1]} pixels, and gets --image_size={image_size}"
+            )
         features = backbone(preprocessed)
     except ValueError:
         raise UserError(

@@ -235,6 +235,16 @@ def cut_at(network: keras.Model, layer: str) -> keras.Model:
     return _cut(network, layer, "backbone")
 
 
+def at_image_size(network: keras.Model, image_size: int) -> keras.Model:
+    """Return the layers of a network, applied to images [I, S, S, 3].
+
+    Raises:
+      ValueError: a layer does not take what it would get.
+    """
+    inputs = keras.Input((image_size, image_size, 3))
+    return keras.models.clone_model(network, inputs, clone_function=lambda layer: layer)
+
+
 def _cut(network: keras.Model, path: str, name: str) -> keras.Model:
     first, _, rest = path.partition("/")
     outputs = []

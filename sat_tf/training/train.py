@@ -192,6 +192,11 @@ def prepare(
     Arguments and errors are those of `train_and_evaluate`.
     """
     workdir, workers = Path(workdir), workers or Workers()
+    if config.training.jit_compile and (devices := workers.strategy.num_replicas_in_sync) > 1:
+        raise UserError(
+            f"--jit_compile: does not work on {devices} devices: "
+            "leave it out, or name one GPU in CUDA_VISIBLE_DEVICES and train without other workers"
+        )
     with workers.together():
         initialize.await_shared(workdir, workers, initialize.name_of_state)
         config = initialize.resolve_config(config, workdir)
@@ -209,6 +214,7 @@ def prepare(
             make_loss(config, vocabulary, records["train"]),
             clip_norm=training.clip_norm,
             weight_decay=training.weight_decay,
+            jit_compile=training.jit_compile,
         )
         captions = tokenize_training_captions(config, vocabulary, records["train"], model.grid)
     sources = {
@@ -354,7 +360,12 @@ def batches(run: TrainingRun, plan: BatchPlan, skip: int = 0) -> tf.data.Dataset
 
     def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
         dataset = caption_batches(
-            run.captions, plan, run.sources["train"], skip=skip, context=context
+            run.captions,
+            plan,
+            run.sources["train"],
+            skip=skip,
+            context=context,
+            repeats_shapes=run.config.training.jit_compile,
         )
         gpus = tf.config.list_logical_devices("GPU")
         # `MirroredStrategy` prefetches to its GPUs, the default strategy to none.
@@ -370,8 +381,12 @@ def make_train_step(
 ) -> TrainStep:
     """Make a graph of `CaptionModel.update` for batches that a strategy distributes.
 
-    The model is one of the strategy's scope. The sums are those of the whole minibatch.
+    The model is one of the strategy's scope, compiled by XLA if its `jit_compile` says so. The
+    sums are those of the whole minibatch.
     """
+    if model.jit_compile:
+        # XLA differentiates loops of known length only: a trace for each shape.
+        return tf.function(model.update, jit_compile=True, autograph=False)
 
     @tf.function(input_signature=[batch_spec], autograph=False)
     def train_step(batch: Batch) -> Sums:

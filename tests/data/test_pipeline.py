@@ -110,6 +110,20 @@ def test_a_batch_holds_each_image_once(captions, source):
         assert not row[len(ids) :].any()
 
 
+def test_shapes_repeat_where_each_is_compiled(source):
+    random = np.random.default_rng(0)
+    lengths = random.integers(1, 21, 400)
+    captions = TokenizedCaptions([np.full(n, 3) for n in lengths], random.integers(0, 3, 400))
+    plan = bucket_by_length(captions.lengths, 16, seed=0, epoch=0)
+    batches = list(caption_batches(captions, plan, source, repeats_shapes=True))
+    assert {batch["tokens"].shape[1] for batch in batches} == {8, 16, 24}
+    for batch, chosen in zip(batches, plan, strict=True):
+        assert len(batch["features"]) == len(batch["image_index"]) == len(chosen)
+        rows = tf.gather(batch["rows"], batch["image_index"])
+        assert rows.numpy().tolist() == captions.image[chosen].tolist()
+        assert np.count_nonzero(batch["tokens"]) == lengths[chosen].sum()
+
+
 def test_skipped_steps_are_those_of_the_start(captions, source):
     plan = bucket_in_order(captions, 2)
     whole = [batch["tokens"].numpy().tolist() for batch in caption_batches(captions, plan, source)]

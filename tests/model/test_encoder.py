@@ -425,10 +425,30 @@ def test_too_small_an_image_is_refused(encoder, size):
         build_encoder(settings(encoder), size)
 
 
-def test_a_file_of_another_image_size_is_refused(own_file):
-    advice = f"takes images of {SIZE} x {SIZE} pixels: give --image_size={SIZE}"
-    with pytest.raises(UserError, match=rf"--image_size=64: .*{advice}"):
-        build_encoder(settings(own_file), 64)
+def test_convolutions_of_a_file_take_another_image_size(own_file, tmp_path, capsys):
+    """Shifted by its strides, an image gives the same features, shifted."""
+    small, large = (build_encoder(settings(own_file), size) for size in (SIZE, 64))
+    assert (
+        "was made for images of 32 x 32 pixels, and gets --image_size=64" in capsys.readouterr().out
+    )
+    assert large.output_shape == (None, 16, 16, 6)
+    images = pixels(size=64)
+    np.testing.assert_allclose(
+        large(images)[:, 8:, :8], small(images[:, SIZE:, :SIZE]), rtol=1e-5, atol=1e-5
+    )
+    assert encoder_fingerprint(small, IMAGES) != encoder_fingerprint(large, IMAGES)
+    save_encoder(large, tmp_path / "encoder.keras")
+    loaded = load_encoder(tmp_path / "encoder.keras", settings(own_file), 64)
+    np.testing.assert_array_equal(loaded(images), large(images))
+
+
+def test_a_file_whose_layers_fit_one_image_size_is_refused_at_others(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    grid = keras.layers.Reshape((4, 4, 12))(inputs)
+    path = str(tmp_path / "fixed.keras")
+    keras.Model(inputs, grid).save(path)
+    with pytest.raises(UserError, match=r"--image_size=64: .*takes images of 8 x 8 pixels: give"):
+        build_encoder(settings(path), 64)
 
 
 def test_a_file_brings_its_own_weights(own_file):

@@ -1,15 +1,20 @@
 """Optimizers and terms of a training step; for several devices see the Keras contract."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras_models import captions_dataset, compile_model, make_model, run_loop
 
 from sat_tf.config import DecoderConfig, TrainingConfig, from_flat
+from sat_tf.errors import UserError
 from sat_tf.model.caption_model import CaptionModel
 from sat_tf.model.losses import CaptionLoss
 from sat_tf.training import initialize
 from sat_tf.training.optimizers import make_optimizer
+from sat_tf.training.train import prepare
 from sat_tf.vocabulary import END, PAD, Vocabulary
 
 GRID = (1, 3, 4)
@@ -58,6 +63,33 @@ def test_label_smoothing_interpolates_between_two_losses():
     _, more, _ = after_a_step(0.1, CaptionLoss(0.0, label_smoothing=0.8))
     for first, a, b, c in zip(before, none, half, more, strict=True):
         np.testing.assert_allclose(b - first, ((a - first) + (c - first)) / 2, atol=1e-6)
+
+
+def sums_of_a_step(jit_compile=False, repeats_shapes=True, **changes):
+    model = make_model(dropout=0.0, **changes)
+    compile_model(model, jit_compile=jit_compile)
+    return run_loop(model, 2, captions_dataset(repeats_shapes=repeats_shapes).take(1))
+
+
+def test_padding_to_repeated_shapes_changes_no_step():
+    for padded, plain in zip(sums_of_a_step(), sums_of_a_step(repeats_shapes=False), strict=True):
+        assert padded[0] == pytest.approx(plain[0], rel=1e-5)
+
+
+# One layer has a gradient of our own.
+@pytest.mark.parametrize("lstm_layers", [1, 2])
+def test_steps_compiled_by_xla_are_the_plain_ones(lstm_layers):
+    plain = sums_of_a_step(lstm_layers=lstm_layers)
+    by_xla = sums_of_a_step(jit_compile=True, lstm_layers=lstm_layers)
+    for compiled, expected in zip(by_xla, plain, strict=True):
+        assert compiled[0] == pytest.approx(expected[0], rel=1e-5)
+
+
+def test_compiled_steps_are_for_one_device(tmp_path):
+    config = from_flat({"dataset": "shapes", "jit_compile": True})
+    workers = SimpleNamespace(strategy=SimpleNamespace(num_replicas_in_sync=2))
+    with pytest.raises(UserError, match="--jit_compile: does not work on 2 devices"):
+        prepare(config, tmp_path, workers=workers)
 
 
 @pytest.mark.parametrize("bias", ["frequencies", "zero"])
