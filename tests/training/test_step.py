@@ -73,7 +73,7 @@ def sums_of_a_step(jit_compile=False, repeats_shapes=True, **changes):
 
 def test_padding_to_repeated_shapes_changes_no_step():
     for padded, plain in zip(sums_of_a_step(), sums_of_a_step(repeats_shapes=False), strict=True):
-        assert padded[0] == pytest.approx(plain[0], rel=1e-5)
+        assert padded[0] == pytest.approx(plain[0], rel=1e-5, abs=1e-5)
 
 
 # One layer has a gradient of our own.
@@ -82,7 +82,7 @@ def test_steps_compiled_by_xla_are_the_plain_ones(lstm_layers):
     plain = sums_of_a_step(lstm_layers=lstm_layers)
     by_xla = sums_of_a_step(jit_compile=True, lstm_layers=lstm_layers)
     for compiled, expected in zip(by_xla, plain, strict=True):
-        assert compiled[0] == pytest.approx(expected[0], rel=1e-5)
+        assert compiled[0] == pytest.approx(expected[0], rel=1e-5, abs=1e-5)
 
 
 def test_compiled_steps_are_for_one_device(tmp_path):
