@@ -114,8 +114,8 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
     pixels = keras.Input((image_size, image_size, 3), dtype="float32", name="pixels")
     preprocessed = Preprocessing(config.preprocessing, name="preprocessing")(pixels)
     try:
-        made_for = backbone.input_shape[1:3]
-        if made_for not in ((image_size, image_size), (None, None)):
+        made_for = backbone.input_shape[1:]
+        if made_for not in ((image_size, image_size, 3), (None, None, 3)):
             backbone = networks.at_image_size(backbone, image_size)
             print(
                 f"--encoder={config.encoder}: was made for images of {made_for[0]} x "
@@ -267,7 +267,9 @@ def _named_network(name: str, config: EncoderConfig, image_size: int) -> keras.M
 
 def _what_fits(shape: tuple[int | None, ...]) -> str:
     """Return which images a network takes, to follow its name."""
-    *_, rows, columns, channels = shape
+    if len(shape) != 4:
+        return f"which takes {shape}, not images"
+    _, rows, columns, channels = shape
     if channels != 3:
         return f"which does not take RGB images (channels: {channels})"
     if not (rows and columns):

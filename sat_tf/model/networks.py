@@ -236,13 +236,24 @@ def cut_at(network: keras.Model, layer: str) -> keras.Model:
 
 
 def at_image_size(network: keras.Model, image_size: int) -> keras.Model:
-    """Return the layers of a network, applied to images [I, S, S, 3].
+    """Return the layers of a network, those of models in it too, applied to images [I, S, S, 3].
 
     Raises:
       ValueError: a layer does not take what it would get.
     """
-    inputs = keras.Input((image_size, image_size, 3))
-    return keras.models.clone_model(network, inputs, clone_function=lambda layer: layer)
+    return _applied_to(network, keras.Input((image_size, image_size, 3)))
+
+
+def _applied_to(network: keras.Model, inputs: Any) -> keras.Model:
+    def call(layer: keras.layers.Layer, x: Any, **kwargs: Any) -> Any:
+        if is_graph(layer):
+            layer = _applied_to(layer, keras.Input(x.shape[1:]))
+        return layer(x, **kwargs)
+
+    graph = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
+    return keras.models.clone_model(
+        graph, inputs, clone_function=lambda layer: layer, call_function=call
+    )
 
 
 def _cut(network: keras.Model, path: str, name: str) -> keras.Model:

@@ -442,6 +442,30 @@ def test_convolutions_of_a_file_take_another_image_size(own_file, tmp_path, caps
     np.testing.assert_array_equal(loaded(images), large(images))
 
 
+def test_layers_of_a_model_in_a_file_take_another_image_size(own_file, tmp_path):
+    inputs = keras.Input((SIZE, SIZE, 3))
+    base = keras.models.load_model(own_file)
+    top = keras.Sequential([base, keras.layers.Flatten(), keras.layers.Dense(2)])
+    path = str(tmp_path / "classifier.keras")
+    keras.Model(inputs, top(inputs)).save(path)
+    layer = f"{top.name}/{base.name}/last"
+    large = build_encoder(settings(path, encoder_layer=layer), 64)
+    expected = build_encoder(settings(own_file), 64)
+    np.testing.assert_array_equal(large(pixels(size=64)), expected(pixels(size=64)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [((SIZE, SIZE, 1), r"RGB images \(channels: 1\)"), ((10,), "not images")]
+)
+def test_a_file_that_takes_no_colour_images_is_refused(tmp_path, shape, message):
+    inputs = keras.Input(shape)
+    layer = keras.layers.Conv2D(4, 3) if len(shape) == 3 else keras.layers.Dense(4)
+    path = str(tmp_path / "other.keras")
+    keras.Model(inputs, layer(inputs)).save(path)
+    with pytest.raises(UserError, match=message):
+        build_encoder(settings(path), SIZE)
+
+
 def test_a_file_whose_layers_fit_one_image_size_is_refused_at_others(tmp_path):
     inputs = keras.Input((8, 8, 3))
     grid = keras.layers.Reshape((4, 4, 12))(inputs)
