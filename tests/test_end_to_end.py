@@ -245,7 +245,7 @@ def test_result(captioner):
 
 def test_each_image_of_a_split_is_scored_once(test_result):
     assert len(test_result.captions) == len(test_result.records) == 4
-    expected = {"bleu_1", "bleu_4_no_bp", "true_captions", "pointing_uniform"}
+    expected = {"bleu_1", "bleu_4_no_bp", "true_captions", "reference_pointing_uniform"}
     assert expected <= set(test_result.scores)
 
 

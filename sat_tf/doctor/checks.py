@@ -503,17 +503,20 @@ def attention(context: RunContext) -> CheckResult:
         return skip("there is only one location")
     if "state_sensitivity" not in scores:
         return skip("there is no second caption, whose h could replace a caption's own")
-    sensitivity, change = scores["state_sensitivity"], scores["attention_change"]
-    has_steps = any(len(caption.words) > 1 for caption in captions)
+    moves = {
+        "state_sensitivity": "of alpha moves to other locations with the h of another caption",
+        "attention_change": "moves from word to word",  # unknown if no caption has two words
+    }
+    moved = {name: scores[name] for name in moves if name in scores}
     return fail_if(
-        sensitivity < _MIN_MOVED or (has_steps and change < _MIN_MOVED),
-        f"with the h of another caption {sensitivity:.1f} % of alpha moves to other locations; "
-        f"{change:.1f} % moves from word to word; {len(captions):,} captions",
+        min(moved.values()) < _MIN_MOVED,
+        "; ".join(f"{value:.1f} % {moves[name]}" for name, value in moved.items())
+        + f"; {len(captions):,} captions",
         "attention is the same for every word, as it is at the start: if the captions differ "
         "little too, train longer first. Else train again with another --seed, the default "
         "--initializer and no --weight_decay, and watch state_sensitivity in TensorBoard; it can "
         "also select the best weights (--monitor)",
-        {"state_sensitivity": sensitivity, "attention_change": change},
+        moved,
     )
 
 
@@ -526,6 +529,8 @@ def attention_maps(context: RunContext) -> CheckResult:
     """
     if context.run.model.num_locations == 1:
         return skip("there is only one location")
+    if "attention_entropy" not in context.evaluation.scores:
+        return skip("the captions have no words")
     entropy, own, average = context.evaluation.scores["attention_entropy"], *context.falls
     return fail_if(
         entropy > _MAX_ENTROPY or own <= _MIN_RATIO * average,
@@ -535,8 +540,8 @@ def attention_maps(context: RunContext) -> CheckResult:
         "attention maps show little: words do not depend on their own. Train again "
         + "with --doubly_stochastic_weight=0, "
         * (context.config.training.doubly_stochastic_weight > 0)
-        + "with an earlier --encoder_layer, whose cells see less of the image, or with "
-        "--attention_supervision where boxes are known (docs/attention.md)",
+        + "with another --encoder_layer than the network's last, or with --attention_supervision "
+        "where boxes are known (docs/attention.md)",
         {"entropy": entropy, "fall_attended": own, "fall_average": average},
     )
 

@@ -136,6 +136,8 @@ def grounding_table(scores: Mapping[str, float], intervals: Mapping[str, Interva
     """
 
     def cell(name: str, size: str) -> str:
+        if name not in scores:
+            return "-"  # no word names an object of this size
         text = f"{scores[name]:.1f}"
         if not size and name in intervals:
             text += " [{:.1f}, {:.1f}]".format(*intervals[name])

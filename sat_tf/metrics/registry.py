@@ -33,6 +33,7 @@ class Metric(NamedTuple):
     # Maps statistics summed over images, [..., S], to scores, [...].
     compute: Callable[[np.ndarray], np.ndarray]
     can_resample: bool = True  # a score of the corpus as a whole, with one row of statistics, can't
+    is_defined: bool = True  # not if there was nothing to count, such as no noun that has a box
 
     @property
     def score(self) -> float:
@@ -52,7 +53,7 @@ def ratio(numerators: _Numbers, denominators: _Numbers, scale: float = 1) -> Met
         return scale * np.divide(numerator, denominator, out=zeros, where=denominator > 0)
 
     statistics = np.stack([numerators, denominators], axis=1).astype(np.float64)  # [N, 2]
-    return Metric(statistics, compute)
+    return Metric(statistics, compute, is_defined=bool(statistics[:, 1].any()))
 
 
 def mean(values: _Numbers, scale: float = 1) -> Metric:
@@ -163,18 +164,21 @@ def register(name: str, **attributes: Any) -> Callable[[_Compute], _Compute]:
 def compute_scores(data: EvaluationData, monitor: str | None = None) -> dict[str, Metric]:
     """Compute every score that this installation and these data allow, by name.
 
-    With a monitored score it is a validation, which leaves out scores that are not for it.
+    With a monitored score it is a validation, which leaves out scores that are not for it. Else
+    ratios of nothing are left out; in validations, whose first captions may name no thing, they
+    are 0.
 
     Raises:
       UserError: the monitored score cannot be computed from these data.
     """
-    metrics = {
-        name: score.compute(data)
+    computed = (
+        (name, score.compute(data))
         for name, score in SCORES.items()
         if (score.in_validations or monitor in (None, name))
         and not score.missing
         and all(need.is_in_data(data) for need in score.needs)
-    }
+    )
+    metrics = {name: metric for name, metric in computed if metric.is_defined or monitor}
     if monitor is not None and monitor not in metrics:
         reasons = [need.reason for need in SCORES[monitor].needs if not need.is_in_data(data)]
         raise UserError(f"--monitor={monitor} {SCORES[monitor].missing or reasons[0]}")

@@ -116,13 +116,16 @@ def build_encoder(config: EncoderConfig, image_size: int) -> keras.Model:
     try:
         made_for = backbone.input_shape[1:]
         if made_for not in ((image_size, image_size, 3), (None, None, 3)):
-            backbone = networks.at_image_size(backbone, image_size)
+            resized = networks.at_image_size(backbone, image_size)
+            # A shape that is fixed within the network is met in a pass, not when layers are joined.
+            resized(tf.zeros([1, image_size, image_size, 3]))
+            backbone = resized
             print(
                 f"--encoder={config.encoder}: was made for images of {made_for[0]} x "
                 f"{made_for[1]} pixels, and gets --image_size={image_size}"
             )
         features = backbone(preprocessed)
-    except ValueError:
+    except (ValueError, tf.errors.InvalidArgumentError):
         raise UserError(
             f"--image_size={image_size}: does not fit --encoder={config.encoder}, "
             f"{_what_fits(backbone.input_shape)}"

@@ -154,6 +154,13 @@ def test_scores_whose_data_are_missing_are_not_computed():
     }
 
 
+def test_a_ratio_of_nothing_is_left_out_but_in_validations(registered):
+    register("of_nothing", group="words")(lambda data: ratio([0.0, 0.0], [0.0, 0.0]))
+    data = evaluation_data(["a", "b"])
+    assert "of_nothing" not in compute_scores(data)
+    assert compute_scores(data, monitor="bleu_4")["of_nothing"].score == 0.0
+
+
 def test_a_monitored_score_that_the_data_do_not_allow_is_an_error():
     data = evaluation_data(["a"], state_sensitivities=[np.array([])])  # a split of one image
     with pytest.raises(UserError, match="--monitor=state_sensitivity needs two validation images"):

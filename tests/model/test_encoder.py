@@ -466,13 +466,18 @@ def test_a_file_that_takes_no_colour_images_is_refused(tmp_path, shape, message)
         build_encoder(settings(path), SIZE)
 
 
-def test_a_file_whose_layers_fit_one_image_size_is_refused_at_others(tmp_path):
+def _quarters(images):
+    """[I, 8, 8, 3] -> [4 I, 4, 4, 3] -> [I, 2, 2, 48]; of larger images the second fails."""
+    return keras.ops.reshape(keras.ops.reshape(images, (-1, 4, 4, 3)), (-1, 2, 2, 48))
+
+
+@pytest.mark.parametrize("fixed", [keras.layers.Reshape((4, 4, 12)), _quarters])
+def test_a_file_whose_layers_fit_one_image_size_is_refused_at_others(tmp_path, fixed):
     inputs = keras.Input((8, 8, 3))
-    grid = keras.layers.Reshape((4, 4, 12))(inputs)
     path = str(tmp_path / "fixed.keras")
-    keras.Model(inputs, grid).save(path)
-    with pytest.raises(UserError, match=r"--image_size=64: .*takes images of 8 x 8 pixels: give"):
-        build_encoder(settings(path), 64)
+    keras.Model(inputs, fixed(inputs)).save(path)
+    with pytest.raises(UserError, match=r"--image_size=12: .*takes images of 8 x 8 pixels: give"):
+        build_encoder(settings(path), 12)
 
 
 def test_a_file_brings_its_own_weights(own_file):
