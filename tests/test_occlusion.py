@@ -80,5 +80,5 @@ def test_dead_attention_is_not_faithful(captioner, scenes, occlusion):
     (path,) = (path for path in weights if path.endswith("attention/score/kernel"))
     weights[path].assign(tf.zeros_like(weights[path]))  # equal scores of all cells
     attended, _, random, average = falls(captioner, scenes, occlusion)
-    assert attended == pytest.approx(average)
-    assert attended < 1.5 * random
+    assert attended == pytest.approx(average, abs=1e-3)
+    assert abs(attended - random) < 0.1
