@@ -93,7 +93,8 @@ def test_random_numbers_resume_bit_exactly(data_dir, tmp_path):
         lstm_dropout=0.2,
         lstm_layers=2,
         optimizer="rmsprop",  # has the most state
-        batch_size=10,  # six steps an epoch: no run comes to a validation
+        batch_size=5,  # steps enough that no run comes to a validation
+        max_caption_words=6,
         save_freq=1,
     )
     # Without a graph: three steps take less time than tracing two.
@@ -158,7 +159,7 @@ def test_a_state_that_is_lost_is_missed(data_dir, copied_run):
 
 
 def test_loss_that_is_not_finite_stops_the_run(data_dir, tmp_path):
-    config = tiny_config(data_dir, optimizer="sgd", save_freq=2)
+    config = tiny_config(data_dir, optimizer="sgd", save_freq=2, batch_size=5, max_caption_words=6)
     with pytest.raises(UserError, match=r"step 3 \(epoch 1\)"):
         train_observed(config, tmp_path, spoil_at=3, eager=True)
     assert prepare(config, tmp_path).progress.total_steps == 2
@@ -329,6 +330,7 @@ def test_cached_run_equals_one_that_encodes(data_dir, tiny_run, tmp_path):
             finetune_from="",
             cache_features=cached,
             cache_dir=str(tmp_path / "features"),
+            max_caption_words=6,
         )
         run = train_observed(config, tmp_path / str(cached), interrupt_after=1, eager=True)
         losses.append(run.losses)

@@ -175,6 +175,8 @@ def train(worker, folder: str, killed_after: int | None = None) -> dict:
         cache_dir=f"{folder}/cache",
         attention="hard",
         dropout=0.0,
+        batch_size=6,
+        max_caption_words=6,
         save_freq=2,
         log_every=1,
     )

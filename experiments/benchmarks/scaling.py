@@ -1,14 +1,16 @@
 """Measure how time and memory grow with the number of images.
 
     python experiments/benchmarks/scaling.py [--images 1000 10000 100000] [--grid 7 7 32]
+        [--units 128] [--batches 400]
 
 Steps, each in a new process: encode images through a small frozen encoder into the feature
 cache; train an epoch from that cache, a caption an image; caption the images with three beams;
 evaluate: caption and score them. Prints time and processor time per image, peak memory and how much
 of it the step added, and the share of the epoch that the loop waits for its next batch; waiting
 for a core that other processes have is printed apart. All should be the same at any number of
-images, but for the memory of an evaluation, which keeps all captions with their attention. Linux
-only.
+images, but for the memory of an evaluation, which keeps all captions with their attention, and for
+that of an encoding below the images of a shard, 64 MB of features. --units are E, H and A;
+--batches limits the epoch, whose steps take long with many. Linux only.
 """
 
 import argparse
@@ -52,7 +54,9 @@ def measured(figures: dict[str, float], images: int) -> Iterator[None]:
     figures["grown_mb"] = figures["peak_mb"] - before
 
 
-def measure(step: str, folder: str, count: int, grid: tuple[int, int, int]) -> dict[str, float]:
+def measure(
+    step: str, folder: str, count: int, grid: tuple[int, int, int], units: int, batches: int | None
+) -> dict[str, float]:
     """Return the figures of one step."""
     import keras
     import numpy as np
@@ -92,7 +96,7 @@ def measure(step: str, folder: str, count: int, grid: tuple[int, int, int]) -> d
     features = keras.layers.Conv2D(size, strides, strides, activation="relu")(source_pixels)
     encoder = keras.Model(source_pixels, features)
     encoder.trainable = False
-    config = DecoderConfig(embedding_size=128, hidden_size=128, attention_size=128)
+    config = DecoderConfig(embedding_size=units, hidden_size=units, attention_size=units)
     model = CaptionModel(encoder, config, V)
     images = ImageConfig(image_size=SIDE, resize="stretch")
     cache = FeatureCache(folder, records, "scaling", grid)
@@ -107,17 +111,17 @@ def measure(step: str, folder: str, count: int, grid: tuple[int, int, int]) -> d
             cache.fill(encode, images)
     elif step == "epoch":
         captions = tokenize_captions(records, vocabulary)
-        plan = bucket_by_length(captions.lengths, BATCH, 0, 0)
+        plan = bucket_by_length(captions.lengths, BATCH, 0, 0)[:batches]
         model.compile(make_optimizer(TrainingConfig()))
         dataset = caption_batches(captions, plan, source)
         train = make_train_step(model, tf.distribute.get_strategy(), dataset.element_spec)
         float(train(next(iter(dataset)))["nll"])  # compiles
         waited = without_core = 0.0
-        with measured(figures, count):
-            batches, started = iter(dataset), time.perf_counter()
+        with measured(figures, sum(map(len, plan))):
+            iterator, started = iter(dataset), time.perf_counter()
             for _ in plan:
                 asked, before = time.perf_counter(), queued()
-                batch = next(batches)
+                batch = next(iterator)
                 waited += time.perf_counter() - asked
                 without_core += queued() - before
                 sums = train(batch)
@@ -146,10 +150,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
     parser.add_argument("--grid", type=int, nargs=3, default=[7, 7, 32])
+    parser.add_argument("--units", type=int, default=128)
+    parser.add_argument("--batches", type=int)
     parser.add_argument("--only", nargs=2, metavar=("STEP", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
-        print(json.dumps(measure(*options.only, options.images[0], tuple(options.grid))))
+        sizes = tuple(options.grid), options.units, options.batches
+        print(json.dumps(measure(*options.only, options.images[0], *sizes)))
         return
     print(device())
     for count in options.images:
@@ -157,6 +164,8 @@ def main() -> None:
             for step in dict.fromkeys(["encode", *options.steps]):  # all others read the cache
                 grid = [str(size) for size in options.grid]
                 arguments = ["--only", step, folder, "--images", str(count), "--grid", *grid]
+                arguments += ["--units", str(options.units)]
+                arguments += ["--batches", str(options.batches)] if options.batches else []
                 figures: dict[str, Any] = json.loads(
                     run_script(__file__, arguments).splitlines()[-1]
                 )

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 NEG_INF = float("-inf")
@@ -43,17 +44,15 @@ class DecodingConstraints:
           tokens: the sequences so far, int32 [N, max_steps].
           t: their number of tokens, int32 [].
         """
-        ids = tf.range(tf.shape(log_probs)[1])
-        suppressed = tf.constant(self.suppressed_ids, tf.int32)
-        is_blocked = tf.reduce_any(ids[:, tf.newaxis] == suppressed, axis=1)
-        is_blocked |= (ids == self.end_id) & (t < self.min_steps)  # [V]
-        masked = tf.where(is_blocked, NEG_INF, log_probs)
+        ids = np.arange(log_probs.shape[1])
+        is_suppressed, is_end = np.isin(ids, self.suppressed_ids), ids == self.end_id  # [V]
+        masked = tf.where(is_suppressed | (is_end & (t < self.min_steps)), NEG_INF, log_probs)
         if not 0 < self.no_repeat_ngram <= self.max_steps:
             return masked
         masked = self._block_repeats(masked, tokens, t)
         # A minimum length may leave no token that repeats nothing: then the sequence ends.
         is_stuck = tf.reduce_all(masked == NEG_INF, axis=1, keepdims=True)
-        return tf.where(is_stuck & (ids == self.end_id), log_probs, masked)
+        return tf.where(is_stuck & is_end, log_probs, masked)
 
     def _block_repeats(self, log_probs: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
         """Block the tokens that followed an earlier occurrence of the last n - 1 tokens."""
