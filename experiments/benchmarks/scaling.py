@@ -1,16 +1,16 @@
 """Measure how time and memory grow with the number of images.
 
     python experiments/benchmarks/scaling.py [--images 1000 10000 100000] [--grid 7 7 32]
-        [--units 128] [--batches 400]
+        [--units 128] [--batches 150]
 
 Steps, each in a new process: encode images through a small frozen encoder into the feature
 cache; train an epoch from that cache, a caption an image; caption the images with three beams;
 evaluate: caption and score them. Prints time and processor time per image, peak memory and how much
 of it the step added, and the share of the epoch that the loop waits for its next batch; waiting
 for a core that other processes have is printed apart. All should be the same at any number of
-images, but for the memory of an evaluation, which keeps all captions with their attention, and for
-that of an encoding below the images of a shard, 64 MB of features. --units are E, H and A;
---batches limits the epoch, whose steps take long with many. Linux only.
+images, but for two: an evaluation keeps all captions with their attention, and an encoding keeps
+the features of a shard, 64 MB, which few images do not fill. --units are E, H and A; --batches are
+the most that an epoch has. Linux only.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def measured(figures: dict[str, float], images: int) -> Iterator[None]:
 
 
 def measure(
-    step: str, folder: str, count: int, grid: tuple[int, int, int], units: int, batches: int | None
+    step: str, folder: str, count: int, grid: tuple[int, int, int], units: int, batches: int
 ) -> dict[str, float]:
     """Return the figures of one step."""
     import keras
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
     parser.add_argument("--grid", type=int, nargs=3, default=[7, 7, 32])
     parser.add_argument("--units", type=int, default=128)
-    parser.add_argument("--batches", type=int)
+    parser.add_argument("--batches", type=int, default=1_000_000)
     parser.add_argument("--only", nargs=2, metavar=("STEP", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
@@ -164,8 +164,7 @@ def main() -> None:
             for step in dict.fromkeys(["encode", *options.steps]):  # all others read the cache
                 grid = [str(size) for size in options.grid]
                 arguments = ["--only", step, folder, "--images", str(count), "--grid", *grid]
-                arguments += ["--units", str(options.units)]
-                arguments += ["--batches", str(options.batches)] if options.batches else []
+                arguments += ["--units", str(options.units), "--batches", str(options.batches)]
                 figures: dict[str, Any] = json.loads(
                     run_script(__file__, arguments).splitlines()[-1]
                 )

@@ -40,7 +40,7 @@ class DecodingConstraints:
         """Set the log probabilities of tokens that may not come next to minus infinity.
 
         Args:
-          log_probs: of the next token, float32 [N, V].
+          log_probs: of the next token, float32 [N, V]; V is static.
           tokens: the sequences so far, int32 [N, max_steps].
           t: their number of tokens, int32 [].
         """
