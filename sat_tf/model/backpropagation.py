@@ -110,18 +110,10 @@ def _gradients(
     kernel = tf.concat(kernels, axis=1)  # of all that is linear in h_{t-1}
 
     def back(t: tf.Tensor, dh: tf.Tensor, dc: tf.Tensor, d_keys: tf.Tensor, arrays: Any) -> Any:
-        i, f, o, g = tf.split(gates[t], 4, axis=1)
-        tanh = tf.tanh(states.cell[t])
         dh += d_hidden[t]
-        dc += dh * o * (1.0 - tanh * tanh)
-        d_gates = [
-            dc * g * i * (1.0 - i),
-            dc * cells_before[t] * f * (1.0 - f),
-            dh * tanh * o * (1.0 - o),
-            dc * i * (1.0 - g * g),
-        ]
-        linear = [tf.concat(d_gates, axis=1)]
-        dz = d_context[t] + tf.matmul(linear[0], given["context_kernel"], transpose_b=True)
+        d_gates, dc = _lstm_gradients(gates[t], states.cell[t], cells_before[t], dh, dc)
+        linear = [d_gates]
+        dz = d_context[t] + tf.matmul(d_gates, given["context_kernel"], transpose_b=True)
         if betas is not None:
             db = dz * contexts[t]  # [B, D]
             if betas.shape[-1] == 1:
@@ -133,14 +125,10 @@ def _gradients(
         da = d_alpha[t] + tf.cast(tf.linalg.matvec(features, dz), tf.float32)
         de = temperature * alpha * (da - tf.reduce_sum(alpha * da, axis=1, keepdims=True))
         de = tf.cast(de, dtype)[..., tf.newaxis]  # [B, L, 1]
-        tanh = tf.tanh(keys + tf.expand_dims(queries[t], 1))  # [B, L, A]
-        d_score = tf.matmul(
-            tf.reshape(tanh, [-1, keys.shape[-1]]), tf.reshape(de, [-1, 1]), transpose_a=True
-        )
-        ds = tf.raw_ops.TanhGrad(y=tanh, dy=de * given["score_kernel"][:, 0])
+        ds, d_score = _score_gradients(keys, queries[t], given["score_kernel"], de)
         linear = tf.concat([tf.reduce_sum(ds, axis=1), *linear], axis=1)
         arrays = [a.write(t, x) for a, x in zip(arrays, (linear, dz, de, d_score), strict=True)]
-        return t - 1, tf.matmul(linear, kernel, transpose_b=True), dc * f, d_keys + ds, arrays
+        return t - 1, tf.matmul(linear, kernel, transpose_b=True), dc, d_keys + ds, arrays
 
     steps = tf.shape(gates)[0]
     zeros = tf.nest.map_structure(tf.zeros_like, (given["h_0"], given["c_0"], keys))
@@ -169,6 +157,47 @@ def _gradients(
         "beta_bias": tf.reduce_sum(linear[..., sum(sizes[:2]) :], axis=[0, 1]),
         **dict(zip(names, d_kernels, strict=False)),
     }
+
+
+def _lstm_gradients(
+    gates: tf.Tensor, cell: tf.Tensor, cell_before: tf.Tensor, dh: tf.Tensor, dc: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the gradients of the gates before their sigmoid or tanh, [B, 4H], and of c_{t-1}.
+
+    Args:
+      gates: i, f, o, g, [B, 4H].
+      cell: c_t, [B, H].
+      cell_before: c_{t-1}, [B, H].
+      dh: of h_t, [B, H].
+      dc: of c_t, but for what reaches it from h_t, [B, H].
+    """
+    i, f, o, g = tf.split(gates, 4, axis=1)
+    tanh = tf.tanh(cell)
+    dc += dh * o * (1.0 - tanh * tanh)
+    d_gates = [
+        dc * g * i * (1.0 - i),
+        dc * cell_before * f * (1.0 - f),
+        dh * tanh * o * (1.0 - o),
+        dc * i * (1.0 - g * g),
+    ]
+    return tf.concat(d_gates, axis=1), dc * f
+
+
+def _score_gradients(
+    keys: tf.Tensor, query: tf.Tensor, kernel: tf.Tensor, de: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the gradients of s_i = key_i + query, [B, L, A], and of w, [A, 1], from those of (4).
+
+    Args:
+      keys: [B, L, A].
+      query: [B, A].
+      kernel: w, [A, 1].
+      de: of the scores, [B, L, 1].
+    """
+    tanh = tf.tanh(keys + tf.expand_dims(query, 1))  # [B, L, A]
+    rows = tf.reshape(tanh, [-1, keys.shape[-1]])
+    d_kernel = tf.matmul(rows, tf.reshape(de, [-1, 1]), transpose_a=True)
+    return tf.raw_ops.TanhGrad(y=tanh, dy=de * kernel[:, 0]), d_kernel
 
 
 def _sum_of_products(inputs: tf.Tensor, d_outputs: tf.Tensor) -> tf.Tensor:
