@@ -154,6 +154,7 @@ def test_scores_whose_data_are_missing_are_not_computed():
     }
 
 
+@pytest.mark.usefixtures("without_java")
 def test_a_ratio_of_nothing_is_left_out_but_in_validations(registered):
     register("of_nothing", group="words")(lambda data: ratio([0.0, 0.0], [0.0, 0.0]))
     data = evaluation_data(["a", "b"])
